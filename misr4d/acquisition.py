@@ -216,7 +216,7 @@ class Acquisition:
             )
 
 
-# Our choice: a 1 Å step and 500 Å defocus keep crystals true to scale; the rest is the paper's §2.3.
+# Step and defocus are our choice, so that crystals are true to scale; the rest is the paper's §2.3.
 ATOMIC = Acquisition(defocus=500.0, step=(1.0, 1.0))
 MOLECULAR = Acquisition(defocus=1500.0, step=(4.0, 4.0))  # paper §2.3
 REGIMES = {"atomic": ATOMIC, "molecular": MOLECULAR}

@@ -74,7 +74,8 @@ def parallax(
 
     References
     ----------
-    Varnavides et al., arXiv:2309.05250; Yu et al., Nature Methods 22, 2138 (2025).
+    Varnavides et al., arXiv:2309.05250; Yu et al., Nature Methods (2025), tilt-corrected
+    bright-field STEM.
     """
     acquisition.check_upsampling(upsampling)
     cube, mask = patterns_from_views(views, acquisition)

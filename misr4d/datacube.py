@@ -107,7 +107,9 @@ class Datacube:
         return torch.from_numpy(np.ascontiguousarray(views)) * acquisition.pixels_per_disc
 
 
-def patterns_from_views(views: Tensor, acquisition: Acquisition) -> tuple[Datacube, NDArray[np.bool_]]:
+def patterns_from_views(
+    views: Tensor, acquisition: Acquisition
+) -> tuple[Datacube, NDArray[np.bool_]]:
     """Put views back on a detector: the datacube of their bright-field disc, and its mask.
 
     Parameters

@@ -21,7 +21,10 @@ from torch import Tensor
 from misr4d import optics
 from misr4d.acquisition import Acquisition
 
-__all__ = ["DirectPtychography", "covering_factor"]
+__all__ = ["AMPLITUDE_CONTRAST", "DirectPtychography", "covering_factor"]
+
+AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
+"""Amplitude contrast by regime, chosen by ``benchmarks/calibrate_direct.py`` on other specimens."""
 
 # Share of the largest Gram eigenvalue's scale below which a direction counts as not measured.
 _RANK_TOLERANCE = 1e-3
@@ -226,7 +229,8 @@ class DirectPtychography:
         phase = torch.where(self._ring == 0, torch.zeros_like(phase), phase)
         shape = self.acquisition.output_shape(self.upsampling)
         fine = optics.resize_spectrum(self._spread(phase), shape)
-        return torch.fft.ifft2(fine, norm="forward").real
+        image: Tensor = torch.fft.ifft2(fine, norm="forward").real
+        return image
 
     def _noise(self, spectra: Tensor, score: Tensor) -> Tensor:
         """Variance of a view's spectrum that no object explains.
@@ -241,7 +245,7 @@ class DirectPtychography:
             - 2 * (rough.conj() * score).real.sum(dtype=torch.float64)
             + (rough.conj() * predicted).real.sum(dtype=torch.float64)
         )
-        return (residual / self._freedom).clamp_min(1e-16).float()
+        return torch.clamp(residual / self._freedom, min=1e-16).float()
 
     def _spectrum(self, score: Tensor, noise: Tensor, iterations: int = 15) -> Tensor:
         """Estimate the object's isotropic power spectrum, ring by ring ``(rings,)`` [rad²].
@@ -271,5 +275,3 @@ class DirectPtychography:
         )
         smooth = torch.maximum(power[1:], 0.1 * near[0, 0]).clamp_min(1e-14)
         return torch.cat([smooth[:1], smooth])
-
-

@@ -78,7 +78,7 @@ def count_electrons(
 def expose(
     views: Tensor, acquisition: Acquisition, dose: float, generator: torch.Generator
 ) -> Tensor:
-    """Views as measured at a dose, on the same relative scale as the expected ones.
+    """Return views as measured at a dose, on the same relative scale as the expected ones.
 
     Parameters, errors and shapes are those of :func:`count_electrons`; an infinite dose returns
     the expected views unchanged.

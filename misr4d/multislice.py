@@ -16,9 +16,7 @@ from misr4d.specimens import Specimen
 __all__ = ["build_potential", "make_probe", "simulate_datacube"]
 
 
-def build_potential(
-    specimen: Specimen, sampling: float, slice_thickness: float = 2.0
-) -> Potential:
+def build_potential(specimen: Specimen, sampling: float, slice_thickness: float = 2.0) -> Potential:
     """Project the atoms' potentials onto slices (Lobato parametrisation, independent atoms).
 
     Parameters
@@ -47,7 +45,7 @@ def build_potential(
     number = math.ceil(cell[2] / slice_thickness - 1e-9)
     built = abtem.Potential(
         specimen.atoms,
-        gpts=tuple(_smooth_size(math.ceil(side / sampling - 1e-9)) for side in cell[:2]),
+        gpts=(_grid_size(cell[0], sampling), _grid_size(cell[1], sampling)),
         slice_thickness=cell[2] / number,
         parametrization="lobato",  # our choice: correct asymptotes at both ends (abTEM's default)
         projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
@@ -61,8 +59,9 @@ def build_potential(
     )
 
 
-def _smooth_size(n: int) -> int:
-    """Smallest even number ≥ n with no prime factor above 5, for fast transforms."""
+def _grid_size(side: float, sampling: float) -> int:
+    """Smallest even number of points that samples a side finely enough, of primes 2, 3 and 5."""
+    n = math.ceil(side / sampling - 1e-9)
     n += n % 2
     while True:
         rest = n
@@ -75,14 +74,14 @@ def _smooth_size(n: int) -> int:
 
 
 def make_probe(potential: Potential, acquisition: Acquisition) -> abtem.Probe:
-    """abTEM probe on the potential's grid, with the hard aperture of :mod:`misr4d.optics`."""
+    """Make the abTEM probe on the potential's grid, with a hard aperture."""
     return abtem.Probe(
         energy=acquisition.energy,
         semiangle_cutoff=acquisition.semiangle,
         defocus=acquisition.defocus,
         soft=False,
         extent=potential.cell,
-        gpts=tuple(potential.slices.shape[1:]),
+        gpts=(potential.slices.shape[1], potential.slices.shape[2]),
     )
 
 
@@ -127,5 +126,7 @@ def simulate_datacube(
     cut = min(probe.cutoff_angles) - 1e-6
     detector = abtem.PixelatedDetector(max_angle=min(max_angle or 2 * acquisition.semiangle, cut))
     measured = probe.scan(array, scan=scan, detectors=detector, max_batch=max_batch, lazy=False)
+    assert isinstance(measured, abtem.measurements.DiffractionPatterns)
     patterns = np.asarray(measured.array, dtype=np.float32)
-    return Datacube(patterns, acquisition.step, tuple(measured.angular_sampling))
+    pixel = measured.angular_sampling
+    return Datacube(patterns, acquisition.step, (float(pixel[0]), float(pixel[1])))

@@ -57,7 +57,9 @@ def wavelength(energy: float) -> float:
             f"energy is {energy!r} eV; expected a positive number of eV, such as 300e3"
         )
     rest = constants.m_e * constants.c**2 / constants.e  # eV
-    metres = (constants.h * constants.c / constants.e) / math.sqrt(energy * (2 * rest + energy))
+    metres: float = (constants.h * constants.c / constants.e) / math.sqrt(
+        energy * (2 * rest + energy)
+    )
     return metres * 1e10
 
 
@@ -75,7 +77,7 @@ def interaction_parameter(energy: float) -> float:
     """
     lam = wavelength(energy) * 1e-10
     gamma = 1 + energy * constants.e / (constants.m_e * constants.c**2)
-    sigma = 2 * math.pi * gamma * constants.m_e * constants.e * lam / constants.h**2
+    sigma: float = 2 * math.pi * gamma * constants.m_e * constants.e * lam / constants.h**2
     return sigma * 1e-10
 
 
@@ -162,7 +164,7 @@ def _resize_axis(spectrum: Tensor, size: int) -> Tensor:
             out[..., -half] = spectrum[..., half] / 2
             out[..., half] = spectrum[..., half] / 2
         else:
-            out[..., half] = (spectrum[..., half] + spectrum[..., -half]) / 2
+            out[..., half] = spectrum[..., half] + spectrum[..., -half]
     return out
 
 
@@ -170,4 +172,5 @@ def fourier_resample(image: Tensor, shape: tuple[int, int]) -> Tensor:
     """Resample periodic real images ``(..., X, Y)`` to ``(..., *shape)``, keeping their mean."""
     spectrum = resize_spectrum(torch.fft.fft2(image), shape)
     gain = shape[0] * shape[1] / (image.shape[-2] * image.shape[-1])
-    return torch.fft.ifft2(spectrum).real * gain
+    resampled: Tensor = torch.fft.ifft2(spectrum).real * gain
+    return resampled

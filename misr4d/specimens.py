@@ -261,9 +261,7 @@ def _in_box(atoms: Atoms, field: tuple[float, float]) -> Atoms:
     height = extent[2] + 2 * _CLEARANCE
     middle = (atoms.positions.max(0) + atoms.positions.min(0)) / 2
     atoms.positions += np.array([field[0] / 2, field[1] / 2, height / 2]) - middle
-    atoms.set_cell([field[0], field[1], height])
-    atoms.pbc = (True, True, False)
-    return atoms
+    return Atoms(atoms.numbers, atoms.positions, cell=[*field, height], pbc=(True, True, False))
 
 
 def _slab(
@@ -308,10 +306,12 @@ def _slab(
             f"no atom falls inside a patch of {patch.round(2).tolist()} Å; take a thicker slab or "
             "a larger field"
         )
-    atoms = Atoms(numbers[inside], centred[inside] + np.array([border, border, _CLEARANCE]))
-    atoms.set_cell([field[0], field[1], thickness + 2 * _CLEARANCE])
-    atoms.pbc = (True, True, False)
-    return atoms
+    return Atoms(
+        numbers[inside],
+        centred[inside] + np.array([border, border, _CLEARANCE]),
+        cell=[*field, thickness + 2 * _CLEARANCE],
+        pbc=(True, True, False),
+    )
 
 
 def _beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -338,7 +338,7 @@ def octahedral_rotations() -> NDArray[np.float64]:
 
 
 def _apoferritin() -> Atoms:
-    """Rebuild the 24-mer from its asymmetric chain (``data/build_apoferritin.py`` made the file)."""
+    """Rebuild the 24-mer from the chain that ``data/build_apoferritin.py`` stored."""
     with np.load(str(files("misr4d") / "data" / "apoferritin_6z6u.npz")) as stored:
         chain, numbers = stored["positions"].astype(float), stored["numbers"]
     positions = np.einsum("gij,nj->gni", octahedral_rotations(), chain).reshape(-1, 3)

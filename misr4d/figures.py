@@ -1,0 +1,263 @@
+"""House style, scale bars, image rows, and the register of every figure in the book."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "REGISTER",
+    "Entry",
+    "display_limits",
+    "dose_label",
+    "image_grid",
+    "output_folder",
+    "save",
+    "save_results",
+    "scale_bar",
+    "show_image",
+    "use_style",
+]
+
+METHOD_COLOURS = {
+    "summed VBF": "#7f7f7f",
+    "parallax": "#0072b2",
+    "direct": "#d55e00",
+    "truth": "#000000",
+}
+"""One colour a method, throughout (Okabe-Ito, told apart by colour-blind readers)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered figure: the notebook that draws it, what it re-makes, and its text."""
+
+    notebook: str
+    paper: str
+    caption: str
+
+
+REGISTER: Mapping[str, Entry] = {
+    "views_montage": Entry(
+        "01_simulation",
+        "Fig. 1a",
+        "Virtual bright-field views of Li₂CoO₃ and the displacement of each",
+    ),
+    "reciprocity_check": Entry(
+        "01_simulation", "-", "A view cut from abTEM's datacube, the same by reciprocity"
+    ),
+    "vbf_against_dose": Entry(
+        "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
+    ),
+    "dose_series_crystal": Entry(
+        "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: summed VBF, parallax, direct, truth"
+    ),
+    "dose_series_protein": Entry(
+        "03_dose_series", "Fig. 4c", "Apoferritin against dose: summed VBF, parallax, direct, truth"
+    ),
+    "dose_series_curves": Entry(
+        "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
+    ),
+}
+"""Every figure of the book by its name; ``tests/test_book.py`` holds the run to it."""
+
+
+def use_style() -> None:
+    """Set matplotlib's parameters for every figure of the book."""
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": 150,
+            "savefig.bbox": "tight",
+            "figure.facecolor": "white",
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "image.cmap": "gray",
+            "image.interpolation": "nearest",
+            "lines.linewidth": 1.5,
+            "svg.hashsalt": "misr4d",
+        }
+    )
+
+
+def dose_label(dose: float) -> str:
+    """Write a dose for a title, as in ``300 e⁻/Å²`` or ``∞ dose``."""
+    return "∞ dose" if math.isinf(dose) else f"{dose:g} e⁻/Å²"
+
+
+def _array(image: Tensor | NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image, dtype=float)
+
+
+def display_limits(
+    images: Sequence[Tensor | NDArray[Any]], percent: float = 0.2
+) -> tuple[float, float]:
+    """Grey limits shared by images that are compared: their joint central percentiles."""
+    values = np.concatenate([_array(image).ravel() for image in images])
+    low, high = np.percentile(values, [percent, 100 - percent])
+    return float(low), float(high)
+
+
+def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
+    """Draw a scale bar in the lower left corner of an image shown in Å.
+
+    Parameters
+    ----------
+    axes : Axes
+        As made by :func:`show_image`.
+    length : float
+        Length [Å].
+    label : str, optional
+        Text above the bar, by default the length in Å; an empty one leaves the bar bare.
+    """
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    width, height = x1 - x0, abs(y1 - y0)
+    if not 0 < length < width:
+        raise ValueError(f"a scale bar of {length:g} Å does not fit an image {width:g} Å wide")
+    left, top = x0 + 0.05 * width, max(y0, y1) - 0.075 * height
+    axes.add_patch(
+        Rectangle((left, top), length, 0.025 * height, color="white", ec="black", lw=0.4)
+    )
+    text = f"{length:g} Å" if label is None else label
+    if text:
+        axes.text(
+            left + length / 2,
+            top - 0.02 * height,
+            text,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color="white",
+            bbox={"facecolor": "black", "alpha": 0.55, "pad": 1, "linewidth": 0},
+        )
+
+
+def show_image(
+    axes: Axes,
+    image: Tensor | NDArray[Any],
+    field: tuple[float, float],
+    *,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    bar: float | None = None,
+) -> None:
+    """Show an image ``(X, Y)`` in Å, first axis downwards, in grey.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : Tensor or ndarray
+    field : (float, float)
+        Its size [Å].
+    title : str
+        Says method and dose.
+    limits : (float, float), optional
+        Grey limits; by default the image's own central percentiles.
+    bar : float, optional
+        Length of a scale bar [Å].
+    """
+    low, high = display_limits([image]) if limits is None else limits
+    axes.imshow(_array(image), vmin=low, vmax=high, extent=(0, field[1], field[0], 0))
+    axes.set(xticks=[], yticks=[], title=title)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if bar is not None:
+        scale_bar(axes, bar)
+
+
+def image_grid(
+    rows: Sequence[tuple[str, Sequence[Tensor | NDArray[Any]]]],
+    columns: Sequence[str],
+    field: tuple[float, float],
+    *,
+    bar: float,
+    common: Sequence[bool] | None = None,
+) -> Figure:
+    """Images in named rows and columns, each row under one pair of grey limits.
+
+    Parameters
+    ----------
+    rows : sequence of (str, sequence of images)
+        Name and images of each row, all of the same field.
+    columns : sequence of str
+        Column titles, such as doses.
+    field : (float, float)
+        Size of every image [Å].
+    bar : float
+        Scale bar, drawn in the first image [Å].
+    common : sequence of bool, optional
+        Which images of a row set its limits; by default all.
+
+    Returns
+    -------
+    Figure
+    """
+    height = 1.55 * len(rows) * field[0] / field[1] + 0.3
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(1.5 * len(columns) + 0.4, height), layout=layout)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for i, (name, images) in enumerate(rows):
+        chosen = images if common is None else [m for m, c in zip(images, common, strict=True) if c]
+        limits = display_limits(chosen)
+        for j, image in enumerate(images):
+            show_image(
+                grid[i, j],
+                image,
+                field,
+                title=columns[j] if i == 0 else "",
+                limits=limits,
+                bar=bar if i == j == 0 else None,
+            )
+        grid[i, 0].set_ylabel(name)
+    return figure
+
+
+def output_folder() -> Path:
+    """Folder for figures and results: ``$MISR4D_OUTPUT``, or ``_output`` where the work runs."""
+    return Path(os.environ.get("MISR4D_OUTPUT", "_output"))
+
+
+def save(figure: Figure, name: str) -> Path:
+    """Save a registered figure as PNG under its name, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If the name is not registered; the message lists the names.
+    """
+    if name not in REGISTER:
+        raise ValueError(f"unknown figure {name!r}; registered: {', '.join(REGISTER)}")
+    path = output_folder() / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.png")
+    figure.savefig(temporary, metadata={"Software": None})
+    temporary.replace(path)
+    return path
+
+
+def save_results(notebook: str, results: Mapping[str, Any]) -> Path:
+    """Save the numbers that a notebook's prose and other pages read, as JSON."""
+    path = output_folder() / "results" / f"{notebook}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,63 @@
+"""Small true-to-scale measurements that several test modules share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from misr4d import ATOMIC, Acquisition, optics
+from misr4d.multislice import build_potential
+from misr4d.potential import Potential
+from misr4d.specimens import Specimen
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A specimen's potential and the measurement made of it."""
+
+    potential: Potential
+    acquisition: Acquisition
+
+
+def perovskite(thickness: float) -> Specimen:
+    """CaTiO₃ in its cubic form, 4×4 cells of 3.795 Å, as many layers as the thickness holds."""
+    a = 3.795
+    cell = [("Ca", 0, 0, 0), ("Ti", 0.5, 0.5, 0.5)]
+    cell += [("O", 0.5, 0.5, 0.0), ("O", 0.5, 0.0, 0.5), ("O", 0.0, 0.5, 0.5)]
+    unit = Atoms([c[0] for c in cell], scaled_positions=[c[1:] for c in cell], cell=[a] * 3)
+    atoms = unit * (4, 4, max(1, round(thickness / a)))
+    # Displacements break the symmetry, so that a flipped or transposed axis cannot pass.
+    atoms.positions += np.random.default_rng(1).normal(0, 0.15, atoms.positions.shape)
+    height = atoms.cell.lengths()[2]
+    atoms.positions[:, 2] = atoms.positions[:, 2] % height
+    return Specimen("perovskite", "CaTiO₃", atoms, "atomic", "test", "test")
+
+
+@pytest.fixture(scope="session", params=[4.0, 200.0], ids=["thin", "20nm"])
+def perovskite_scene(request: pytest.FixtureRequest) -> Scene:
+    """16×16 positions over a 15.18 Å cell, at least four slices."""
+    specimen = perovskite(request.param)
+    potential = build_potential(specimen, 0.25, 0.9 if request.param < 10 else 4.0)
+    assert len(potential.slices) >= 4
+    step = specimen.atoms.cell.lengths()[0] / 16
+    pixel = ATOMIC.wavelength / specimen.atoms.cell.lengths()[0] * 1e3
+    acquisition = replace(
+        ATOMIC, step=(step, step), scan_shape=(16, 16), defocus=150.0, detector_pixel=pixel
+    )
+    return Scene(potential, acquisition)
+
+
+def weak_phase(amplitude: float = 0.01, seed: int = 0) -> tuple[Potential, Tensor]:
+    """One slice of smooth random phase over the atomic field, and that phase [rad]."""
+    noise = torch.randn(192, 192, generator=torch.Generator().manual_seed(seed))
+    qx, qy = optics.frequencies((192, 192), (1 / 3, 1 / 3))
+    soft = torch.exp(-(qx**2 + qy**2) / 0.6**2)
+    phase = torch.fft.ifft2(torch.fft.fft2(noise.double()) * soft).real
+    phase = (phase - phase.mean()) / phase.std() * amplitude
+    volts = (phase / optics.interaction_parameter(300e3)).float()[None]
+    return Potential(volts, (64.0, 64.0), (1.0,)), phase.float()

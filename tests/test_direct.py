@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from misr4d import ATOMIC, MOLECULAR, optics
+from misr4d.direct import DirectPtychography, covering_factor
+from misr4d.dose import expose
+from misr4d.metrics import correlation
+from misr4d.potential import Potential, truth
+from misr4d.reciprocity import simulate_views
+from tests.conftest import weak_phase
+
+
+@pytest.fixture(scope="module")
+def weak() -> tuple[torch.Tensor, torch.Tensor]:
+    potential, _ = weak_phase()
+    return simulate_views(potential, ATOMIC), truth(potential, ATOMIC)
+
+
+@pytest.fixture(scope="module")
+def method() -> DirectPtychography:
+    return DirectPtychography(ATOMIC)
+
+
+def test_weak_phase_is_recovered_with_sign_and_scale(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    views, reference = weak
+    image = method(views)
+    assert image.shape == (192, 192)
+    assert correlation(image, reference) >= 0.98
+    gain = float((image * reference).sum() / (reference * reference).sum())
+    assert gain == pytest.approx(1.0, abs=0.02)
+
+
+def test_solving_aliases_together_beats_treating_them_as_noise(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    views, reference = weak
+    alone = correlation(method(views, solver="independent"), reference)
+    assert correlation(method(views), reference) > alone + 0.02
+
+
+def test_kernel_is_the_closed_form_of_one_cosine() -> None:
+    """The contrast of φ = ε·cos 2πqx in each view is 2iε·γ/2, from views made by multislice."""
+    n = 5
+    x = torch.arange(192, dtype=torch.float64) / 192
+    phase = (1e-3 * torch.cos(2 * math.pi * n * x))[:, None].expand(192, 192)
+    volts = (phase / optics.interaction_parameter(300e3)).float()[None]
+    views = simulate_views(Potential(volts, (64.0, 64.0), (1.0,)), ATOMIC)
+    measured = torch.fft.fft2(views.double(), norm="forward")[:, n, 0]
+    method = DirectPtychography(ATOMIC)
+    index = method._gather(torch.arange(192.0 * 192).reshape(192, 192))
+    where = (index == n * 192).nonzero()[0]
+    gamma = method._adjoint[where[0], where[1]].conj()
+    expected = 1j * 0.5e-3 * gamma
+    torch.testing.assert_close(measured.to(torch.complex64), expected, atol=3e-6, rtol=2e-2)
+
+
+def test_error_falls_with_dose(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    potential, _ = weak_phase(0.1)
+    views, reference = simulate_views(potential, ATOMIC), truth(potential, ATOMIC)
+    scores = [
+        correlation(method(expose(views, ATOMIC, d, torch.Generator().manual_seed(0))), reference)
+        for d in (30.0, 300.0, 3000.0, math.inf)
+    ]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.98
+
+
+def test_noise_read_off_the_views_is_the_shot_noise(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    noisy = expose(weak[0], ATOMIC, 200.0, torch.Generator().manual_seed(0))
+    spectra = torch.fft.fft2(noisy, norm="forward").flatten(1).T.clone()
+    spectra[0] = 0
+    score = -1j * (method._adjoint @ spectra[..., None])[..., 0]
+    expected = ATOMIC.pixels_per_disc / (200.0 * 64 * 64)
+    assert float(method._noise(spectra, score)) == pytest.approx(expected, rel=0.01)
+
+
+def test_batch_is_a_loop(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    stack = torch.stack([weak[0], weak[0].flip(1)])
+    together = method(stack)
+    torch.testing.assert_close(together[1], method(stack[1]))
+    assert together.shape == (2, 192, 192)
+
+
+def test_shifting_the_scan_shifts_the_image(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    moved = method(weak[0].roll((5, -7), (1, 2)))
+    torch.testing.assert_close(moved, method(weak[0]).roll((15, -21), (0, 1)), atol=1e-5, rtol=0)
+
+
+def test_gradients_reach_the_views(method: DirectPtychography) -> None:
+    views = 1 + 0.01 * torch.randn(177, 64, 64, generator=torch.Generator().manual_seed(0))
+    views.requires_grad_()
+    method(views).square().sum().backward()
+    assert views.grad is not None
+    assert torch.isfinite(views.grad).all()
+    assert float(views.grad.abs().max()) > 0
+
+
+def test_white_prior_damps_towards_zero(
+    weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
+) -> None:
+    noisy = expose(weak[0], ATOMIC, 100.0, torch.Generator().manual_seed(0))
+    strong, loose = method(noisy, prior=1e-6), method(noisy, prior=1.0)
+    assert float(strong.std()) < 0.1 * float(loose.std())
+
+
+def test_pixels_of_finite_size_are_modelled() -> None:
+    potential, _ = weak_phase()
+    wide = replace(ATOMIC, pixel_samples=3)
+    views, reference = simulate_views(potential, wide), truth(potential, wide)
+    right = correlation(DirectPtychography(wide)(views), reference)
+    wrong = correlation(DirectPtychography(ATOMIC)(views), reference)
+    assert right >= 0.98
+    assert right > wrong
+
+
+def test_covering_factor_reaches_the_transfer_limit() -> None:
+    assert covering_factor(ATOMIC) == 2
+    assert covering_factor(MOLECULAR) == 8
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m(torch.ones(3, 64, 64)), r"views have shape \(3, 64, 64\); expected"),
+        (lambda m: m(torch.full((177, 64, 64), math.nan)), "not finite"),
+        (lambda m: m(torch.ones(177, 64, 64), prior=-1.0), r"prior is -1\.0"),
+        (lambda m: m(torch.ones(177, 64, 64), solver="best"), "expected 'joint' or"),
+        (lambda m: DirectPtychography(replace(ATOMIC, defocus=0.0)), "under-determined"),
+        (lambda m: DirectPtychography(ATOMIC, 3, aliases=2), "aliases is 2"),
+        (lambda m: DirectPtychography(ATOMIC, amplitude_contrast=-1), "amplitude_contrast is -1"),
+    ],
+)
+def test_bad_input_is_named(call, message: str, method: DirectPtychography) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        call(method)

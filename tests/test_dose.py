@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from misr4d import ATOMIC, MOLECULAR
+from misr4d.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose
+
+
+def test_electrons_per_probe_is_dose_times_step_squared() -> None:
+    assert electrons_per_probe(200.0, ATOMIC) == 200.0
+    assert electrons_per_probe(200.0, MOLECULAR) == 3200.0
+    assert electrons_per_pixel(200.0, MOLECULAR) == pytest.approx(3200.0 / 177)
+
+
+def test_counts_have_poisson_mean_and_variance_and_conserve_the_dose() -> None:
+    views = torch.ones(177, 64, 64)
+    views[:88] = 0.5
+    counts = count_electrons(views, ATOMIC, 1000.0, torch.Generator().manual_seed(0))
+    share = 1000.0 / 177
+    for part, level in ((counts[:88], 0.5), (counts[88:], 1.0)):
+        mean = level * share
+        error = math.sqrt(mean / part.numel())
+        assert float(part.mean()) == pytest.approx(mean, abs=4 * error)
+        assert float(part.var()) == pytest.approx(mean, rel=0.02)
+    vacuum = count_electrons(torch.ones(177, 64, 64), ATOMIC, 50.0, torch.Generator())
+    assert float(vacuum.sum()) / 64**2 == pytest.approx(50.0, rel=0.01)
+
+
+def test_exposed_views_stay_on_the_relative_scale() -> None:
+    views = torch.full((177, 64, 64), 0.8)
+    noisy = expose(views, MOLECULAR, 100.0, torch.Generator().manual_seed(1))
+    assert float(noisy.mean()) == pytest.approx(0.8, rel=0.01)
+    assert expose(views, MOLECULAR, math.inf, torch.Generator()) is views
+
+
+def test_seed_fixes_the_draw() -> None:
+    views = torch.ones(5, 8, 8)
+    draws = [expose(views, ATOMIC, 300.0, torch.Generator().manual_seed(s)) for s in (3, 3, 4)]
+    torch.testing.assert_close(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize("dose", [0.0, -5.0, math.nan, -math.inf])
+def test_bad_doses_are_named(dose: float) -> None:
+    with pytest.raises(ValueError, match=r"dose is .* e⁻/Å²; expected a positive number"):
+        expose(torch.ones(2, 3, 3), ATOMIC, dose, torch.Generator())
+
+
+def test_counting_needs_finite_dose_and_intensities() -> None:
+    with pytest.raises(ValueError, match="finite dose"):
+        count_electrons(torch.ones(2, 3, 3), ATOMIC, math.inf, torch.Generator())
+    with pytest.raises(ValueError, match="negative or non-finite"):
+        count_electrons(torch.full((2, 3, 3), -1.0), ATOMIC, 10.0, torch.Generator())

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from misr4d import ATOMIC, optics
+from misr4d.multislice import simulate_datacube
+from misr4d.potential import Potential
+from misr4d.reciprocity import simulate_views
+from tests.conftest import Scene
+
+
+def compare(ours: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
+    """Correlation, and RMS difference relative to the RMS variation of the reference."""
+    pair = torch.stack([ours.flatten(), reference.flatten()]).double()
+    rms = float((pair[0] - pair[1]).square().mean().sqrt() / pair[1].std())
+    return float(torch.corrcoef(pair)[0, 1]), rms
+
+
+def test_views_are_those_of_a_full_abtem_scan(perovskite_scene: Scene) -> None:
+    scene = perovskite_scene
+    reference = simulate_datacube(scene.potential, scene.acquisition).views(scene.acquisition)
+    ours = simulate_views(scene.potential, scene.acquisition)
+    correlation, rms = compare(ours, reference)
+    assert correlation >= 0.999
+    assert rms <= 0.02
+    flipped = compare(ours.flip(0), reference)[0]  # k → −k
+    assert flipped < 0.95
+
+
+def test_pixels_of_finite_size_are_binned_detector_pixels(perovskite_scene: Scene) -> None:
+    scene = perovskite_scene
+    binned = replace(
+        scene.acquisition, detector_pixel=3 * scene.acquisition.detector_pixel, pixel_samples=3
+    )
+    reference = simulate_datacube(scene.potential, scene.acquisition).views(binned)
+    correlation, rms = compare(simulate_views(scene.potential, binned), reference)
+    assert correlation >= 0.999
+    assert rms <= 0.02
+
+
+def test_vacuum_is_one_everywhere() -> None:
+    empty = Potential(torch.zeros(2, 48, 48), (16.0, 16.0), (2.0, 2.0))
+    views = simulate_views(empty, replace(ATOMIC, scan_shape=(16, 16)))
+    torch.testing.assert_close(views, torch.ones_like(views), atol=1e-5, rtol=0)
+
+
+def test_registering_shift_lays_a_view_on_the_axial_one() -> None:
+    """Inside the disc a weak smooth object's views differ by their displacement alone."""
+    axis = (torch.arange(192) / 3 - 30.0) ** 2
+    blob = torch.exp(-(axis[:, None] + axis[None, :]) / (2 * 2.0**2))
+    views = simulate_views(Potential(blob[None] * 5, (64.0, 64.0), (1.0,)), ATOMIC)
+    k = ATOMIC.view_angles
+    axial = int(k.norm(dim=1).argmin())
+    qx, qy = optics.frequencies((64, 64), (1.0, 1.0))
+    for angle in ((4.0, 0.0), (-2.7, 5.3)):
+        index = int((k - torch.tensor(angle)).norm(dim=1).argmin())
+        for sign, agree in ((1, True), (-1, False)):
+            dx, dy = sign * ATOMIC.registering_shifts[index]
+            moved = torch.fft.fft2(views[index].double()) * torch.exp(
+                -2j * torch.pi * (qx * dx + qy * dy)
+            )
+            correlation, _ = compare(torch.fft.ifft2(moved).real, views[axial])
+            assert (correlation > 0.99) is agree
+
+
+def test_batches_do_not_matter(perovskite_scene: Scene) -> None:
+    scene = perovskite_scene
+    coarse = replace(scene.acquisition, detector_pixel=4.0)
+    together = simulate_views(scene.potential, coarse, batch=100)
+    torch.testing.assert_close(
+        simulate_views(scene.potential, coarse, batch=5), together, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_scan_of_part_of_the_cell_is_part_of_the_scan(perovskite_scene: Scene) -> None:
+    scene = perovskite_scene
+    coarse = replace(scene.acquisition, detector_pixel=4.0)
+    part = simulate_views(scene.potential, replace(coarse, scan_shape=(7, 11)))
+    whole = simulate_views(scene.potential, coarse)
+    torch.testing.assert_close(part, whole[:, :7, :11])
+
+
+def test_errors_come_before_the_work(perovskite_scene: Scene) -> None:
+    scene = perovskite_scene
+    with pytest.raises(ValueError, match="expected a cell of a whole number of steps"):
+        simulate_views(scene.potential, ATOMIC)
+    coarse = Potential(torch.zeros(1, 64, 64), (64.0, 64.0), (1.0,))
+    with pytest.raises(ValueError, match="cuts the 10 mrad probe"):
+        simulate_views(coarse, ATOMIC)
+    with pytest.raises(ValueError, match="cuts the 10 mrad probe"):
+        simulate_datacube(coarse, ATOMIC)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+
+from misr4d.specimens import (
+    SPECIMENS,
+    load_structure,
+    make_specimen,
+    octahedral_rotations,
+    read_specimen,
+)
+
+
+def shortest(atoms: Atoms, a: str, b: str, cutoff: float = 3.0) -> tuple[float, float]:
+    distance = neighbor_list("d", atoms, {(a, b): cutoff})
+    return float(distance.min()), float(distance.max())
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "cutoff", "low", "high"),
+    [
+        ("MoS2", ("Mo", "S"), 2.6, 2.40, 2.43),
+        ("CaTiO3", ("Ti", "O"), 2.2, 1.945, 1.960),
+        ("Li2CoO3", ("Co", "O"), 2.2, 1.895, 1.925),
+    ],
+)
+def test_bond_lengths(
+    name: str, pair: tuple[str, str], cutoff: float, low: float, high: float
+) -> None:
+    atoms = make_specimen(name, 40.0).atoms
+    found = shortest(atoms, *pair, cutoff)
+    assert low <= found[0] <= found[1] <= high
+
+
+@pytest.mark.parametrize(("name", "density"), [("MoS2", 5.0), ("CaTiO3", 4.04), ("Li2CoO3", 4.05)])
+def test_density(name: str, density: float) -> None:
+    """The slab keeps the crystal's density [g/cm³]: nothing lost or doubled in the cutting."""
+    specimen = make_specimen(name, 80.0, thickness=60.0)
+    volume = 60.0 * 60.0 * 60.0
+    found = specimen.atoms.get_masses().sum() / volume / 0.602214
+    assert found == pytest.approx(density, rel=0.04)
+    assert neighbor_list("d", specimen.atoms, 1.3).size == 0
+
+
+def test_slab_keeps_its_border_and_its_zone_axis() -> None:
+    atoms = make_specimen("CaTiO3", thickness=20.0).atoms
+    assert atoms.cell.lengths() == pytest.approx([64, 64, 21])
+    assert atoms.positions[:, :2].min() >= 10 - 1e-5
+    assert atoms.positions[:, :2].max() < 54
+    assert atoms.positions[:, 2].min() > 0
+    assert atoms.positions[:, 2].max() < 21
+    titanium = atoms.positions[atoms.numbers == 22]
+    # Looking along b, titanium stacks at b / 2 into columns.
+    columns = np.unique(titanium[:, :2].round(3), axis=0)
+    assert len(titanium) / len(columns) == pytest.approx(20 / (7.6388 / 2), abs=0.6)
+
+
+def test_apoferritin_is_a_hollow_24_mer() -> None:
+    specimen = make_specimen("apoferritin")
+    assert specimen.regime == "molecular"
+    assert len(specimen.atoms) == 24 * 1351
+    assert specimen.thickness == pytest.approx(124.5, abs=1.0)
+    radius = np.linalg.norm(specimen.atoms.positions - [128, 128, specimen.thickness / 2], axis=1)
+    assert radius.max() < 70
+    assert (radius < 30).mean() < 0.01
+    assert neighbor_list("d", specimen.atoms, 0.9).size == 0  # subunits do not clash
+
+
+def test_octahedral_rotations_form_the_group() -> None:
+    group = octahedral_rotations()
+    assert group.shape == (24, 3, 3)
+    keys = {tuple(g.ravel()) for g in group}
+    assert {tuple((a @ b).ravel()) for a in group for b in group} == keys
+
+
+def test_unknown_specimen_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="unknown specimen 'unobtainium'; known: Li2CoO3") as error:
+        make_specimen("unobtainium")
+    assert all(name in str(error.value) for name in SPECIMENS)
+
+
+def test_any_file_that_ase_reads(tmp_path: Path) -> None:
+    path = tmp_path / "silicon.cif"
+    ase.io.write(path, bulk("Si", cubic=True))
+    specimen = read_specimen(path, 30.0, zone_axis=(1, 1, 0), thickness=15.0, border=5.0)
+    assert shortest(specimen.atoms, "Si", "Si", 2.6)[0] == pytest.approx(2.352, abs=0.01)
+    molecule = tmp_path / "water.xyz"
+    molecule.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    placed = read_specimen(molecule, 10.0)
+    assert len(placed.atoms) == 3
+    centre = (placed.atoms.positions.max(0) + placed.atoms.positions.min(0)) / 2
+    assert centre == pytest.approx([5.0, 5.0, placed.thickness / 2])
+
+
+@pytest.mark.parametrize("suffix", ["cif", "pdb", "xyz"])
+def test_unreadable_files_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"broken.{suffix}"
+    path.write_text("this is\nnot a structure\n")
+    with pytest.raises(ValueError, match=rf"broken\.{suffix}"):
+        load_structure(path)
+    with pytest.raises(FileNotFoundError, match="no structure file at"):
+        load_structure(tmp_path / f"absent.{suffix}")
+
+
+def test_cells_that_cannot_be_made_orthogonal(tmp_path: Path) -> None:
+    molecule = tmp_path / "flat.xyz"
+    molecule.write_text("1\n\nO 0 0 0\n")
+    with pytest.raises(ValueError, match="spans no volume and cannot be made orthogonal"):
+        read_specimen(molecule, 20.0, zone_axis=(0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thickness": 0.0}, r"thickness is 0\.0 Å"),
+        ({"thickness": math.nan}, "thickness is nan"),
+        ({"border": 40.0}, "leaves nothing of the field"),
+        ({"field": -3.0}, r"field is -3\.0"),
+    ],
+)
+def test_bad_sizes_are_named(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_specimen("MoS2", **options)  # type: ignore[arg-type]
+
+
+def test_a_protein_must_fit_the_field() -> None:
+    with pytest.raises(ValueError, match="do not fit the field of 64 × 64 Å"):
+        make_specimen("apoferritin", 64.0)
