@@ -63,6 +63,9 @@ REGISTER: Mapping[str, Entry] = {
     "vbf_against_dose": Entry(
         "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
     ),
+    "hero": Entry(
+        "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"
+    ),
     "dose_series_crystal": Entry(
         "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: summed VBF, parallax, direct, truth"
     ),
@@ -184,7 +187,7 @@ def show_image(
 
 
 def image_grid(
-    rows: Sequence[tuple[str, Sequence[Tensor | NDArray[Any]]]],
+    rows: Sequence[tuple[str, Sequence[Tensor | NDArray[Any] | None]]],
     columns: Sequence[str],
     field: tuple[float, float],
     *,
@@ -196,7 +199,7 @@ def image_grid(
     Parameters
     ----------
     rows : sequence of (str, sequence of images)
-        Name and images of each row, all of the same field.
+        Name and images of each row, all of the same field; ``None`` leaves a place empty.
     columns : sequence of str
         Column titles, such as doses.
     field : (float, float)
@@ -215,9 +218,15 @@ def image_grid(
     figure = Figure(figsize=(1.5 * len(columns) + 0.4, height), layout=layout)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (name, images) in enumerate(rows):
-        chosen = images if common is None else [m for m, c in zip(images, common, strict=True) if c]
+        counted = [True] * len(images) if common is None else common
+        chosen = [m for m, c in zip(images, counted, strict=True) if c and m is not None]
         limits = display_limits(chosen)
         for j, image in enumerate(images):
+            if image is None:
+                grid[i, j].set_axis_off()
+                if i == 0:
+                    grid[i, j].set_title(columns[j])
+                continue
             show_image(
                 grid[i, j],
                 image,

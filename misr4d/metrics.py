@@ -58,7 +58,7 @@ def psnr(image: Tensor, reference: Tensor) -> float:
 
 
 def fourier_ring_correlation(
-    image: Tensor, reference: Tensor, sampling: tuple[float, float]
+    image: Tensor, reference: Tensor, sampling: tuple[float, float], *, width: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Correlation of two images' spectra, ring by ring.
 
@@ -68,13 +68,15 @@ def fourier_ring_correlation(
         ``(X, Y)``.
     sampling : (float, float)
         Pixel size [Å].
+    width : int
+        Width of a ring in frequency steps. Wider rings hold more pixels and are less noisy, which
+        matters at low frequencies.
 
     Returns
     -------
     frequency, correlation, count : Tensor
         Ring centres [Å⁻¹] up to the Nyquist frequency of the coarser axis, the correlation in each
-        ring, and the number of Fourier pixels in it. Rings are one frequency step wide and leave
-        out the mean.
+        ring, and the number of Fourier pixels in it. The mean is left out.
 
     Raises
     ------
@@ -89,9 +91,11 @@ def fourier_ring_correlation(
     a, b = torch.fft.fft2(image.double()), torch.fft.fft2(reference.double())
     qx = torch.fft.fftfreq(image.shape[0], sampling[0], dtype=torch.float64)[:, None]
     qy = torch.fft.fftfreq(image.shape[1], sampling[1], dtype=torch.float64)[None, :]
-    width = max(1 / (image.shape[0] * sampling[0]), 1 / (image.shape[1] * sampling[1]))
-    ring = torch.round((qx**2 + qy**2).sqrt() / width).long().flatten()
-    last = math.floor(0.5 / max(sampling) / width + 1e-9)
+    step = max(1 / (image.shape[0] * sampling[0]), 1 / (image.shape[1] * sampling[1]))
+    # Ring 0 is the mean alone; ring n covers n − 1 to n widths beyond half a step.
+    radius = (qx**2 + qy**2).sqrt() / step
+    ring = (((radius - 0.5) / width).floor() + 1).clamp_min(0).long().flatten()
+    last = math.floor((0.5 / max(sampling) / step - 0.5) / width + 0.5 + 1e-9)
 
     def total(values: Tensor) -> Tensor:
         out = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
@@ -100,7 +104,8 @@ def fourier_ring_correlation(
     cross = total((a * b.conj()).real)
     norm = (total(a.abs() ** 2) * total(b.abs() ** 2)).sqrt()
     values = torch.where(norm > 0, cross / norm.clamp_min(1e-300), 0.0)
-    frequency = torch.arange(1, last + 1, dtype=torch.float64) * width
+    centre = torch.arange(1, last + 1, dtype=torch.float64) - 0.5
+    frequency = (0.5 + centre * width) * step
     return frequency, values, total(torch.ones(ring.shape))
 
 

@@ -50,6 +50,15 @@ def test_ring_correlation_of_independent_noise_is_zero_and_of_itself_one() -> No
     assert float(count.sum()) == pytest.approx(math.pi * 64.5**2, rel=0.01)
 
 
+def test_wider_rings_pool_narrow_ones() -> None:
+    a, b = noise(0), noise(0) + noise(1)
+    frequency, _, count = fourier_ring_correlation(a, b, (0.5, 0.5))
+    wide_frequency, _, wide_count = fourier_ring_correlation(a, b, (0.5, 0.5), width=3)
+    torch.testing.assert_close(wide_frequency[0], frequency[1])
+    torch.testing.assert_close(wide_count[0], count[:3].sum())
+    assert float(wide_frequency[-1]) <= 1.0
+
+
 def test_resolution_of_a_gaussian_blur_in_noise_is_its_own_cut_off() -> None:
     """signal·G + noise against signal: FRC = G/√(G² + v), one half where G² = v/3."""
     n, width, v = 256, 0.3, 0.03

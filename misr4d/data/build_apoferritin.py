@@ -24,11 +24,18 @@ def main(path: str) -> None:
     chains = np.array([line[21] for line in lines])
     positions = np.array([[float(line[i : i + 8]) for i in (30, 38, 46)] for line in lines])
     positions -= positions.mean(0)
-    first = chains == "A"
-    numbers = np.array([atomic_numbers[line[76:78].strip()] for line in lines], np.uint8)[first]
-    chain = positions[first].astype(np.float32)
+    numbers = np.array([atomic_numbers[line[76:78].strip()] for line in lines], np.uint8)
+    tree = cKDTree(positions)
+
+    def worst(name: str) -> float:
+        copies = np.einsum("gij,nj->gni", octahedral_rotations(), positions[chains == name])
+        return float(tree.query(copies.reshape(-1, 3))[0].max())
+
+    # The chain whose 24 copies come closest to the deposited whole.
+    first = chains == min(sorted(set(chains)), key=worst)
+    numbers, chain = numbers[first], positions[first].astype(np.float32)
     rebuilt = np.einsum("gij,nj->gni", octahedral_rotations(), chain).reshape(-1, 3)
-    distance = cKDTree(positions).query(rebuilt)[0]
+    distance = tree.query(rebuilt)[0]
     print(f"{len(chain)} atoms a chain, {len(rebuilt)} in all, deposited {len(positions)}")
     print(f"distance to the nearest deposited atom: max {distance.max():.3f} Å")
     out = Path(__file__).with_name("apoferritin_6z6u.npz")

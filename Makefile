@@ -1,0 +1,50 @@
+# Two commands do everything: `make book` and `make test`. Each sets up .venv by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROFILE ?= ci
+BIN := .venv/bin
+export MPLBACKEND := Agg
+
+.PHONY: book figures test lint pair bench lock readme-picture clean help
+
+book: .venv/.ready ## run the notebooks that changed and render the book (PROFILE=ci or paper)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py book --profile $(PROFILE)
+
+figures: .venv/.ready ## run the notebooks that changed, without rendering
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py figures --profile $(PROFILE)
+
+test: .venv/.ready ## run the tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: .venv/.ready ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pair: .venv/.ready ## rewrite notebooks/*.ipynb from their .py sources
+	$(BIN)/python book/build.py pair
+
+bench: .venv/.ready ## print speed ratios measured in one run
+	$(BIN)/python benchmarks/speed.py
+
+readme-picture: figures ## refresh the README's picture from the figures just made
+	cp _build/$(PROFILE)/figures/hero.png book/images/hero.png
+
+lock: ## solve the environment anew and rewrite constraints.txt (edit the direct pins first)
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install -q -c constraints.txt ".[book,test]"
+	{ sed -n '/^#/p' constraints.txt; _build/lock/bin/pip freeze | grep -v '^misr4d' | sed 's/+cpu$$//'; } > _build/constraints.tmp
+	mv _build/constraints.tmp constraints.txt
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "Setting up .venv with $(PYTHON) (about a minute, and longer the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "misr4d needs Python 3.11; this is " + sys.version.split()[0] + ". Name one: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,test]"
+	@touch $@
+
+clean: ## remove everything that was built, .venv included
+	rm -rf .venv _build _output build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 18

@@ -1,0 +1,68 @@
+"""Speed, as ratios measured in one run on this machine.
+
+    make bench
+
+* Views of a crystal patch by reciprocity against abTEM's full scan of the same specimen: the same
+  potential, scan and band limit, both with as many threads as torch and the FFTs take.
+* One direct reconstruction of a 64×64 scan with 177 views against drawing that scan's electrons.
+
+Each is the median of a few runs. Seconds are printed to say how long a run is, not to compare
+machines.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from misr4d import ATOMIC
+from misr4d.direct import DirectPtychography
+from misr4d.dose import expose
+from misr4d.multislice import build_potential, simulate_datacube
+from misr4d.reciprocity import simulate_views
+from misr4d.specimens import make_specimen
+
+
+def median_time(action: Callable[[], object], repeats: int) -> float:
+    """Median wall time of a few runs after one to warm up [s]."""
+    if repeats > 1:
+        action()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def main() -> None:
+    print(f"{torch.get_num_threads()} threads; wait about two minutes")
+    potential = build_potential(make_specimen("Li2CoO3"), 1 / 3)
+    scan = median_time(lambda: simulate_datacube(potential, ATOMIC), 1)
+    views = median_time(lambda: simulate_views(potential, ATOMIC), 3)
+    shape = " × ".join(str(n) for n in potential.slices.shape)
+    print(
+        f"\nviews, 64×64 positions, potential {shape}:\n"
+        f"  abTEM full scan {scan:6.2f} s    reciprocity {views:6.3f} s    "
+        f"{scan / views:.0f}× faster"
+    )
+    stack = simulate_views(potential, ATOMIC)
+    focused = ATOMIC.refocused(potential.thickness / 2)
+    build = median_time(lambda: DirectPtychography(focused), 3)
+    method = DirectPtychography(focused)
+    noisy = expose(stack, ATOMIC, 300.0, torch.Generator().manual_seed(0))
+    draw = median_time(lambda: expose(stack, ATOMIC, 300.0, torch.Generator().manual_seed(0)), 5)
+    solve = median_time(lambda: method(noisy), 11)
+    print(
+        f"\ndirect reconstruction, {len(stack)} views of 64×64, ×3:\n"
+        f"  one reconstruction {solve:.4f} s = {solve / draw:.2f} × drawing its electrons "
+        f"({draw:.4f} s);\n  its kernels, once for a measurement, {build / solve:.0f} × a "
+        "reconstruction"
+    )
+
+
+if __name__ == "__main__":
+    main()

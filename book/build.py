@@ -1,0 +1,170 @@
+"""Stage, execute and render the book.
+
+    python book/build.py figures --profile ci     # run the notebooks that changed
+    python book/build.py book --profile ci        # … and render the pages
+    python book/build.py pair                     # rewrite notebooks/*.ipynb from their sources
+
+A notebook runs again when its source, its parameters, the package or the pins have changed since it
+last ran under the same profile. Everything is written below ``_build``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+
+from misr4d.figures import REGISTER
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+STAGE = BUILD / "stage"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+def stripped(source: Path) -> nbformat.NotebookNode:
+    """Notebook of a py:percent source, without outputs and with reproducible cell ids."""
+    notebook = jupytext.read(source)
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = hashlib.sha256(f"{source.stem}/{index}".encode()).hexdigest()[:8]
+    return notebook
+
+
+def pair() -> None:
+    """Write each notebook's ``.ipynb`` beside its source."""
+    for source in NOTEBOOKS:
+        target = source.with_suffix(".ipynb")
+        text = nbformat.writes(stripped(source), version=4) + "\n"
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
+            print(f"wrote {target.relative_to(ROOT)}")
+
+
+def read_profile(profile: str) -> dict[str, dict[str, Any]]:
+    """Parameters of every notebook under a profile; an unknown profile or notebook is an error."""
+    path = ROOT / "notebooks" / "params" / f"{profile}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise SystemExit(f"unknown profile {profile!r}; known: {known}")
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    stems = [source.stem for source in NOTEBOOKS]
+    if unknown := sorted(set(values) - set(stems)):
+        raise SystemExit(f"{path.name} names {unknown}; notebooks are {stems}")
+    return {stem: dict(values.get(stem) or {}) for stem in stems}
+
+
+def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
+    """Hash of everything that a notebook's result depends on."""
+    digest = hashlib.sha256(sys.version.encode())
+    digest.update(json.dumps(parameters, sort_keys=True).encode())
+    package = sorted(p for p in (ROOT / "misr4d").rglob("*") if p.suffix in {".py", ".npz"})
+    for path in [source, ROOT / "constraints.txt", *package]:
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def execute(profile: str) -> Path:
+    """Run the notebooks that changed; return the profile's folder."""
+    folder = BUILD / profile
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    os.environ["MISR4D_OUTPUT"] = str(folder)
+    for source in NOTEBOOKS:
+        parameters = read_profile(profile)[source.stem]
+        key, done = fingerprint(source, parameters), folder / "notebooks" / f"{source.stem}.key"
+        target = folder / "notebooks" / f"{source.stem}.ipynb"
+        if target.exists() and done.exists() and done.read_text() == key:
+            print(f"{source.stem}: unchanged, not run again")
+            continue
+        done.unlink(missing_ok=True)
+        for name, entry in REGISTER.items():
+            if entry.notebook == source.stem:
+                (folder / "figures" / f"{name}.png").unlink(missing_ok=True)
+        began = time.monotonic()
+        print(f"{source.stem}: running with {parameters or 'its own parameters'}", flush=True)
+        plain, running = folder / f"{source.stem}.plain.ipynb", folder / f"{source.stem}.run.ipynb"
+        nbformat.write(stripped(source), plain)
+        # papermill writes as it goes and leaves `running` behind if a cell fails.
+        papermill.execute_notebook(
+            plain,
+            running,
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=sys.stderr.isatty(),
+        )
+        plain.unlink()
+        running.replace(target)
+        done.write_text(key)
+        print(f"{source.stem}: done in {time.monotonic() - began:.0f} s", flush=True)
+    return folder
+
+
+def check_figures(folder: Path) -> None:
+    """Fail unless the run made every registered figure and no other."""
+    made = {path.stem for path in (folder / "figures").glob("*.png")}
+    if made != set(REGISTER):
+        raise SystemExit(
+            f"figures registered but not made: {sorted(set(REGISTER) - made)}; made but not "
+            f"registered: {sorted(made - set(REGISTER))} (see misr4d/figures.py)"
+        )
+
+
+def stage(folder: Path) -> None:
+    """Lay out what jupyter-book reads: pages, executed notebooks, figures."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    (STAGE / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "_config.yml", STAGE)
+    shutil.copy(ROOT / "book" / "_toc.yml", STAGE)
+    pages = shutil.ignore_patterns("*.py", "_toc.yml", "_static", "images", "__*")
+    shutil.copytree(ROOT / "book", STAGE / "book", ignore=pages)
+    shutil.copytree(ROOT / "book" / "_static", STAGE / "_static")
+    shutil.copytree(folder / "figures", STAGE / "figures")
+    for source in NOTEBOOKS:
+        notebook = nbformat.read(folder / "notebooks" / f"{source.stem}.ipynb", as_version=4)
+        notebook.metadata.pop("papermill", None)
+        for cell in notebook.cells:
+            cell.metadata.pop("papermill", None)
+        nbformat.write(notebook, STAGE / "notebooks" / f"{source.stem}.ipynb")
+
+
+def render() -> None:
+    """Render the stage strictly: a warning or an unresolved reference fails the build."""
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(STAGE)]
+    command += ["-W", "-n", "--keep-going", "--path-output", str(ROOT)]
+    subprocess.run(command, check=True)
+    print(f"\nThe book is at {BUILD / 'html' / 'index.html'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Stage, execute and render the book.")
+    parser.add_argument("what", choices=["figures", "book", "pair"])
+    parser.add_argument("--profile", default="ci")
+    options = parser.parse_args()
+    if options.what == "pair":
+        pair()
+        return
+    read_profile(options.profile)
+    try:
+        folder = execute(options.profile)
+    except papermill.PapermillExecutionError as error:
+        raise SystemExit(f"a notebook failed: {error}") from None
+    check_figures(folder)
+    if options.what == "book":
+        stage(folder)
+        render()
+
+
+if __name__ == "__main__":
+    main()

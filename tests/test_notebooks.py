@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["build"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(notebook: Path, tmp_path: Path, **parameters: object) -> None:
+    papermill.execute_notebook(
+        notebook,
+        tmp_path / "out.ipynb",
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=str(tmp_path),
+        progress_bar=False,
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_pair_is_the_source_without_outputs(source: Path, build: ModuleType) -> None:
+    paired = source.with_suffix(".ipynb").read_text(encoding="utf-8")
+    expected = nbformat.writes(build.stripped(source), version=4) + "\n"
+    assert paired == expected, "run `make pair`"
+    assert '"outputs": []' in paired
+    assert not re.search(r'"output_type"', paired)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_source_has_a_kernel_and_one_parameters_cell_with_types_and_comments(source: Path) -> None:
+    notebook = jupytext.read(source)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.language == "python"
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    for line in cells[0].source.splitlines():
+        assert re.match(r"\w+: [\w\[\], ]+ = .+  # .+", line), line
+    following = notebook.cells[notebook.cells.index(cells[0]) + 1].source
+    assert "check_parameters(globals())" in following
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_notebook_opens_and_closes_as_the_house_rules_say(source: Path) -> None:
+    notebook = jupytext.read(source)
+    opening = notebook.cells[0].source
+    for phrase in (
+        "**What the paper says**",
+        "**What is measured here.**",
+        "**How long it takes.**",
+    ):
+        assert phrase in opening
+    assert any("## What was seen" in cell.source for cell in notebook.cells[-3:])
+
+
+@pytest.mark.parametrize("profile", ["ci", "paper"])
+def test_profiles_name_parameters_that_exist(profile: str, build: ModuleType) -> None:
+    for stem, parameters in build.read_profile(profile).items():
+        known = set(papermill.inspect_notebook(ROOT / "notebooks" / f"{stem}.ipynb"))
+        assert set(parameters) <= known
+
+
+def test_unknown_profile_lists_the_known(build: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="unknown profile 'full'; known: ci, paper"):
+        build.read_profile("full")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_an_unknown_parameter_stops_the_run(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'dosis'"):
+        run(source.with_suffix(".ipynb"), tmp_path, dosis=3.0)
+
+
+def test_dose_series_runs_under_other_parameters(tmp_path: Path) -> None:
+    """A dose study by papermill: another crystal, two doses, one draw, results on disk."""
+    run(
+        ROOT / "notebooks" / "03_dose_series.ipynb",
+        tmp_path,
+        crystal="CaTiO3",
+        doses=[150.0, 600.0],
+        draws=1,
+        seed=7,
+    )
+    results = yaml.safe_load((tmp_path / "_output" / "results" / "03_dose_series.json").read_text())
+    direct = {
+        row["dose"]: float(row["correlation"]["median"])
+        for row in results["summary"]
+        if (row["specimen"], row["method"]) == ("CaTiO3", "direct")
+    }
+    assert direct[150.0] < direct[600.0] < direct["inf"]
+    assert (tmp_path / "_output" / "figures" / "dose_series_crystal.png").is_file()
