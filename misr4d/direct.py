@@ -13,7 +13,7 @@ equations for r² unknowns at each frequency, solved here by least squares with 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from misr4d import optics
 from misr4d.acquisition import Acquisition
 
 __all__ = ["AMPLITUDE_CONTRAST", "DirectPtychography", "covering_factor"]
+
+Solver = Literal["joint", "wiener", "obf", "ssb"]
 
 AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
 """Amplitude contrast by regime, chosen by ``benchmarks/calibrate_direct.py`` on other specimens."""
@@ -165,7 +167,7 @@ class DirectPtychography:
         views: Tensor,
         *,
         prior: float | None = None,
-        solver: Literal["joint", "independent"] = "joint",
+        solver: Solver = "joint",
     ) -> Tensor:
         """Reconstruct the phase.
 
@@ -177,8 +179,12 @@ class DirectPtychography:
         prior : float, optional
             Expected power density of the phase [rad²·Å²], the same at all frequencies. By default
             it is estimated ring by ring from the views themselves, and so is the noise.
-        solver : {"joint", "independent"}
-            Solve the aliases of a frequency together, or each as if the others were noise.
+        solver : {"joint", "wiener", "obf", "ssb"}
+            How the aliases of a frequency are told apart. ``joint`` solves them together. The
+            others treat each as if the rest were noise, and differ in their weights: ``wiener``
+            is least squares with the prior, ``obf`` (optimum bright field) has white noise at all
+            frequencies, ``ssb`` (single side band) takes the phase of γ alone and divides by the
+            sum of its moduli. `prior` matters to the first two.
 
         Returns
         -------
@@ -202,35 +208,48 @@ class DirectPtychography:
             raise ValueError("views hold values that are not finite; mask or replace them first")
         if prior is not None and not (math.isfinite(prior) and prior > 0):
             raise ValueError(f"prior is {prior!r} rad²·Å²; expected a positive number")
-        if solver not in ("joint", "independent"):
-            raise ValueError(f"solver is {solver!r}; expected 'joint' or 'independent'")
+        if solver not in get_args(Solver):
+            raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
         stacks = views.reshape(-1, *expected).to(self._gram.device, torch.float32)
         images = torch.stack([self._reconstruct(one, prior, solver) for one in stacks])
         return images.reshape(*views.shape[:-3], *images.shape[1:])
 
-    def _reconstruct(self, views: Tensor, prior: float | None, solver: str) -> Tensor:
+    def _reconstruct(self, views: Tensor, prior: float | None, solver: Solver) -> Tensor:
         spectra = torch.fft.fft2(views, norm="forward").flatten(1).T  # (F, M)
         keep = torch.ones_like(spectra[:, :1].real)
         keep[0] = 0  # the mean intensity says nothing of the phase
         spectra = spectra * keep
         score = -1j * (self._adjoint @ spectra[..., None])[..., 0]  # (F, r²)
-        noise = self._noise(spectra, score)
-        if prior is None:
-            expected = self._spectrum(score, noise)[self._ring]
+        if solver == "ssb":
+            modulus = self._adjoint.abs()
+            turned = self._adjoint / modulus.clamp_min(1e-12)
+            phase = -1j * (turned @ spectra[..., None])[..., 0] / modulus.sum(-1).clamp_min(1e-12)
+        elif solver == "obf":
+            # Scaled so that a frequency of the mean weight keeps its modulus.
+            mean = self._weight[self._measured].mean()
+            phase = score / (self._weight.clamp_min(1e-12) * mean).sqrt()
         else:
-            expected = torch.full_like(self._weight, prior / math.prod(self.acquisition.field))
-        damping = noise / expected
-        if solver == "joint":
-            normal = self._gram + torch.diag_embed(damping).to(self._gram.dtype)
-            factor = torch.linalg.cholesky(normal)
-            phase = torch.cholesky_solve(score[..., None], factor)[..., 0]
-        else:
-            phase = score / (self._weight + damping)
-        phase = torch.where(self._ring == 0, torch.zeros_like(phase), phase)
+            damping = self._damping(spectra, score, prior)
+            if solver == "joint":
+                normal = self._gram + torch.diag_embed(damping).to(self._gram.dtype)
+                factor = torch.linalg.cholesky(normal)
+                phase = torch.cholesky_solve(score[..., None], factor)[..., 0]
+            else:
+                phase = score / (self._weight + damping)
+        seen = self._measured & (self._ring > 0)
+        phase = torch.where(seen, phase, torch.zeros_like(phase))
         shape = self.acquisition.output_shape(self.upsampling)
         fine = optics.resize_spectrum(self._spread(phase), shape)
         image: Tensor = torch.fft.ifft2(fine, norm="forward").real
         return image
+
+    def _damping(self, spectra: Tensor, score: Tensor, prior: float | None) -> Tensor:
+        """Noise over expected power of every unknown ``(F, r²)``."""
+        noise = self._noise(spectra, score)
+        if prior is not None:
+            flat = torch.full_like(self._weight, prior / math.prod(self.acquisition.field))
+            return noise / flat
+        return noise / self._spectrum(score, noise)[self._ring]
 
     def _noise(self, spectra: Tensor, score: Tensor) -> Tensor:
         """Variance of a view's spectrum that no object explains.
