@@ -1,20 +1,66 @@
-"""Established methods behind one call each: summed bright field and py4DSTEM's parallax."""
+"""Established methods behind one call each: summed bright field, iDPC, parallax, ptychography.
+
+All return an image on the same grid: `upsampling` pixels per scan step, first pixel on the first
+probe position.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import py4DSTEM
 import torch
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
-from misr4d.datacube import patterns_from_views
+from misr4d.datacube import Datacube, patterns_from_views
 
-__all__ = ["parallax", "summed_bright_field"]
+__all__ = [
+    "PtychographySettings",
+    "centre_of_mass",
+    "idpc",
+    "iterative_dpc",
+    "parallax",
+    "ptychography",
+    "ptychography_course",
+    "summed_bright_field",
+]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep py4DSTEM's printing and its remarks on sampling limits, drawn anyway, off the page."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
+    """Calibrated py4DSTEM datacube of the same patterns."""
+    if abs(cube.step[0] - cube.step[1]) > 1e-6 * cube.step[0]:
+        raise ValueError(f"the scan step is {cube.step} Å; py4DSTEM takes square steps only")
+    datacube = py4DSTEM.DataCube(cube.patterns)
+    datacube.calibration.set_R_pixel_size(cube.step[0])
+    datacube.calibration.set_R_pixel_units("A")
+    datacube.calibration.set_Q_pixel_size(cube.detector_pixel[0] * 1e-3 / acquisition.wavelength)
+    datacube.calibration.set_Q_pixel_units("A^-1")
+    return datacube
+
+
+def _centres(cube: Datacube) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Optical axis of every pattern in detector pixels, which is known here."""
+    ones = np.ones(cube.patterns.shape[:2])
+    return ones * (cube.patterns.shape[2] // 2), ones * (cube.patterns.shape[3] // 2)
 
 
 def summed_bright_field(views: Tensor, upsampling: int = 1) -> Tensor:
@@ -79,15 +125,8 @@ def parallax(
     """
     acquisition.check_upsampling(upsampling)
     cube, mask = patterns_from_views(views, acquisition)
-    datacube = py4DSTEM.DataCube(cube.patterns)
-    datacube.calibration.set_R_pixel_size(acquisition.step[0])
-    datacube.calibration.set_R_pixel_units("A")
-    datacube.calibration.set_Q_pixel_size(
-        acquisition.detector_pixel * 1e-3 / acquisition.wavelength
-    )
-    datacube.calibration.set_Q_pixel_units("A^-1")
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # py4DSTEM announces its sampling limits, drawn here anyway
+    datacube = _py4dstem(cube, acquisition)
+    with _quiet():
         run = py4DSTEM.process.phase.Parallax(
             energy=acquisition.energy,
             datacube=datacube,
@@ -117,3 +156,209 @@ def parallax(
         else:
             image = run.recon_BF_subpixel_aligned
     return torch.from_numpy(image.copy()).float()
+
+
+def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
+    """Mean scattering of every pattern along (Qx, Qy) ``(2, Rx, Ry)`` [Å⁻¹].
+
+    A position without electrons has none.
+    """
+    patterns = torch.from_numpy(cube.patterns)
+    total = patterns.sum((2, 3)).clamp_min(1e-12)
+    fields = []
+    for axis, pixel in enumerate(cube.detector_pixel):
+        n = patterns.shape[2 + axis]
+        k = (torch.arange(n) - n // 2) * (pixel * 1e-3 / acquisition.wavelength)
+        fields.append((patterns.sum(3 - axis) * k).sum(-1) / total)
+    return torch.stack(fields)
+
+
+def idpc(cube: Datacube, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
+    """Integrated differential phase contrast in Fourier form.
+
+    The centre of mass is the gradient of the phase, blurred by the probe's intensity, over 2π; so
+    φ(q) = Σ q·CoM(q) / (i·q²).
+
+    Parameters
+    ----------
+    cube : Datacube
+    acquisition : Acquisition
+        Gives the wavelength.
+    upsampling : int
+        Pixels per scan step, by Fourier interpolation; it adds no information.
+
+    Returns
+    -------
+    Tensor
+        ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
+
+    References
+    ----------
+    Lazić, Bosch & Lazar, Ultramicroscopy 160, 265 (2016).
+    """
+    com = centre_of_mass(cube, acquisition).double()
+    shape = (com.shape[1], com.shape[2])
+    qx, qy = optics.frequencies(shape, cube.step)
+    q2 = qx**2 + qy**2
+    q2[0, 0] = 1
+    spectra = torch.fft.fft2(com)
+    phase = (qx * spectra[0] + qy * spectra[1]) / (1j * q2)
+    phase[0, 0] = 0
+    image = torch.fft.ifft2(phase).real
+    return optics.fourier_resample(image, (upsampling * shape[0], upsampling * shape[1])).float()
+
+
+def iterative_dpc(
+    cube: Datacube, acquisition: Acquisition, upsampling: int = 1, *, iterations: int = 64
+) -> Tensor:
+    """Differential phase contrast integrated iteratively by py4DSTEM, which pads the field.
+
+    Parameters, return and sign are those of :func:`idpc`; `iterations` is py4DSTEM's default.
+    """
+    with _quiet():
+        run = py4DSTEM.process.phase.DPC(
+            energy=acquisition.energy, datacube=_py4dstem(cube, acquisition), verbose=False
+        )
+        run.preprocess(
+            force_com_shifts=_centres(cube),
+            force_com_rotation=0,
+            force_com_transpose=False,
+            plot_center_of_mass=False,
+            plot_rotation=False,
+        )
+        run.reconstruct(max_iter=iterations, progress_bar=False)
+        # py4DSTEM integrates the centre of mass in Å⁻¹, which lacks the 2π of a phase gradient.
+        image = 2 * np.pi * torch.from_numpy(np.array(run.object_phase, dtype=float))
+    image = image - image.mean()
+    shape = (upsampling * image.shape[0], upsampling * image.shape[1])
+    return optics.fourier_resample(image, shape).float()
+
+
+@dataclass(frozen=True)
+class PtychographySettings:
+    """What is tuned in single-slice ptychography, by ``benchmarks/tune_ptychography.py``."""
+
+    iterations: int = 8  # py4DSTEM's default
+    step_size: float = 0.5  # py4DSTEM's default
+    batch: int = 512  # our choice: stochastic gradient with eight batches of a 64×64 scan
+    object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
+    lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
+
+
+def ptychography(
+    cube: Datacube,
+    acquisition: Acquisition,
+    upsampling: int = 3,
+    settings: PtychographySettings | None = None,
+    *,
+    seed: int = 0,
+) -> Tensor:
+    """Single-slice iterative ptychography by py4DSTEM, with the probe known and held.
+
+    Parameters
+    ----------
+    cube : Datacube
+        Patterns, as counts or fractions.
+    acquisition : Acquisition
+        Its defocus, counted from the middle of the specimen, and aperture give the probe.
+    upsampling : int
+        Output pixels per scan step; the object is solved on its own grid and interpolated.
+    settings : PtychographySettings, optional
+        py4DSTEM's defaults unless given; at low dose they must be tuned.
+    seed : int
+        Order of the batches.
+
+    Returns
+    -------
+    Tensor
+        Phase ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
+
+    References
+    ----------
+    Varnavides et al., arXiv:2309.05250.
+    """
+    settings = settings or PtychographySettings()
+    course = ptychography_course(
+        cube, acquisition, upsampling, settings, [settings.iterations], seed=seed
+    )
+    return course[settings.iterations]
+
+
+def ptychography_course(
+    cube: Datacube,
+    acquisition: Acquisition,
+    upsampling: int,
+    settings: PtychographySettings,
+    checkpoints: Sequence[int],
+    *,
+    seed: int = 0,
+) -> dict[int, Tensor]:
+    """Images of one :func:`ptychography` run after several numbers of iterations.
+
+    Parameters are those of :func:`ptychography`; `checkpoints` rise and replace
+    ``settings.iterations``.
+    """
+    cube = _fast_window(cube)
+    with _quiet():
+        run = py4DSTEM.process.phase.SingleslicePtychography(
+            energy=acquisition.energy,
+            datacube=_py4dstem(cube, acquisition),
+            defocus=acquisition.defocus,
+            semiangle_cutoff=acquisition.semiangle,
+            rolloff=0.0,
+            object_type=settings.object_type,
+            device="cpu",
+            verbose=False,
+        )
+        run.preprocess(
+            force_com_shifts=_centres(cube),
+            force_com_rotation=0,
+            force_com_transpose=False,
+            plot_center_of_mass=False,
+            plot_rotation=False,
+            plot_probe_overlaps=False,
+        )
+        images, done = {}, 0
+        for stop in checkpoints:
+            run.reconstruct(
+                num_iter=stop - done,
+                step_size=settings.step_size,
+                max_batch_size=settings.batch,
+                fix_probe=True,
+                reset=done == 0,
+                seed_random=seed + done,
+                progress_bar=False,
+                q_lowpass=settings.lowpass,
+                butterworth_filter=settings.lowpass is not None,
+            )
+            done = stop
+            images[stop] = _on_scan_grid(run, cube, upsampling, settings.object_type)
+    return images
+
+
+def _fast_window(cube: Datacube) -> Datacube:
+    """Trim the rim of the patterns to an even size of small primes, for fast transforms."""
+    window = []
+    for n in cube.patterns.shape[2:]:
+        size = next(m for m in range(n, 0, -1) if m % 2 == 0 and next_fast_len(m) == m)
+        window.append(slice(n // 2 - size // 2, n // 2 + size // 2))
+    trimmed = np.ascontiguousarray(cube.patterns[:, :, window[0], window[1]])
+    return Datacube(trimmed, cube.step, cube.detector_pixel)
+
+
+def _on_scan_grid(
+    run: py4DSTEM.process.phase.SingleslicePtychography,
+    cube: Datacube,
+    upsampling: int,
+    object_type: str,
+) -> Tensor:
+    """Phase of py4DSTEM's object, interpolated onto the up-sampled scan."""
+    found = np.asarray(run._object)
+    phase = found if object_type == "potential" else np.angle(found)
+    pixel, start = np.asarray(run.sampling), np.asarray(run._positions_px)[0]
+    grid = [
+        start[axis] + np.arange(upsampling * n) * (cube.step[axis] / upsampling / pixel[axis])
+        for axis, n in enumerate(cube.patterns.shape[:2])
+    ]
+    image = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
+    return torch.from_numpy(image - image.mean()).float()

@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from misr4d import ATOMIC
-from misr4d.classical import parallax, summed_bright_field
+from misr4d import ATOMIC, Acquisition, optics
+from misr4d.classical import (
+    PtychographySettings,
+    centre_of_mass,
+    idpc,
+    iterative_dpc,
+    parallax,
+    ptychography,
+    ptychography_course,
+    summed_bright_field,
+)
+from misr4d.datacube import Datacube
 from misr4d.metrics import correlation
 from misr4d.potential import truth
+from misr4d.probes import simulate_patterns
 from misr4d.reciprocity import simulate_views
+from misr4d.settings import ptychography_settings, ptychography_tuning
 from tests.conftest import weak_phase
 
 
@@ -58,3 +72,79 @@ def test_alignment_by_cross_correlation_finds_the_known_shifts(
 def test_parallax_refuses_views_without_displacement() -> None:
     with pytest.raises(ValueError, match="under-determined"):
         parallax(torch.ones(177, 64, 64), replace(ATOMIC, defocus=0.0))
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Datacube, Acquisition, torch.Tensor]:
+    """Patterns of a 32×32 scan of a weak smooth phase, and that phase."""
+    few = replace(ATOMIC, scan_shape=(32, 32))
+    potential, _ = weak_phase(0.05)
+    return simulate_patterns(potential, few), few, truth(potential, few)
+
+
+def test_centre_of_mass_of_a_tilted_pattern_is_the_tilt() -> None:
+    patterns = np.zeros((2, 3, 11, 9), dtype=np.float32)
+    patterns[:, :, 5 + 2, 4 - 1] = 3.0
+    com = centre_of_mass(Datacube(patterns, (1.0, 1.0), (0.5, 0.25)), ATOMIC) * ATOMIC.wavelength
+    torch.testing.assert_close(com[0], torch.full((2, 3), 1.0e-3))
+    torch.testing.assert_close(com[1], torch.full((2, 3), -0.25e-3))
+
+
+def patterns_of_gradient(phase: torch.Tensor) -> Datacube:
+    """Two-spot patterns whose centre of mass is ∇φ/2π, differentiated in Fourier space."""
+    qx, qy = optics.frequencies((phase.shape[0], phase.shape[1]), (1.0, 1.0))
+    spectrum = torch.fft.fft2(phase.double())
+    pixel = 0.5e-3 / ATOMIC.wavelength  # Å⁻¹
+    patterns = np.zeros((*phase.shape, 9, 9), dtype=np.float32)
+    for axis, q in enumerate((qx, qy)):
+        share = (torch.fft.ifft2(1j * q * spectrum).real / (2 * pixel)).numpy()
+        for side in (-1, 1):
+            spot = (4 + 4 * side, 4) if axis == 0 else (4, 4 + 4 * side)
+            patterns[:, :, spot[0], spot[1]] = (1 + side * share) / 4
+    return Datacube(patterns, (1.0, 1.0), (0.5, 0.5))
+
+
+def test_idpc_integrates_a_known_gradient() -> None:
+    x = torch.arange(32, dtype=torch.float64) / 32
+    phase = 0.3 * torch.cos(2 * torch.pi * (2 * x[:, None] - 3 * x[None, :]))
+    image = idpc(patterns_of_gradient(phase), ATOMIC)
+    torch.testing.assert_close(image.double(), phase, atol=1e-4, rtol=0)
+
+
+def test_both_forms_of_dpc_agree_where_the_edges_are_quiet() -> None:
+    x = (torch.arange(48, dtype=torch.float64) - 22) ** 2
+    phase = 0.5 * torch.exp(-(x[:, None] + x[None, :] / 2) / (2 * 4.0**2))
+    cube = patterns_of_gradient(phase)
+    fourier, iterated = idpc(cube, ATOMIC), iterative_dpc(cube, ATOMIC)
+    assert correlation(fourier, iterated) > 0.99
+    gain = float((fourier * iterated).sum() / (fourier * fourier).sum())
+    assert gain == pytest.approx(1.0, abs=0.05)
+
+
+def test_ptychography_recovers_the_phase_where_it_is(
+    small: tuple[Datacube, Acquisition, torch.Tensor],
+) -> None:
+    cube, acquisition, reference = small
+    course = ptychography_course(cube, acquisition, 3, PtychographySettings(batch=64), [1, 6])
+    scores = {
+        n: correlation(image[12:-12, 12:-12], reference[12:-12, 12:-12])
+        for n, image in course.items()
+    }
+    assert scores[6] > scores[1]
+    assert scores[6] > 0.9
+    again = ptychography(cube, acquisition, 3, PtychographySettings(iterations=1, batch=64))
+    torch.testing.assert_close(again, course[1])
+    gain = float((course[6] * reference).sum() / (reference * (reference - reference.mean())).sum())
+    assert gain == pytest.approx(1.0, abs=0.3)
+
+
+def test_settings_on_record_follow_the_dose() -> None:
+    low, high = ptychography_settings("atomic", 100.0), ptychography_settings("atomic", math.inf)
+    assert low.step_size * low.iterations <= high.step_size * high.iterations
+    assert ptychography_settings("atomic", 110.0) == low
+    record = ptychography_tuning()
+    for row in record["choice"]:
+        assert row["step_size"] in record["grid"]["step_size"]
+        assert row["iterations"] in record["grid"]["iterations"]
+    with pytest.raises(ValueError, match="no ptychography settings for regime 'cosmic'"):
+        ptychography_settings("cosmic", 100.0)

@@ -1,0 +1,55 @@
+"""Tuned settings on record: which ptychography each dose gets, and the grid they were chosen from.
+
+``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json`` on specimens that no
+page scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from misr4d.classical import PtychographySettings
+
+__all__ = ["ptychography_settings", "ptychography_tuning"]
+
+
+@cache
+def ptychography_tuning() -> dict[str, Any]:
+    """Read the record of the tuning: the grid, every score, and the choice."""
+    path = files("misr4d") / "data" / "ptychography_tuning.json"
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
+    """Look up the settings tuned for a regime at the nearest dose on record (by its logarithm).
+
+    Parameters
+    ----------
+    regime : {"atomic", "molecular"}
+    dose : float
+        e⁻/Å²; ``inf`` takes the settings tuned at infinite dose.
+
+    Raises
+    ------
+    ValueError
+        If the regime is not on record.
+    """
+    choices = [row for row in ptychography_tuning()["choice"] if row["regime"] == regime]
+    if not choices:
+        raise ValueError(
+            f"no ptychography settings for regime {regime!r}; known: atomic, molecular"
+        )
+
+    def distance(row: dict[str, Any]) -> float:
+        known = float(row["dose"])
+        if math.isinf(known) or math.isinf(dose):
+            return 0.0 if known == dose else math.inf
+        return abs(math.log(known / dose))
+
+    best = min(choices, key=distance)
+    return PtychographySettings(iterations=best["iterations"], step_size=best["step_size"])
