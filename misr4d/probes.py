@@ -79,7 +79,8 @@ def simulate_patterns(
             f"a window of {window:g} Å cuts the probe, which needs {least:.0f} Å at a defocus of "
             f"{acquisition.defocus:g} Å through {potential.thickness:.0f} Å; take a larger window"
         )
-    shape, hop = [], []
+    shape: list[int] = []
+    hop: list[int] = []
     for axis, pixel in enumerate(potential.sampling):
         for label, length, into in (
             ("window", window, shape),
@@ -147,7 +148,7 @@ def simulate_patterns(
 def _reach(
     wavelength: float, window: float, size: int, acquisition: Acquisition, max_angle: float | None
 ) -> int:
-    """Recorded detector pixels on either side of the axis."""
+    """Count the recorded detector pixels on either side of the axis."""
     wanted = 2 * acquisition.semiangle if max_angle is None else max_angle
     carried = optics.wave_sampling_limit(window / size, wavelength)
     return math.floor(min(wanted, carried) * 1e-3 * window / wavelength)

@@ -52,4 +52,5 @@ def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
         return abs(math.log(known / dose))
 
     best = min(choices, key=distance)
-    return PtychographySettings(iterations=best["iterations"], step_size=best["step_size"])
+    tuned = ("step_size", "iterations", "object_type", "lowpass")
+    return PtychographySettings(**{name: best[name] for name in tuned})

@@ -1,0 +1,179 @@
+"""A study's measurements: one specimen, one scan, the same electrons for every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from misr4d.acquisition import REGIMES, Acquisition
+from misr4d.classical import idpc, parallax, ptychography, summed_bright_field
+from misr4d.datacube import Datacube
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.dose import electrons_per_probe
+from misr4d.multislice import build_potential
+from misr4d.potential import Potential, truth
+from misr4d.probes import simulate_patterns
+from misr4d.settings import ptychography_settings
+from misr4d.specimens import Specimen, make_specimen
+
+__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene"]
+
+UPSAMPLING = 3  # paper §2.1.1
+
+# Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
+# [mrad]: our choice; the ×3 image of a 4 Å scan carries nothing that angles above 13 mrad add.
+SIMULATION = {"atomic": (1 / 3, 2.0, 20.0), "molecular": (0.5, 20.0, 13.0)}
+WINDOW = 48.0  # Å, see misr4d.probes
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A specimen under a measurement at infinite dose.
+
+    Parameters
+    ----------
+    specimen : Specimen
+    acquisition : Acquisition
+        Its detector pixel is three of the simulated ones, averaged as a camera does.
+    potential : Potential
+    """
+
+    specimen: Specimen
+    acquisition: Acquisition
+    potential: Potential
+
+    @cached_property
+    def patterns(self) -> Datacube:
+        """Diffraction patterns at infinite dose, as fractions of the electrons."""
+        angle = SIMULATION[self.specimen.regime][2]
+        return simulate_patterns(self.potential, self.acquisition, window=WINDOW, max_angle=angle)
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """Projected phase on the ×3 grid [rad]."""
+        return truth(self.potential, self.acquisition, UPSAMPLING)
+
+    @property
+    def focused(self) -> Acquisition:
+        """The measurement with its defocus counted from the middle of the specimen."""
+        return self.acquisition.refocused(self.potential.thickness / 2)
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Pixel size of the ×3 image [Å]."""
+        step = self.acquisition.step
+        return step[0] / UPSAMPLING, step[1] / UPSAMPLING
+
+    @cached_property
+    def direct(self) -> DirectPtychography:
+        """Direct ptychography for this measurement, its kernels ready."""
+        contrast = AMPLITUDE_CONTRAST[self.specimen.regime]
+        return DirectPtychography(
+            self.focused, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
+        )
+
+    def measure(self, dose: float, seed: int) -> Measurement:
+        """Count electrons in every detector pixel; views are binned from the same counts.
+
+        Parameters
+        ----------
+        dose : float
+            e⁻/Å²; ``inf`` gives the expected patterns.
+        seed : int
+            Of the counting noise.
+        """
+        if math.isinf(dose):
+            return self._measurement(dose, self.patterns)
+        # Counts are drawn as two halves: their sum is Poisson too, and the halves are what
+        # binomial thinning of the sum would give.
+        generator = torch.Generator().manual_seed(seed)
+        electrons = electrons_per_probe(dose, self.acquisition)
+        expected = torch.from_numpy(self.patterns.patterns) * (electrons / 2)
+        counts = [torch.poisson(expected, generator=generator).numpy() for _ in range(2)]
+        halves = [self._measurement(dose / 2, self._fractions(c, electrons / 2)) for c in counts]
+        whole = self._fractions(counts[0] + counts[1], electrons)
+        return self._measurement(dose, whole, (halves[0], halves[1]))
+
+    def _fractions(self, counts: NDArray[np.float32], electrons: float) -> Datacube:
+        scaled = counts / np.float32(electrons)
+        return Datacube(scaled, self.patterns.step, self.patterns.detector_pixel)
+
+    def _measurement(
+        self,
+        dose: float,
+        cube: Datacube,
+        halves: tuple[Measurement, Measurement] | None = None,
+    ) -> Measurement:
+        return Measurement(self, dose, cube, cube.views(self.acquisition), halves)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a method is given: noisy patterns and the views cut from them.
+
+    Parameters
+    ----------
+    scene : Scene
+    dose : float
+        e⁻/Å².
+    patterns : Datacube
+        As fractions of the electrons.
+    views : Tensor
+        ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    halves : (Measurement, Measurement) or None
+        The same electrons, dealt to two independent measurements of half the dose; none at
+        infinite dose.
+    """
+
+    scene: Scene
+    dose: float
+    patterns: Datacube
+    views: Tensor
+    halves: tuple[Measurement, Measurement] | None = None
+
+
+@lru_cache(maxsize=2)
+def make_scene(name: str, thickness: float | None = None, defocus: float | None = None) -> Scene:
+    """Build a scene by specimen name, cached for the process.
+
+    Parameters
+    ----------
+    name : str
+        One of ``misr4d.specimens.SPECIMENS``.
+    thickness, defocus : float, optional
+        In Å; the specimen's and the regime's own unless given.
+    """
+    options = {} if thickness is None else {"thickness": thickness}
+    specimen = make_specimen(name, **options)
+    acquisition = REGIMES[specimen.regime]
+    if defocus is not None:
+        acquisition = replace(acquisition, defocus=defocus)
+    pixel = 3 * acquisition.wavelength / WINDOW * 1e3
+    acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=3)
+    acquisition.check_upsampling(UPSAMPLING)
+    sampling, slice_thickness, _ = SIMULATION[specimen.regime]
+    return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
+
+
+def _ptychography(m: Measurement) -> Tensor:
+    settings = ptychography_settings(m.scene.specimen.regime, m.dose)
+    return ptychography(m.patterns, m.scene.focused, UPSAMPLING, settings)
+
+
+METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
+    "summed VBF": lambda m: summed_bright_field(m.views, UPSAMPLING),
+    "iDPC": lambda m: idpc(m.patterns, m.scene.acquisition, UPSAMPLING),
+    "parallax": lambda m: parallax(m.views, m.scene.focused, UPSAMPLING),
+    "ptychography": _ptychography,
+    "SSB": lambda m: m.scene.direct(m.views, solver="ssb"),
+    "OBF": lambda m: m.scene.direct(m.views, solver="obf"),
+    "direct": lambda m: m.scene.direct(m.views),
+}
+"""Every method of the study by name: from a measurement to an image on the ×3 grid."""
