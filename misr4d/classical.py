@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ class PtychographySettings:
 
     iterations: int = 8  # py4DSTEM's default
     step_size: float = 0.5  # py4DSTEM's default
-    batch: int = 512  # our choice: stochastic gradient with eight batches of a 64×64 scan
+    batches: int = 8  # updates per iteration; our choice, py4DSTEM's default is one
     object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
     lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
 
@@ -299,6 +300,7 @@ def ptychography_course(
     ``settings.iterations``.
     """
     cube = _fast_window(cube)
+    positions = cube.patterns.shape[0] * cube.patterns.shape[1]
     with _quiet():
         run = py4DSTEM.process.phase.SingleslicePtychography(
             energy=acquisition.energy,
@@ -323,7 +325,7 @@ def ptychography_course(
             run.reconstruct(
                 num_iter=stop - done,
                 step_size=settings.step_size,
-                max_batch_size=settings.batch,
+                max_batch_size=math.ceil(positions / settings.batches),
                 fix_probe=True,
                 reset=done == 0,
                 seed_random=seed + done,

@@ -52,5 +52,5 @@ def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
         return abs(math.log(known / dose))
 
     best = min(choices, key=distance)
-    tuned = ("step_size", "iterations", "object_type", "lowpass")
+    tuned = ("step_size", "batches", "iterations", "object_type", "lowpass")
     return PtychographySettings(**{name: best[name] for name in tuned})
