@@ -12,6 +12,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from ase.spacegroup import crystal
 from numpy.typing import ArrayLike, NDArray
 
@@ -63,16 +64,82 @@ class _Crystal:
     cell: tuple[float, ...]
     symbols: tuple[str, ...]
     sites: tuple[tuple[float, float, float], ...]
+    # Elements that take the sites of the second symbol in equal parts and at random.
+    shuffled: tuple[str, ...] = ()
+    supercell: tuple[int, int, int] = (1, 1, 1)
+    seed: int = 0
 
     def atoms(self) -> Atoms:
-        return crystal(
+        unit = crystal(
             list(self.symbols), list(self.sites), spacegroup=self.spacegroup, cellpar=self.cell
-        )
+        ).repeat(self.supercell)
+        if self.shuffled:
+            places = np.flatnonzero(unit.numbers == atomic_numbers[self.symbols[1]])
+            order = np.random.default_rng(self.seed).permutation(len(places))
+            kinds = np.array([atomic_numbers[symbol] for symbol in self.shuffled])
+            unit.numbers[places[order]] = np.resize(kinds, len(places))
+        return unit
 
 
 # Cells in Å and degrees, sites in fractions of the cell. Zone axes are our choice: the paper names
 # none for these; each puts atomic columns further apart than the information limit.
 _CRYSTALS = {
+    "MoS2": _Crystal(
+        "MoS₂",
+        (0, 0, 1),
+        "2H polytype, P6₃/mmc",
+        194,
+        (3.1604, 3.1604, 12.295, 90, 90, 120),
+        ("Mo", "S"),
+        ((1 / 3, 2 / 3, 0.25), (1 / 3, 2 / 3, 0.621)),
+    ),
+    "AlPO": _Crystal(
+        "AlPO₄-17",
+        (1, 0, 0),
+        "ERI framework, P6₃/m, after Pluth, Smith & Bennett 1986; template and water left out",
+        176,
+        (13.2371, 13.2371, 14.7708, 90, 90, 120),
+        ("Al", "Al", "P", "P", "O", "O", "O", "O", "O", "O", "O"),
+        (
+            (0.7708, 0.9983, 0.118),
+            (0.0999, 0.4214, 0.25),
+            (0.9989, 0.2369, 0.0938),
+            (0.5675, 0.9079, 0.25),
+            (0.0365, 0.3435, 0.1529),
+            (0.6373, 0.9669, 0.1649),
+            (0.0826, 0.191, 0.1053),
+            (0.1432, 0.264, 0.6244),
+            (0.2773, 0.003, 0.997),
+            (0.2468, 0.4693, 0.25),
+            (0.4584, 0.9171, 0.25),
+        ),
+    ),
+    "NCM": _Crystal(
+        "NCM111, Li(Ni,Co,Mn)O₂",
+        (1, 0, 0),
+        "α-NaFeO₂ type, R-3m; 9 Ni, 9 Co and 9 Mn shuffled over the 27 metal sites of a 3×3×1 "
+        "supercell, which repeats (NumPy's default generator, seed 0)",
+        166,
+        (2.862, 2.862, 14.227, 90, 90, 120),
+        ("Li", "Mn", "O"),
+        ((0, 0, 0), (0, 0, 0.5), (0, 0, 0.2411)),
+        shuffled=("Ni", "Co", "Mn"),
+        supercell=(3, 3, 1),
+    ),
+    "CaTiO3": _Crystal(
+        "CaTiO₃",
+        (0, 1, 0),
+        "Pnma perovskite, after Sasaki et al. 1987",
+        62,
+        (5.4361, 7.6388, 5.3789, 90, 90, 90),
+        ("Ca", "Ti", "O", "O"),
+        (
+            (0.03602, 0.25, -0.00676),
+            (0.5, 0, 0),
+            (0.48383, 0.25, 0.07141),
+            (0.28856, 0.03713, 0.71053),
+        ),
+    ),
     "Li2CoO3": _Crystal(
         "Li₂CoO₃",
         (0, 1, 0),
@@ -89,31 +156,8 @@ _CRYSTALS = {
             (0.2540, 0.32119, 0.2233),
         ),
     ),
-    "MoS2": _Crystal(
-        "MoS₂",
-        (0, 0, 1),
-        "2H polytype, P6₃/mmc",
-        194,
-        (3.1604, 3.1604, 12.295, 90, 90, 120),
-        ("Mo", "S"),
-        ((1 / 3, 2 / 3, 0.25), (1 / 3, 2 / 3, 0.621)),
-    ),
-    "CaTiO3": _Crystal(
-        "CaTiO₃",
-        (0, 1, 0),
-        "Pnma perovskite, after Sasaki et al. 1987",
-        62,
-        (5.4361, 7.6388, 5.3789, 90, 90, 90),
-        ("Ca", "Ti", "O", "O"),
-        (
-            (0.03602, 0.25, -0.00676),
-            (0.5, 0, 0),
-            (0.48383, 0.25, 0.07141),
-            (0.28856, 0.03713, 0.71053),
-        ),
-    ),
 }
-SPECIMENS: tuple[str, ...] = (*_CRYSTALS, "apoferritin")
+SPECIMENS: tuple[str, ...] = ("MoS2", "AlPO", "NCM", "CaTiO3", "apoferritin", "Li2CoO3")
 """Names that :func:`make_specimen` knows."""
 
 _OURS = "coordinates are facts; this file's compilation is GPL-3.0-or-later"

@@ -11,6 +11,7 @@ from ase.build import bulk
 from ase.neighborlist import neighbor_list
 
 from misr4d.specimens import (
+    _CRYSTALS,
     SPECIMENS,
     load_structure,
     make_specimen,
@@ -30,6 +31,12 @@ def shortest(atoms: Atoms, a: str, b: str, cutoff: float = 3.0) -> tuple[float, 
         ("MoS2", ("Mo", "S"), 2.6, 2.40, 2.43),
         ("CaTiO3", ("Ti", "O"), 2.2, 1.945, 1.960),
         ("Li2CoO3", ("Co", "O"), 2.2, 1.895, 1.925),
+        ("AlPO", ("Al", "O"), 2.0, 1.705, 1.815),
+        ("AlPO", ("P", "O"), 1.65, 1.505, 1.545),
+        ("NCM", ("Ni", "O"), 2.0, 1.962, 1.964),
+        ("NCM", ("Co", "O"), 2.0, 1.962, 1.964),
+        ("NCM", ("Mn", "O"), 2.0, 1.962, 1.964),
+        ("NCM", ("Li", "O"), 2.2, 2.109, 2.111),
     ],
 )
 def test_bond_lengths(
@@ -40,7 +47,10 @@ def test_bond_lengths(
     assert low <= found[0] <= found[1] <= high
 
 
-@pytest.mark.parametrize(("name", "density"), [("MoS2", 5.0), ("CaTiO3", 4.04), ("Li2CoO3", 4.05)])
+@pytest.mark.parametrize(
+    ("name", "density"),
+    [("MoS2", 5.0), ("CaTiO3", 4.04), ("Li2CoO3", 4.05), ("AlPO", 1.62), ("NCM", 4.77)],
+)
 def test_density(name: str, density: float) -> None:
     """The slab keeps the crystal's density [g/cm³]: nothing lost or doubled in the cutting."""
     specimen = make_specimen(name, 80.0, thickness=60.0)
@@ -48,6 +58,28 @@ def test_density(name: str, density: float) -> None:
     found = specimen.atoms.get_masses().sum() / volume / 0.602214
     assert found == pytest.approx(density, rel=0.04)
     assert neighbor_list("d", specimen.atoms, 1.3).size == 0
+
+
+def test_aluminophosphate_framework_is_whole() -> None:
+    """Every Al and P of ERI has four oxygens, every oxygen bridges one Al and one P."""
+    unit = _CRYSTALS["AlPO"].atoms()
+    assert unit.get_chemical_formula() == "Al18O72P18"
+    first = neighbor_list("i", unit, {("Al", "O"): 2.0, ("P", "O"): 1.65})
+    bonds = np.bincount(first, minlength=len(unit))
+    assert (bonds[unit.numbers != 8] == 4).all()
+    assert (bonds[unit.numbers == 8] == 2).all()
+
+
+def test_ncm_shares_its_metal_sites_in_equal_parts() -> None:
+    unit = _CRYSTALS["NCM"].atoms()
+    assert unit.get_chemical_formula() == "Co9Li27Mn9Ni9O54"
+    metals = unit[np.isin(unit.numbers, [25, 27, 28])]
+    # Shuffled: each of the three layers holds more than one element, yet the seed repeats.
+    for height in np.unique(metals.positions[:, 2].round(2)):
+        layer = metals.numbers[np.abs(metals.positions[:, 2] - height) < 0.1]
+        assert len(layer) == 9
+        assert len(set(layer)) > 1
+    assert (unit.numbers == _CRYSTALS["NCM"].atoms().numbers).all()
 
 
 def test_slab_keeps_its_border_and_its_zone_axis() -> None:
@@ -82,7 +114,7 @@ def test_octahedral_rotations_form_the_group() -> None:
 
 
 def test_unknown_specimen_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="unknown specimen 'unobtainium'; known: Li2CoO3") as error:
+    with pytest.raises(ValueError, match="unknown specimen 'unobtainium'; known: MoS2") as error:
         make_specimen("unobtainium")
     assert all(name in str(error.value) for name in SPECIMENS)
 
