@@ -75,6 +75,15 @@ REGISTER: Mapping[str, Entry] = {
     "dose_series_curves": Entry(
         "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
     ),
+    "released_dose": Entry(
+        "09_released_code", "-", "A dose per area and the same number per position"
+    ),
+    "released_magnified": Entry(
+        "09_released_code", "-", "A crystal true to scale and ten times larger"
+    ),
+    "released_probe": Entry(
+        "09_released_code", "-", "The probe that a coarse wave field cuts, and its views"
+    ),
 }
 """Every figure of the book by its name; ``tests/test_book.py`` holds the run to it."""
 

@@ -91,6 +91,7 @@ def simulate_datacube(
     *,
     max_angle: float | None = None,
     max_batch: int = 64,
+    cut_probe: bool = False,
 ) -> Datacube:
     """Scan the probe over the specimen with abTEM: the reference for everything faster.
 
@@ -103,6 +104,9 @@ def simulate_datacube(
         Largest recorded angle [mrad]; default twice the semi-angle, capped by the wave field.
     max_batch : int
         Probe positions propagated at once.
+    cut_probe : bool
+        Go on where the sampling cuts the probe, as abTEM itself does; see
+        :mod:`misr4d.released`.
 
     Returns
     -------
@@ -114,7 +118,8 @@ def simulate_datacube(
     ValueError
         If the potential's sampling cuts the probe or its cell does not fit the scan.
     """
-    acquisition.check_wave_sampling(potential.sampling)
+    if not cut_probe:
+        acquisition.check_wave_sampling(potential.sampling)
     potential.check_scan(acquisition)
     probe = make_probe(potential, acquisition)
     array = abtem.PotentialArray(

@@ -140,9 +140,7 @@ def simulate_patterns(
         intensity = kept.real**2 + kept.imag**2
         patterns[start : start + batch] = (intensity / (size[0] * size[1])).cpu().numpy()
     pixel = lam / window * 1e3
-    return Datacube(
-        patterns.reshape(nx, ny, *patterns.shape[1:]), acquisition.step, (pixel, pixel)
-    )
+    return Datacube(patterns.reshape(nx, ny, *patterns.shape[1:]), acquisition.step, (pixel, pixel))
 
 
 def _reach(

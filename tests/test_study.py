@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from misr4d.metrics import correlation
+from misr4d.study import METHODS, Scene, make_scene
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene("apoferritin")
+
+
+def test_halves_are_the_same_electrons(scene: Scene) -> None:
+    measurement = scene.measure(100.0, seed=3)
+    assert measurement.halves is not None
+    a, b = (half.views for half in measurement.halves)
+    torch.testing.assert_close((a + b) / 2, measurement.views)
+    # Independent noise: what one half has more of says nothing about the other.
+    expected = scene.measure(math.inf, 0).views
+    assert abs(correlation((a - expected).flatten(1), (b - expected).flatten(1))) < 0.005
+    assert a.var() > measurement.views.var()
+
+
+def test_a_seed_fixes_the_electrons(scene: Scene) -> None:
+    first = scene.measure(100.0, seed=3).views
+    torch.testing.assert_close(first, scene.measure(100.0, seed=3).views, rtol=0, atol=0)
+    assert (first != scene.measure(100.0, seed=4).views).any()
+
+
+def test_views_and_patterns_hold_the_same_electrons(scene: Scene) -> None:
+    measurement = scene.measure(300.0, seed=0)
+    pixels = scene.acquisition.pixels_per_disc
+    inside = measurement.views.sum(0) / pixels
+    total = torch.from_numpy(measurement.patterns.patterns.sum((2, 3)))
+    assert (inside <= total + 1e-5).all()
+    assert float(inside.mean()) == pytest.approx(0.95, abs=0.05)
+
+
+def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
+    measurement = scene.measure(math.inf, 0)
+    assert measurement.halves is None
+    assert measurement.patterns is scene.patterns
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "ptychography"])
+def test_every_method_improves_with_the_dose(scene: Scene, method: str) -> None:
+    """On the ×3 grid, upright, and nearer to the truth with more electrons."""
+    low, high = (METHODS[method](scene.measure(dose, 0)) for dose in (30.0, math.inf))
+    assert low.shape == high.shape == scene.truth.shape
+    if method == "summed VBF":  # amplitude contrast, dark where the phase is large
+        assert correlation(high, scene.truth) < -0.2
+    else:
+        assert correlation(high, scene.truth) > max(0.3, correlation(low, scene.truth))
+
+
+def test_a_defocus_that_repeats_the_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match="defocus of 50 Å displaces the views by 1 Å"):
+        make_scene("apoferritin", defocus=50.0)
