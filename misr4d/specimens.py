@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -16,7 +17,15 @@ from ase.data import atomic_numbers
 from ase.spacegroup import crystal
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SPECIMENS", "Specimen", "load_structure", "make_specimen", "read_specimen"]
+__all__ = [
+    "SPECIMENS",
+    "Specimen",
+    "describe",
+    "format_description",
+    "load_structure",
+    "make_specimen",
+    "read_specimen",
+]
 
 # Vacuum above and below the atoms [Å]: our choice, so that no nucleus sits on a face of the box.
 _CLEARANCE = 0.5
@@ -40,6 +49,13 @@ class Specimen:
         Where the coordinates come from.
     licence : str
         Under which terms.
+    stands_in_for : str
+        What the paper shows, where this is something like it; empty where it is the thing itself.
+    patch : (float, float, float), optional
+        Sides of the block cut from a crystal or a glass [Å]; none for a molecule.
+    ice : float
+        Thickness of the vitreous ice around a molecule [Å], in the middle of the box; see
+        :mod:`misr4d.ice`.
     """
 
     name: str
@@ -48,6 +64,9 @@ class Specimen:
     regime: str
     source: str
     licence: str
+    stands_in_for: str = ""
+    patch: tuple[float, float, float] | None = None
+    ice: float = 0.0
 
     @property
     def thickness(self) -> float:
@@ -66,13 +85,15 @@ class _Crystal:
     sites: tuple[tuple[float, float, float], ...]
     # Elements that take the sites of the second symbol in equal parts and at random.
     shuffled: tuple[str, ...] = ()
+    stands_in_for: str = ""
     supercell: tuple[int, int, int] = (1, 1, 1)
     seed: int = 0
 
     def atoms(self) -> Atoms:
-        unit = crystal(
+        unit: Atoms = crystal(
             list(self.symbols), list(self.sites), spacegroup=self.spacegroup, cellpar=self.cell
-        ).repeat(self.supercell)
+        )
+        unit *= self.supercell
         if self.shuffled:
             places = np.flatnonzero(unit.numbers == atomic_numbers[self.symbols[1]])
             order = np.random.default_rng(self.seed).permutation(len(places))
@@ -94,7 +115,7 @@ _CRYSTALS = {
         ((1 / 3, 2 / 3, 0.25), (1 / 3, 2 / 3, 0.621)),
     ),
     "AlPO": _Crystal(
-        "AlPO₄-17",
+        "aluminophosphate AlPO₄-17",
         (1, 0, 0),
         "ERI framework, P6₃/m, after Pluth, Smith & Bennett 1986; template and water left out",
         176,
@@ -113,6 +134,7 @@ _CRYSTALS = {
             (0.2468, 0.4693, 0.25),
             (0.4584, 0.9171, 0.25),
         ),
+        stands_in_for="the paper's unnamed framework of Al, P and O",
     ),
     "NCM": _Crystal(
         "NCM111, Li(Ni,Co,Mn)O₂",
@@ -141,9 +163,9 @@ _CRYSTALS = {
         ),
     ),
     "Li2CoO3": _Crystal(
-        "Li₂CoO₃",
+        "Li₂CoO₃ as a C2/m prototype",
         (0, 1, 0),
-        "C2/m Li₂MO₃ prototype, relaxed with CHGNet to within 0.01 Å; stands in for mp-1173879",
+        "C2/m Li₂MO₃ prototype; relaxing it with CHGNet moves it by less than 0.01 Å",
         12,
         (4.9246, 8.5216, 5.0245, 90, 109.398, 90),
         ("Co", "Li", "Li", "Li", "O", "O"),
@@ -155,20 +177,99 @@ _CRYSTALS = {
             (0.2189, 0, 0.2273),
             (0.2540, 0.32119, 0.2233),
         ),
+        stands_in_for="mp-1173879",
     ),
 }
-SPECIMENS: tuple[str, ...] = ("MoS2", "AlPO", "NCM", "CaTiO3", "apoferritin", "Li2CoO3")
-"""Names that :func:`make_specimen` knows."""
+
+
+@dataclass(frozen=True)
+class _Protein:
+    title: str
+    file: str
+    source: str
+    licence: str
+    stands_in_for: str
+    # Chains of an assembly: rotations about the origin, or steps [Å] along x.
+    octahedral: bool = False
+    repeats: int = 1
+    rise: float = 0.0
+
+    def atoms(self) -> Atoms:
+        with np.load(str(files("misr4d") / "data" / self.file)) as stored:
+            chain, numbers = stored["positions"].astype(float), stored["numbers"]
+        copies = octahedral_rotations() if self.octahedral else np.eye(3)[None]
+        positions = np.einsum("gij,nj->gni", copies, chain).reshape(-1, 3)
+        steps = self.rise * np.arange(self.repeats)[:, None, None] * np.array([1.0, 0.0, 0.0])
+        positions = (positions + steps).reshape(-1, 3)
+        return Atoms(np.resize(numbers, len(positions)), positions)
+
+
+_PDB = "CC0 (PDB)"
+_HEAVY = "hydrogen, water, ions and ligands left out"
+# The beam runs across the long axis of the three below: the side view is the usual one of a
+# fibril, where its 4.8 Å repeat lies in the image, and the one that tells a membrane protein.
+_PROTEINS = {
+    "apoferritin": _Protein(
+        "human apoferritin 6Z6U",
+        "apoferritin_6z6u.npz",
+        f"PDB 6Z6U (1.25 Å): one chain and the 24 octahedral rotations; {_HEAVY}",
+        _PDB,
+        "apoferritin 8RQB",
+        octahedral=True,
+    ),
+    "synuclein": _Protein(
+        "amyloid-β fibril 2BEG",
+        "amyloid_2beg.npz",
+        "PDB 2BEG, first model: one chain (residues 17–42) repeated 40 times at 4.8 Å without "
+        f"twist; {_HEAVY}",
+        _PDB,
+        "a truncated α-synuclein's fibril",
+        repeats=40,
+        rise=4.8,
+    ),
+    "neurotensin_receptor": _Protein(
+        "bovine rhodopsin 1U19",
+        "rhodopsin_1u19.npz",
+        "PDB 1U19 with its retinal, as the start of a simulation in nglview 4.0.1; hydrogen left "
+        "out",
+        "CC0 (PDB), MIT (nglview)",
+        "neurotensin receptor 6OS9",
+    ),
+    "Pmt": _Protein(
+        "human CFTR 6MSM",
+        "cftr_6msm.npz",
+        f"PDB 6MSM; {_HEAVY}",
+        _PDB,
+        "Pmt1–Pmt2 6P25",
+    ),
+}
+_GLASSES = {
+    "PEO": "poly(ethylene oxide)",
+    "CuZr": "Cu–Zr metallic glass",
+    "LiPON": "LiPON glass",
+    "LLNO_glass": "Li₅La₃Nb₂O₁₂ glass",
+}
+SPECIMENS: tuple[str, ...] = (
+    *("MoS2", "AlPO", "NCM", "CaTiO3"),
+    *("apoferritin", "synuclein", "neurotensin_receptor", "Pmt"),
+    *(name for name in _GLASSES if (files("misr4d") / "data" / f"{name}.npz").is_file()),
+    "Li2CoO3",
+)
+"""Names that :func:`make_specimen` knows, in the order of the paper's Fig. 3 and Fig. 4."""
 
 _OURS = "coordinates are facts; this file's compilation is GPL-3.0-or-later"
+_THICKNESS = 20.0  # Å, paper Fig. 4: 2 nm
+_DALTON_PER_A3 = 1.66053907  # in g/cm³, CODATA 2018
 
 
 def make_specimen(
     name: str,
     field: float | tuple[float, float] | None = None,
     *,
-    thickness: float = 20.0,
+    thickness: float | None = None,
     border: float = 10.0,
+    tilt: tuple[float, float] = (0.0, 0.0),
+    ice: float | None = None,
 ) -> Specimen:
     """Make one of the paper's specimens.
 
@@ -177,11 +278,18 @@ def make_specimen(
     name : str
         One of :data:`SPECIMENS`.
     field : float or (float, float), optional
-        Lateral size of the box [Å]: 64 for crystals and 256 for proteins unless given.
-    thickness : float
-        Thickness of a crystal [Å]. A protein has its own.
+        Lateral size of the box [Å]: 64 for crystals and glasses, 256 for proteins unless given.
+    thickness : float, optional
+        Thickness of a crystal or glass [Å], 20 unless given. A protein has its own height; a
+        thickness given for one is the height of the slab of vacuum around it.
     border : float
-        Vacuum kept around a crystal on every side [Å], so that the scan ends in vacuum.
+        Vacuum kept around a crystal or glass on every side [Å], so that the scan ends in vacuum.
+    tilt : (float, float)
+        Right-handed rotation about x, then about y [mrad], of the crystal before it is cut, or of
+        the protein: a positive tilt about x takes the far end of a column to −y, one about y
+        to +x. A glass looks the same from everywhere and has none.
+    ice : float, optional
+        Thickness of vitreous ice around a protein [Å]; it raises the box where it must.
 
     Returns
     -------
@@ -190,24 +298,111 @@ def make_specimen(
     Raises
     ------
     ValueError
-        For an unknown name (the message lists the known ones) or a size that leaves no specimen.
+        For an unknown name (the message lists the known ones), a size that leaves no specimen or
+        exceeds a glass's box, a slab or ice thinner than the protein, or ice around a crystal.
     """
-    if name == "apoferritin":
-        atoms = _in_box(_apoferritin(), _pair(field, 256.0))
+    if name not in SPECIMENS:
+        raise ValueError(f"unknown specimen {name!r}; known: {', '.join(SPECIMENS)}")
+    if name in _PROTEINS:
+        protein = _PROTEINS[name]
+        atoms = _in_box(protein.atoms(), _pair(field, 256.0), thickness, tilt, ice)
         return Specimen(
             name,
-            "apoferritin",
+            _title(protein.title, protein.stands_in_for),
             atoms,
             "molecular",
-            "PDB 6Z6U (human, 1.25 Å): one chain and the 24 octahedral rotations; stands in for "
-            "8RQB; hydrogen, water and ions left out",
-            "CC0 (PDB)",
+            protein.source,
+            protein.licence,
+            protein.stands_in_for,
+            ice=ice or 0.0,
         )
-    if name not in _CRYSTALS:
-        raise ValueError(f"unknown specimen {name!r}; known: {', '.join(SPECIMENS)}")
+    _refuse_ice(ice, name)
+    size = _pair(field, 64.0)
+    patch = _patch(size, _THICKNESS if thickness is None else thickness, border)
+    if name in _GLASSES:
+        atoms, source = _glass(name, patch, border, tilt)
+        title = _GLASSES[name]
+        return Specimen(name, title, atoms, "atomic", source, "GPL-3.0-or-later", patch=patch)
     entry = _CRYSTALS[name]
-    atoms = _slab(entry.atoms(), entry.zone_axis, _pair(field, 64.0), thickness, border)
-    return Specimen(name, entry.title, atoms, "atomic", entry.source, _OURS)
+    return Specimen(
+        name,
+        _title(entry.title, entry.stands_in_for),
+        _slab(entry.atoms(), entry.zone_axis, patch, border, tilt),
+        "atomic",
+        entry.source,
+        _OURS,
+        entry.stands_in_for,
+        patch,
+    )
+
+
+def _title(what: str, stands_in_for: str) -> str:
+    return f"{what}, standing in for {stands_in_for}" if stands_in_for else what
+
+
+def describe(specimen: Specimen) -> dict[str, Any]:
+    """Sum a specimen up.
+
+    Parameters
+    ----------
+    specimen : Specimen
+
+    Returns
+    -------
+    dict
+        ``name``, ``title``, ``stands_in_for``, ``formula`` (Hill order, with counts), ``counts``
+        (atoms of each element), ``atoms`` (their number), ``density`` over the block cut from a
+        crystal or glass [g/cm³] or None, ``mass`` of a molecule's atoms [kDa] or None, ``extent``
+        of the matter along x, y and z [Å], ``box`` [Å], ``thickness`` of the box [Å], ``ice``
+        [Å], ``regime``, ``source`` and ``licence``.
+    """
+    atoms = specimen.atoms
+    formula = atoms.symbols.formula.convert("hill")
+    mass = float(atoms.get_masses().sum())  # Da
+    patch = specimen.patch
+    extent = np.ptp(atoms.positions, axis=0) if patch is None else patch
+    return {
+        "name": specimen.name,
+        "title": specimen.title,
+        "stands_in_for": specimen.stands_in_for,
+        "formula": str(formula),
+        "counts": formula.count(),
+        "atoms": len(atoms),
+        "density": None if patch is None else mass / math.prod(patch) * _DALTON_PER_A3,
+        "mass": mass / 1e3 if patch is None else None,
+        "extent": tuple(float(side) for side in extent),
+        "box": tuple(float(side) for side in atoms.cell.lengths()),
+        "thickness": specimen.thickness,
+        "ice": specimen.ice,
+        "regime": specimen.regime,
+        "source": specimen.source,
+        "licence": specimen.licence,
+    }
+
+
+def format_description(description: dict[str, Any]) -> str:
+    """Write what :func:`describe` found as lines for a terminal."""
+
+    def sides(values: tuple[float, ...]) -> str:
+        return " × ".join(f"{value:.1f}" for value in values) + " Å"
+
+    density, ice = description["density"], description["ice"]
+    rows = {
+        "specimen": description["name"],
+        "is": description["title"],
+        "composition": f"{description['formula']} ({description['atoms']} atoms)",
+        "mass": f"{description['mass']:.1f} kDa" if density is None else "",
+        "density": "" if density is None else f"{density:.2f} g/cm³, the block as cut",
+        "extent": sides(description["extent"]),
+        "box": sides(description["box"]),
+        "thickness": f"{description['thickness']:.1f} Å, the box",
+        "ice": f"{ice:.1f} Å" if ice else "",
+        "regime": description["regime"],
+        "source": description["source"],
+        "licence": description["licence"],
+        "stands in for": description["stands_in_for"],
+    }
+    return "\n".join(f"{label:<14} {text}" for label, text in rows.items() if text)
 
 
 def load_structure(path: str | Path) -> Atoms:
@@ -246,8 +441,10 @@ def read_specimen(
     field: float | tuple[float, float],
     *,
     zone_axis: tuple[int, int, int] | None = None,
-    thickness: float = 20.0,
+    thickness: float | None = None,
     border: float = 10.0,
+    tilt: tuple[float, float] = (0.0, 0.0),
+    ice: float | None = None,
     regime: str = "atomic",
 ) -> Specimen:
     """Make a specimen from a structure file.
@@ -261,8 +458,9 @@ def read_specimen(
     zone_axis : (int, int, int), optional
         Lattice direction [uvw] of a crystal to lay along the beam. Without one the atoms are taken
         as they are and centred, as for a molecule.
-    thickness, border, regime
-        As in :func:`make_specimen`; `thickness` and `border` hold for a crystal.
+    thickness, border, tilt, ice, regime
+        As in :func:`make_specimen`: a structure with a zone axis is a crystal, one without is
+        treated as a protein is.
 
     Returns
     -------
@@ -272,16 +470,20 @@ def read_specimen(
     ------
     FileNotFoundError, ValueError
         If the file is missing or unreadable, its cell spans no volume although a zone axis is
-        asked for, or the atoms do not fit the field.
+        asked for, the atoms do not fit the field or the slab, or a crystal is given ice.
     """
     atoms = load_structure(path)
     size = _pair(field, math.nan)
+    patch = None
     if zone_axis is None:
-        placed = _in_box(atoms, size)
+        placed = _in_box(atoms, size, thickness, tilt, ice)
     else:
-        placed = _slab(atoms, zone_axis, size, thickness, border)
+        _refuse_ice(ice, Path(path).name)
+        patch = _patch(size, _THICKNESS if thickness is None else thickness, border)
+        placed = _slab(atoms, zone_axis, patch, border, tilt)
     name = Path(path).stem
-    return Specimen(name, name, placed, regime, Path(path).name, "as the file says")
+    terms = "as the file says"
+    return Specimen(name, name, placed, regime, Path(path).name, terms, patch=patch, ice=ice or 0.0)
 
 
 def _pair(value: float | tuple[float, float] | None, default: float) -> tuple[float, float]:
@@ -292,28 +494,74 @@ def _pair(value: float | tuple[float, float] | None, default: float) -> tuple[fl
     return float(pair[0]), float(pair[1])
 
 
-def _in_box(atoms: Atoms, field: tuple[float, float]) -> Atoms:
-    """Centre a molecule in a box of the given field, its own height."""
-    atoms = Atoms(atoms.numbers, atoms.positions)
-    extent = np.ptp(atoms.positions, axis=0)
+def _rotation(tilt: tuple[float, float]) -> NDArray[np.float64]:
+    """Right-handed rotation about x, then about y."""
+    if len(tilt) != 2 or not all(math.isfinite(angle) for angle in tilt):
+        raise ValueError(f"tilt is {tilt!r}; expected two finite angles in mrad")
+    (cx, sx), (cy, sy) = ((math.cos(1e-3 * a), math.sin(1e-3 * a)) for a in tilt)
+    about_x = np.array([[1.0, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1.0, 0], [-sy, 0, cy]])
+    rotation: NDArray[np.float64] = about_y @ about_x
+    return rotation
+
+
+def _refuse_ice(ice: float | None, name: str) -> None:
+    if ice:
+        raise ValueError(f"ice is {ice:g} Å for {name}; ice goes around a molecule, leave it out")
+
+
+def _patch(
+    field: tuple[float, float], thickness: float, border: float
+) -> tuple[float, float, float]:
+    """Sides of the block that fills a field up to its border."""
+    for label, value, least in (("thickness", thickness, 0.0), ("border", border, -1e-9)):
+        if not (math.isfinite(value) and value > least):
+            raise ValueError(f"{label} is {value!r} Å; expected a finite number above zero")
+    patch = (field[0] - 2 * border, field[1] - 2 * border, float(thickness))
+    if min(patch) <= 0:
+        raise ValueError(
+            f"a border of {border:g} Å leaves nothing of the field {field[0]:g} × {field[1]:g} Å"
+        )
+    return patch
+
+
+def _in_box(
+    atoms: Atoms,
+    field: tuple[float, float],
+    thickness: float | None,
+    tilt: tuple[float, float],
+    ice: float | None,
+) -> Atoms:
+    """Centre a molecule in a box of the given field, its own height unless more is asked for."""
+    turned = atoms.positions @ _rotation(tilt).T
+    extent = np.ptp(turned, axis=0)
     if (extent[:2] > field).any():
         raise ValueError(
             f"the atoms span {extent[0]:.1f} × {extent[1]:.1f} Å and do not fit the field of "
             f"{field[0]:g} × {field[1]:g} Å; take a larger field, or give a zone axis if this is "
             "a crystal"
         )
-    height = extent[2] + 2 * _CLEARANCE
-    middle = (atoms.positions.max(0) + atoms.positions.min(0)) / 2
-    atoms.positions += np.array([field[0] / 2, field[1] / 2, height / 2]) - middle
-    return Atoms(atoms.numbers, atoms.positions, cell=[*field, height], pbc=(True, True, False))
+    own = extent[2] + 2 * _CLEARANCE
+    for label, value in (("thickness", thickness), ("ice", ice or None)):
+        if value is not None and not (math.isfinite(value) and value >= own):
+            raise ValueError(
+                f"{label} is {value!r} Å and the molecule is {own:.1f} Å high; expected that "
+                "height or more, or leave it out"
+            )
+    if thickness and ice and ice > thickness:
+        raise ValueError(f"ice is {ice:g} Å in a slab of {thickness:g} Å; expected no more")
+    height = thickness or ice or own
+    middle = (turned.max(0) + turned.min(0)) / 2
+    placed = turned - middle + np.array([field[0] / 2, field[1] / 2, height / 2])
+    return Atoms(atoms.numbers, placed, cell=[*field, height], pbc=(True, True, False))
 
 
 def _slab(
     unit: Atoms,
     zone_axis: ArrayLike,
-    field: tuple[float, float],
-    thickness: float,
+    patch: tuple[float, float, float],
     border: float,
+    tilt: tuple[float, float],
 ) -> Atoms:
     """Cut a slab from a crystal, [uvw] along the beam, the first other lattice vector along x."""
     axis = np.asarray(zone_axis, dtype=float)
@@ -326,15 +574,7 @@ def _slab(
             f"the cell {unit.cell.cellpar().round(4).tolist()} spans no volume and cannot be made "
             "orthogonal; expected a crystal's three independent lattice vectors"
         )
-    for label, value, least in (("thickness", thickness, 0.0), ("border", border, -1e-9)):
-        if not (math.isfinite(value) and value > least):
-            raise ValueError(f"{label} is {value!r} Å; expected a finite number above zero")
-    patch = np.array([field[0] - 2 * border, field[1] - 2 * border, thickness])
-    if patch.min() <= 0:
-        raise ValueError(
-            f"a border of {border:g} Å leaves nothing of the field {field[0]:g} × {field[1]:g} Å"
-        )
-    rotation = _beam_frame(lattice, axis)
+    rotation = _rotation(tilt) @ _beam_frame(lattice, axis)
     rotated = lattice @ rotation.T
     # The ball around the patch, in fractional coordinates, bounds the cells that can reach it.
     radius = np.linalg.norm(patch) / 2 + 1e-6
@@ -343,19 +583,51 @@ def _slab(
     base = unit.positions @ rotation.T
     positions = (base[None] + shifts[:, None]).reshape(-1, 3)
     numbers = np.tile(unit.numbers, len(shifts))
-    centred = positions + patch / 2
-    inside = ((centred >= -1e-6) & (centred < patch - 1e-6)).all(1)
+    return _cut(positions + np.array(patch) / 2, numbers, patch, border)
+
+
+def _cut(
+    positions: NDArray[np.float64],
+    numbers: NDArray[np.integer[Any]],
+    patch: tuple[float, float, float],
+    border: float,
+) -> Atoms:
+    """Keep the atoms between the origin and the patch's far corner, and put a border around."""
+    # Half open, so that a patch of whole periods holds no atom twice.
+    inside = ((positions >= -1e-6) & (positions < np.array(patch) - 1e-6)).all(1)
     if not inside.any():
         raise ValueError(
-            f"no atom falls inside a patch of {patch.round(2).tolist()} Å; take a thicker slab or "
-            "a larger field"
+            f"no atom falls inside a patch of {[round(side, 2) for side in patch]} Å; take a "
+            "thicker slab or a larger field"
         )
     return Atoms(
         numbers[inside],
-        centred[inside] + np.array([border, border, _CLEARANCE]),
-        cell=[*field, thickness + 2 * _CLEARANCE],
+        positions[inside] + np.array([border, border, _CLEARANCE]),
+        cell=[patch[0] + 2 * border, patch[1] + 2 * border, patch[2] + 2 * _CLEARANCE],
         pbc=(True, True, False),
     )
+
+
+def _glass(
+    name: str, patch: tuple[float, float, float], border: float, tilt: tuple[float, float]
+) -> tuple[Atoms, str]:
+    """Cut a block from the middle of a generated glass, and say where that comes from."""
+    if any(tilt):
+        raise ValueError(
+            f"tilt is {tilt!r} mrad for {name}; a glass has no zone axis, leave it out"
+        )
+    with np.load(str(files("misr4d") / "data" / f"{name}.npz")) as stored:
+        positions, numbers = stored["positions"].astype(float), stored["numbers"]
+        cell = stored["cell"].astype(float)
+        source = str(stored["source"]) if "source" in stored else "generated for this package"
+    if (np.array(patch) > cell + 1e-6).any():
+        raise ValueError(
+            f"{name} was made in a box of {' × '.join(f'{side:g}' for side in cell)} Å and "
+            f"{' × '.join(f'{side:g}' for side in patch)} Å is asked for; expected no more, since "
+            "a repeated glass is none: take a smaller field or thickness"
+        )
+    positions = positions % cell - (cell - np.array(patch)) / 2
+    return _cut(positions, numbers, patch, border), source
 
 
 def _beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -379,11 +651,3 @@ def octahedral_rotations() -> NDArray[np.float64]:
             if np.linalg.det(matrix) > 0:
                 found.append(matrix)
     return np.array(found)
-
-
-def _apoferritin() -> Atoms:
-    """Rebuild the 24-mer from the chain that ``data/build_apoferritin.py`` stored."""
-    with np.load(str(files("misr4d") / "data" / "apoferritin_6z6u.npz")) as stored:
-        chain, numbers = stored["positions"].astype(float), stored["numbers"]
-    positions = np.einsum("gij,nj->gni", octahedral_rotations(), chain).reshape(-1, 3)
-    return Atoms(np.tile(numbers, 24), positions)

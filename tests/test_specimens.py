@@ -9,15 +9,21 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.neighborlist import neighbor_list
+from ase.spacegroup import crystal
+from scipy.spatial.transform import Rotation
 
 from misr4d.specimens import (
     _CRYSTALS,
     SPECIMENS,
+    describe,
+    format_description,
     load_structure,
     make_specimen,
     octahedral_rotations,
     read_specimen,
 )
+
+RUTILE = (4.594, 4.594, 2.959, 90, 90, 90)
 
 
 def shortest(atoms: Atoms, a: str, b: str, cutoff: float = 3.0) -> tuple[float, float]:
@@ -106,6 +112,128 @@ def test_apoferritin_is_a_hollow_24_mer() -> None:
     assert neighbor_list("d", specimen.atoms, 0.9).size == 0  # subunits do not clash
 
 
+@pytest.mark.parametrize("name", ["synuclein", "neurotensin_receptor", "Pmt"])
+def test_stand_ins_are_whole_molecules_and_say_so(name: str) -> None:
+    specimen = make_specimen(name)
+    atoms = specimen.atoms
+    assert specimen.regime == "molecular"
+    assert set(atoms.symbols) == {"C", "N", "O", "S"}
+    assert f"standing in for {specimen.stands_in_for}" in specimen.title
+    # Nearest neighbours are bonded, and none are closer than a double bond.
+    first, distance = neighbor_list("id", atoms, 2.0)
+    assert distance.min() > 1.1
+    assert len(set(first)) == len(atoms)
+    # Long axis across, shortest along the beam.
+    extent = np.ptp(atoms.positions, axis=0)
+    assert extent[0] > extent[1] > extent[2] == pytest.approx(specimen.thickness - 1.0)
+
+
+def test_the_fibril_repeats_every_rung() -> None:
+    atoms = make_specimen("synuclein").atoms
+    rungs = atoms.positions.reshape(40, -1, 3)
+    assert np.diff(rungs, axis=0) == pytest.approx(
+        np.broadcast_to([4.8, 0.0, 0.0], (39, rungs.shape[1], 3)), abs=1e-9
+    )
+    contacts = np.linalg.norm(rungs[0][:, None] - rungs[1][None], axis=2)
+    assert 2.5 < contacts.min() < 3.0  # hydrogen bonds, no clashes
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "stands_in_for"),
+    [
+        ("neurotensin_receptor", "bovine rhodopsin 1U19", "neurotensin receptor 6OS9"),
+        ("Li2CoO3", "Li₂CoO₃ as a C2/m prototype", "mp-1173879"),
+    ],
+)
+def test_titles_name_the_stand_in(name: str, title: str, stands_in_for: str) -> None:
+    specimen = make_specimen(name)
+    assert specimen.title == f"{title}, standing in for {stands_in_for}"
+    assert specimen.stands_in_for == stands_in_for
+    assert make_specimen("CaTiO3").stands_in_for == ""
+
+
+def test_a_slab_around_a_protein_is_no_thinner_than_it() -> None:
+    own = make_specimen("synuclein")
+    slab = make_specimen("synuclein", thickness=100.0)
+    assert slab.thickness == 100.0
+    assert slab.atoms.positions - own.atoms.positions == pytest.approx(
+        np.broadcast_to([0, 0, (100 - own.thickness) / 2], (len(own.atoms), 3))
+    )
+    with pytest.raises(ValueError, match=r"thickness is 20.0 Å and the molecule is 22\.7 Å high"):
+        make_specimen("synuclein", thickness=20.0)
+
+
+@pytest.mark.parametrize(
+    ("tilt", "shift"), [((20.0, 0.0), (0.0, -1.0)), ((0.0, 20.0), (1.0, 0.0)), ((0.0, 0.0), (0, 0))]
+)
+def test_tilt_is_right_handed(
+    tmp_path: Path, tilt: tuple[float, float], shift: tuple[float, float]
+) -> None:
+    """A column along the beam leans by tan(tilt): to −y about x, to +x about y."""
+    path = tmp_path / "cubic.cif"
+    ase.io.write(path, Atoms("Po", cell=[4.0, 4.0, 4.0], pbc=True))
+    atoms = read_specimen(path, 40.0, zone_axis=(0, 0, 1), thickness=40.0, tilt=tilt).atoms
+    # The column through the middle of the patch, which is the lattice's origin.
+    offset = atoms.positions - [20.0, 20.0, 20.5]
+    height = offset[:, 2]
+    lean = height[:, None] * np.array(shift) * math.tan(20e-3)
+    column = np.abs(offset[:, :2] - lean).max(1) < 1e-6
+    assert column.sum() >= 9
+    assert np.diff(np.sort(height[column])) == pytest.approx(
+        4.0 * math.cos(max(tilt) * 1e-3), abs=1e-9
+    )
+    # The block stays upright.
+    assert atoms.positions[:, :2].min() >= 10 - 1e-5
+    assert atoms.positions[:, :2].max() < 30
+
+
+def test_tilt_turns_x_first_and_a_protein_too() -> None:
+    flat = make_specimen("neurotensin_receptor").atoms.positions
+    turned = make_specimen("neurotensin_receptor", tilt=(300.0, 200.0)).atoms.positions
+    about_x = Rotation.from_euler("xy", [0.3, 0.2])  # scipy: lower case is about fixed axes
+    expected = about_x.apply(flat)
+    assert turned - turned[0] == pytest.approx(expected - expected[0], abs=1e-9)
+    with pytest.raises(ValueError, match=r"tilt is \(nan, 0\.0\)"):
+        make_specimen("MoS2", tilt=(math.nan, 0.0))
+
+
+def test_description_of_a_crystal(tmp_path: Path) -> None:
+    path = tmp_path / "rutile.cif"
+    ase.io.write(
+        path, crystal(["Ti", "O"], [(0, 0, 0), (0.3, 0.3, 0)], spacegroup=136, cellpar=RUTILE)
+    )
+    side = 8 * RUTILE[0]
+    specimen = read_specimen(
+        path, side + 20.0, zone_axis=(0, 0, 1), thickness=10 * RUTILE[2], border=10.0
+    )
+    found = describe(specimen)
+    # A block of whole cells has the crystal's own density: 2 formula units of 79.866 Da a cell.
+    assert found["counts"] == {"O": 4 * 640, "Ti": 2 * 640}
+    assert found["formula"] == "O2560Ti1280"
+    assert found["density"] == pytest.approx(
+        2 * 79.866 * 1.66054 / (RUTILE[0] ** 2 * RUTILE[2]), rel=1e-4
+    )
+    assert found["extent"] == pytest.approx((side, side, 10 * RUTILE[2]))
+    assert found["box"] == pytest.approx((side + 20, side + 20, 10 * RUTILE[2] + 1))
+    assert found["mass"] is None
+    assert "4.25 g/cm³" in format_description(found)
+
+
+def test_description_of_a_protein() -> None:
+    found = describe(make_specimen("Pmt", thickness=150.0))
+    assert found["atoms"] == sum(found["counts"].values()) == 9551
+    assert list(found["counts"]) == ["C", "N", "O", "S"]  # Hill order, no hydrogen
+    assert found["density"] is None
+    masses = {"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06}
+    kilodalton = sum(masses[symbol] * n for symbol, n in found["counts"].items()) / 1e3
+    assert found["mass"] == pytest.approx(kilodalton, rel=1e-4)
+    assert found["thickness"] == 150.0
+    lines = format_description(found).splitlines()
+    assert "is             human CFTR 6MSM, standing in for Pmt1–Pmt2 6P25" in lines
+    assert any(line.startswith("mass") and "125.5 kDa" in line for line in lines)
+    assert not any(line.startswith(("density", "ice")) for line in lines)
+
+
 def test_octahedral_rotations_form_the_group() -> None:
     group = octahedral_rotations()
     assert group.shape == (24, 3, 3)
@@ -146,7 +274,7 @@ def test_cells_that_cannot_be_made_orthogonal(tmp_path: Path) -> None:
     molecule = tmp_path / "flat.xyz"
     molecule.write_text("1\n\nO 0 0 0\n")
     with pytest.raises(ValueError, match="spans no volume and cannot be made orthogonal"):
-        read_specimen(molecule, 20.0, zone_axis=(0, 0, 1))
+        read_specimen(molecule, 30.0, zone_axis=(0, 0, 1))
 
 
 @pytest.mark.parametrize(
