@@ -35,7 +35,11 @@ __all__ = [
 
 METHOD_COLOURS = {
     "summed VBF": "#7f7f7f",
+    "iDPC": "#009e73",
     "parallax": "#0072b2",
+    "ptychography": "#cc79a7",
+    "SSB": "#e69f00",
+    "OBF": "#56b4e9",
     "direct": "#d55e00",
     "truth": "#000000",
 }
@@ -74,6 +78,15 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "dose_series_curves": Entry(
         "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
+    ),
+    "thickness_images": Entry(
+        "08_thickness_and_field", "-", "Li₂CoO₃ from 2 to 20 nm by each method"
+    ),
+    "thickness_curves": Entry(
+        "08_thickness_and_field", "-", "Correlation and resolution against thickness"
+    ),
+    "edge_of_the_field": Entry(
+        "08_thickness_and_field", "-", "Correlation against the distance from the edge"
     ),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"
