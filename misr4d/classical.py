@@ -24,11 +24,11 @@ from torch import Tensor
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
-from misr4d.datacube import Datacube, patterns_from_views
+from misr4d.datacube import Datacube, centre_of_mass, patterns_from_views
+from misr4d.detector import TurnedAcquisition
 
 __all__ = [
     "PtychographySettings",
-    "centre_of_mass",
     "idpc",
     "iterative_dpc",
     "parallax",
@@ -48,6 +48,11 @@ def _quiet() -> Iterator[None]:
 
 def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
     """Calibrated py4DSTEM datacube of the same patterns."""
+    if isinstance(acquisition, TurnedAcquisition):
+        raise ValueError(
+            f"the detector is turned by {acquisition.rotation:g}°, which this call does not hand "
+            "to py4DSTEM; use idpc or direct ptychography, which take it into account"
+        )
     if abs(cube.step[0] - cube.step[1]) > 1e-6 * cube.step[0]:
         raise ValueError(f"the scan step is {cube.step} Å; py4DSTEM takes square steps only")
     datacube = py4DSTEM.DataCube(cube.patterns)
@@ -157,21 +162,6 @@ def parallax(
         else:
             image = run.recon_BF_subpixel_aligned
     return torch.from_numpy(image.copy()).float()
-
-
-def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
-    """Mean scattering of every pattern along (Qx, Qy) ``(2, Rx, Ry)`` [Å⁻¹].
-
-    A position without electrons has none.
-    """
-    patterns = torch.from_numpy(cube.patterns)
-    total = patterns.sum((2, 3)).clamp_min(1e-12)
-    fields = []
-    for axis, pixel in enumerate(cube.detector_pixel):
-        n = patterns.shape[2 + axis]
-        k = (torch.arange(n) - n // 2) * (pixel * 1e-3 / acquisition.wavelength)
-        fields.append((patterns.sum(3 - axis) * k).sum(-1) / total)
-    return torch.stack(fields)
 
 
 def idpc(cube: Datacube, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
