@@ -10,6 +10,7 @@ import torch
 
 from misr4d.acquisition import Acquisition
 from misr4d.datacube import Datacube
+from misr4d.ice import ice_slices
 from misr4d.potential import Potential
 from misr4d.specimens import Specimen
 
@@ -31,7 +32,8 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
     Returns
     -------
     Potential
-        Each atom's potential is projected whole into the slice that holds its nucleus.
+        Each atom's potential is projected whole into the slice that holds its nucleus. Vitreous
+        ice around a molecule is a continuum, see :mod:`misr4d.ice`.
 
     Raises
     ------
@@ -52,11 +54,10 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
         periodic=True,
     )
     slices = np.asarray(built.build(lazy=False).array, dtype=np.float32)
-    return Potential(
-        torch.from_numpy(slices),
-        (float(cell[0]), float(cell[1])),
-        tuple(float(dz) for dz in built.slice_thickness),
-    )
+    thicknesses = tuple(float(dz) for dz in built.slice_thickness)
+    if specimen.ice:
+        slices = slices + ice_slices(specimen, (slices.shape[1], slices.shape[2]), thicknesses)
+    return Potential(torch.from_numpy(slices), (float(cell[0]), float(cell[1])), thicknesses)
 
 
 def _grid_size(side: float, sampling: float) -> int:
