@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 import py4DSTEM
+import scipy.fft
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
@@ -44,6 +44,17 @@ def _quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _single_precision_transforms() -> Iterator[None]:
+    """Let py4DSTEM transform its complex64 arrays as such, which NumPy 1 does in double."""
+    kept = np.fft.fft2, np.fft.ifft2
+    np.fft.fft2, np.fft.ifft2 = scipy.fft.fft2, scipy.fft.ifft2
+    try:
+        yield
+    finally:
+        np.fft.fft2, np.fft.ifft2 = kept
 
 
 def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
@@ -291,7 +302,7 @@ def ptychography_course(
     """
     cube = _fast_window(cube)
     positions = cube.patterns.shape[0] * cube.patterns.shape[1]
-    with _quiet():
+    with _quiet(), _single_precision_transforms():
         run = py4DSTEM.process.phase.SingleslicePtychography(
             energy=acquisition.energy,
             datacube=_py4dstem(cube, acquisition),
@@ -332,7 +343,7 @@ def _fast_window(cube: Datacube) -> Datacube:
     """Trim the rim of the patterns to an even size of small primes, for fast transforms."""
     window = []
     for n in cube.patterns.shape[2:]:
-        size = next(m for m in range(n, 0, -1) if m % 2 == 0 and next_fast_len(m) == m)
+        size = next(m for m in range(n, 0, -1) if m % 2 == 0 and scipy.fft.next_fast_len(m) == m)
         window.append(slice(n // 2 - size // 2, n // 2 + size // 2))
     trimmed = np.ascontiguousarray(cube.patterns[:, :, window[0], window[1]])
     return Datacube(trimmed, cube.step, cube.detector_pixel)

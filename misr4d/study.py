@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from misr4d import classical
 from misr4d.acquisition import REGIMES, Acquisition
-from misr4d.classical import idpc, parallax, ptychography, summed_bright_field
+from misr4d.classical import idpc, parallax, summed_bright_field
 from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_probe
@@ -150,8 +156,7 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     thickness, defocus : float, optional
         In Å; the specimen's and the regime's own unless given.
     """
-    options = {} if thickness is None else {"thickness": thickness}
-    specimen = make_specimen(name, **options)
+    specimen = make_specimen(name, thickness=thickness)
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
         acquisition = replace(acquisition, defocus=defocus)
@@ -162,9 +167,28 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
 
 
+def cache_folder() -> Path:
+    """Folder of what is kept between runs: ``$MISR4D_CACHE``, or ``~/.cache/misr4d``."""
+    return Path(os.environ.get("MISR4D_CACHE") or Path.home() / ".cache" / "misr4d")
+
+
 def _ptychography(m: Measurement) -> Tensor:
+    """Ptychography with tuned settings; minutes, so an image made before is read back."""
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
-    return ptychography(m.patterns, m.scene.focused, UPSAMPLING, settings)
+    # Everything that enters: counts, geometry, settings, and the code that uses them.
+    digest = hashlib.sha256(np.ascontiguousarray(m.patterns.patterns).data)
+    geometry = (m.patterns.step, m.patterns.detector_pixel, asdict(m.scene.focused))
+    digest.update(repr((geometry, asdict(settings), UPSAMPLING, version("py4dstem"))).encode())
+    digest.update(Path(classical.__file__).read_bytes())
+    path = cache_folder() / "ptychography" / f"{digest.hexdigest()[:32]}.npy"
+    if path.is_file():
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    image = classical.ptychography(m.patterns, m.scene.focused, UPSAMPLING, settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        np.save(file, image.numpy(), allow_pickle=False)
+    os.replace(file.name, path)
+    return image
 
 
 METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {

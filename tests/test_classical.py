@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from misr4d import ATOMIC, Acquisition, optics
+from misr4d import ATOMIC, Acquisition, classical, optics
 from misr4d.classical import (
     PtychographySettings,
     centre_of_mass,
@@ -136,6 +137,20 @@ def test_ptychography_recovers_the_phase_where_it_is(
     torch.testing.assert_close(again, course[1])
     gain = float((course[6] * reference).sum() / (reference * (reference - reference.mean())).sum())
     assert gain == pytest.approx(1.0, abs=0.3)
+
+
+def test_single_precision_transforms_change_nothing_that_shows(
+    small: tuple[Datacube, Acquisition, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube, acquisition, _ = small
+    settings = PtychographySettings(iterations=3, batches=16)
+    before = np.fft.fft2
+    single = ptychography(cube, acquisition, 3, settings)
+    assert np.fft.fft2 is before
+    monkeypatch.setattr(classical, "_single_precision_transforms", contextlib.nullcontext)
+    double = ptychography(cube, acquisition, 3, settings)
+    assert float((single - double).norm() / double.norm()) < 0.01
+    assert correlation(single, double) > 0.9999
 
 
 def test_settings_on_record_follow_the_dose() -> None:
