@@ -234,6 +234,88 @@ def test_description_of_a_protein() -> None:
     assert not any(line.startswith(("density", "ice")) for line in lines)
 
 
+@pytest.fixture
+def glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up glass under a known name: a grid of copper, every 2 Å, that fills its box."""
+    axes = [np.arange(0.0, side, 2.0) for side in (64.0, 64.0, 24.0)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+    (tmp_path / "data").mkdir()
+    np.savez(
+        tmp_path / "data" / "CuZr.npz",
+        positions=grid + 64.0,  # a generator need not have wrapped its atoms
+        numbers=np.full(len(grid), 29, np.uint8),
+        cell=np.array([64.0, 64.0, 24.0], np.float32),
+        source="made up",
+    )
+    monkeypatch.setattr("misr4d.specimens.files", lambda _: tmp_path)
+    monkeypatch.setattr("misr4d.specimens.SPECIMENS", ("MoS2", "CuZr"))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("glass")
+def test_a_glass_is_cut_from_its_box() -> None:
+    whole = make_specimen("CuZr", border=0.0, thickness=24.0)
+    assert len(whole.atoms) == 32 * 32 * 12
+    assert whole.atoms.cell.lengths() == pytest.approx([64, 64, 25])
+    cut = make_specimen("CuZr")
+    assert cut.patch == (44.0, 44.0, 20.0)
+    assert len(cut.atoms) == 22 * 22 * 10
+    assert cut.atoms.positions.min(0) == pytest.approx([10, 10, 0.5], abs=1e-4)
+    assert cut.atoms.positions.max(0) == pytest.approx([52, 52, 18.5], abs=1e-4)
+    assert (cut.regime, cut.source, cut.licence) == ("atomic", "made up", "GPL-3.0-or-later")
+    assert describe(cut)["density"] == pytest.approx(63.546 / 8 * 1.66054, rel=1e-4)
+
+
+@pytest.mark.usefixtures("glass")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thickness": 25.0}, r"made in a box of 64 × 64 × 24 Å and 44 × 44 × 25 Å is asked for"),
+        ({"field": 100.0}, "80 × 80 × 20 Å is asked for"),
+        ({"tilt": (5.0, 0.0)}, "a glass has no zone axis"),
+        ({"ice": 30.0}, "ice is 30 Å for CuZr"),
+    ],
+)
+def test_a_glass_is_never_repeated_nor_tilted(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_specimen("CuZr", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "density", "closest"),
+    [
+        case
+        for case in (
+            ("PEO", 1.12, 0.95),  # C–H
+            ("CuZr", 7.1, 2.0),
+            ("LiPON", 2.35, 1.3),  # P–O
+            ("LLNO_glass", 5.0, 1.5),  # Nb–O
+        )
+        if case[0] in SPECIMENS
+    ],
+)
+def test_the_glasses_that_ship(name: str, density: float, closest: float) -> None:
+    specimen = make_specimen(name)
+    assert describe(specimen)["density"] == pytest.approx(density, rel=0.08)
+    # Isolated atoms and overlaps would show here.
+    first, distance = neighbor_list("id", specimen.atoms, 3.2)
+    assert distance.min() > closest
+    assert len(set(first)) > 0.97 * len(specimen.atoms)
+    # No lattice: nearly every atom is a column of its own.
+    columns = np.unique(specimen.atoms.positions[:, :2].round(2), axis=0)
+    assert len(columns) > 0.95 * len(specimen.atoms)
+
+
+def test_the_papers_specimens_in_the_papers_order() -> None:
+    paper = (
+        *("MoS2", "AlPO", "NCM", "CaTiO3"),
+        *("apoferritin", "synuclein", "neurotensin_receptor", "Pmt"),
+        *("PEO", "CuZr", "LiPON", "LLNO_glass"),
+        "Li2CoO3",
+    )
+    assert tuple(name for name in paper if name in SPECIMENS) == SPECIMENS
+
+
 def test_octahedral_rotations_form_the_group() -> None:
     group = octahedral_rotations()
     assert group.shape == (24, 3, 3)
