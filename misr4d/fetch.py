@@ -133,15 +133,15 @@ def fetch(
     return path
 
 
-def fetch_pdb(entry: str, *, kind: str = "pdb", **options: Any) -> Path:
+def fetch_pdb(entry: str, *, kind: str = "cif", **options: Any) -> Path:
     """Fetch an entry of the Protein Data Bank.
 
     Parameters
     ----------
     entry : str
         Four-character id, such as ``"8RQB"``.
-    kind : {"pdb", "cif"}
-        Format. ASE reads the first; the largest entries exist only in the second.
+    kind : {"cif", "pdb"}
+        Format; the largest entries do not exist in the second.
     **options
         For :func:`fetch`.
 
@@ -162,7 +162,7 @@ def fetch_pdb(entry: str, *, kind: str = "pdb", **options: Any) -> Path:
             f"{entry!r} is no PDB id; expected a digit and three letters or digits, such as 8RQB"
         )
     if kind not in ("pdb", "cif"):
-        raise ValueError(f"kind is {kind!r}; expected 'pdb' or 'cif'")
+        raise ValueError(f"kind is {kind!r}; expected 'cif' or 'pdb'")
     name = f"{entry.upper()}.{kind}"
     return fetch(f"{PDB_ADDRESS}/{name}", Path("pdb") / name, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from importlib.resources import files
@@ -406,7 +407,11 @@ def format_description(description: dict[str, Any]) -> str:
 
 
 def load_structure(path: str | Path) -> Atoms:
-    """Read a structure file in any format that ASE reads (CIF, PDB, XYZ, …).
+    """Read a structure file in mmCIF or any format that ASE reads (CIF, PDB, XYZ, …).
+
+    Of several models a PDB or mmCIF file gives the first, as their depositors rank them; of
+    several frames any other file gives the last. Of alternate conformations mmCIF gives the
+    first, where ASE keeps all of a PDB file's.
 
     Raises
     ------
@@ -421,19 +426,54 @@ def load_structure(path: str | Path) -> Atoms:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE's remarks on odd CIF tags are not the user's
-            atoms = ase.io.read(path)
+            text = path.read_text("utf-8") if path.suffix.lower() in (".cif", ".mmcif") else ""
+            frames = _read_mmcif(text) if "_atom_site.Cartn_x" in text else ase.io.read(path, ":")
     except Exception as error:  # ASE's readers raise whatever their parsing met
         raise ValueError(
             f"{path} cannot be read as a structure ({type(error).__name__}: {error}); expected a "
             "file that ASE reads, such as CIF, PDB or XYZ"
         ) from error
-    if isinstance(atoms, list):
-        atoms = atoms[-1]
-    if len(atoms) == 0:
+    # ASE reports an empty frame after the last model of a PDB file.
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
         raise ValueError(f"{path} holds no atoms; expected a structure")
+    atoms = frames[0 if path.suffix.lower() in (".pdb", ".ent") else -1]
     if not np.isfinite(atoms.positions).all():
         raise ValueError(f"{path} holds atoms at positions that are not finite")
     return atoms
+
+
+def _read_mmcif(text: str) -> list[Atoms]:
+    """First model of a PDBx/mmCIF file; ASE reads only crystallographers' CIF."""
+    names = re.findall(r"^_atom_site\.(\S+)", text, re.MULTILINE)
+    column = {name: names.index(name) for name in names}
+    rows = []
+    for line in text[text.rindex("_atom_site.") :].splitlines()[1:]:
+        if not line.startswith(("ATOM", "HETATM")):
+            break
+        # A quote ends where white space follows: atoms are named "O5'" and such.
+        fields = re.findall(r"""'.*?'(?=\s|$)|".*?"(?=\s|$)|\S+""", line)
+        if len(fields) != len(names):
+            raise ValueError(f"an atom has {len(fields)} fields where {len(names)} are declared")
+        rows.append(fields)
+
+    def get(row: list[str], name: str) -> str:
+        return row[column[name]] if name in column else "."
+
+    first = get(rows[0], "pdbx_PDB_model_num") if rows else "."
+    chosen: dict[tuple[str, ...], str] = {}  # conformation of each residue
+    numbers, positions = [], []
+    for row in rows:
+        alternative = get(row, "label_alt_id")
+        residue = tuple(get(row, n) for n in ("label_asym_id", "auth_seq_id", "pdbx_PDB_ins_code"))
+        if get(row, "pdbx_PDB_model_num") != first:
+            continue
+        if alternative not in (".", "?") and chosen.setdefault(residue, alternative) != alternative:
+            continue
+        element = get(row, "type_symbol").capitalize()
+        numbers.append(atomic_numbers["H" if element == "D" else element])
+        positions.append([float(get(row, f"Cartn_{axis}")) for axis in "xyz"])
+    return [Atoms(numbers, np.array(positions).reshape(-1, 3))]
 
 
 def read_specimen(

@@ -256,11 +256,11 @@ def test_no_bar_without_a_terminal(server: Server, capsys: pytest.CaptureFixture
 
 def test_pdb_entry(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PDB_ADDRESS", server.address)
-    path = fetch_pdb("8rqb")
+    path = fetch_pdb("8rqb", kind="pdb")
     assert path == cache / "pdb" / "8RQB.pdb"
     assert str(read_specimen(path, 20.0).atoms.symbols) == "CO"
     with pytest.raises(FileNotFoundError, match=r"9ZZZ\.cif does not exist"):
-        fetch_pdb("9ZZZ", kind="cif")
+        fetch_pdb("9ZZZ")
     with pytest.raises(ValueError, match="kind is 'xyz'"):
         fetch_pdb("8RQB", kind="xyz")
 

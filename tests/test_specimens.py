@@ -342,6 +342,66 @@ def test_any_file_that_ase_reads(tmp_path: Path) -> None:
     assert centre == pytest.approx([5.0, 5.0, placed.thickness / 2])
 
 
+def pdb_line(serial: int, element: str, x: float) -> str:
+    return f"ATOM  {serial:5d}  {element:<3} GLY A   1    {x:8.3f}   0.000   0.000  1.00  0.00" + (
+        f"          {element:>2}\n"
+    )
+
+
+def test_the_first_model_of_a_pdb_file(tmp_path: Path) -> None:
+    path = tmp_path / "models.pdb"
+    models = "".join(
+        f"MODEL     {n:4d}\n{pdb_line(1, 'N', n)}{pdb_line(2, 'C', n + 1.5)}ENDMDL\n"
+        for n in (1, 2)
+    )
+    path.write_text(models + "END\n")
+    atoms = load_structure(path)
+    assert str(atoms.symbols) == "NC"
+    assert atoms.positions[:, 0] == pytest.approx([1.0, 2.5])
+
+
+MMCIF = """data_TEST
+#
+loop_
+_atom_site.group_PDB
+_atom_site.type_symbol
+_atom_site.label_atom_id
+_atom_site.label_alt_id
+_atom_site.label_asym_id
+_atom_site.Cartn_x
+_atom_site.Cartn_y
+_atom_site.Cartn_z
+_atom_site.auth_seq_id
+_atom_site.pdbx_PDB_model_num
+ATOM   N  N      . A 1.0 2.0 3.0 7 1
+ATOM   O  "O5'"  . A 2.5 2.0 3.0 7 1
+ATOM   C  'C a'  B A 4.0 2.0 3.0 7 1
+ATOM   C  'C a'  C A 4.4 2.0 3.0 7 1
+HETATM ZN ZN     C A 8.0 2.0 3.0 8 1
+HETATM D  D1     . A 9.0 2.0 3.0 9 1
+ATOM   N  N      . A 1.1 2.0 3.0 7 2
+#
+loop_
+_other.id
+ATOM
+"""
+
+
+def test_mmcif(tmp_path: Path) -> None:
+    """Quoted names, the first model, and the first conformation of each residue."""
+    path = tmp_path / "entry.cif"
+    path.write_text(MMCIF)
+    atoms = load_structure(path)
+    assert str(atoms.symbols) == "NOCZnH"
+    assert atoms.positions[:, 0] == pytest.approx([1.0, 2.5, 4.0, 8.0, 9.0])
+    path.write_text(MMCIF.replace(" 4.4 2.0", " 4.4"))
+    with pytest.raises(ValueError, match=r"entry\.cif cannot .* 9 fields where 10 are declared"):
+        load_structure(path)
+    path.write_text(MMCIF.replace("ATOM ", "NONE ").replace("HETATM", "NONE"))
+    with pytest.raises(ValueError, match=r"entry\.cif holds no atoms"):
+        load_structure(path)
+
+
 @pytest.mark.parametrize("suffix", ["cif", "pdb", "xyz"])
 def test_unreadable_files_are_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"broken.{suffix}"
