@@ -78,7 +78,8 @@ def worker(folder: Path) -> None:
 def compare(python: Path) -> None:
     import torch
 
-    from misr4d.metrics import correlation, fourier_ring_correlation, resolution
+    from misr4d.metrics import correlation
+    from misr4d.spectra import fourier_ring_correlation, resolution
     from misr4d.study import UPSAMPLING, make_scene
 
     head = ("specimen", "dose", "kernel", "truth:quantem", "truth:ours", "mutual", "Å:quantem")

@@ -33,7 +33,8 @@ from misr4d.probes import simulate_patterns
 from misr4d.specimens import Specimen, make_specimen
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)
-GRID = ((0.1, 32), (0.5, 8), (0.5, 32), (1.0, 8), (1.0, 32))  # step size, updates per iteration
+# Step size, updates per iteration.
+GRID = ((0.1, 32), (0.5, 8), (0.5, 32), (1.0, 8), (1.0, 32), (1.0, 128))
 ITERATIONS = (2, 4, 8, 16, 32)
 ATOMIC_CORNER = replace(ATOMIC, scan_shape=(32, 32))
 CASES: list[tuple[str, Specimen, Acquisition, float, float, float]] = [

@@ -151,6 +151,11 @@ class Acquisition:
         return int(self._in_disc.sum())
 
     @property
+    def view_illumination(self) -> Tensor:
+        """Share of each view's detector pixel that the bright-field disc covers ``(M,)``."""
+        return self._pixels[1][self._in_disc].double().mean(1)
+
+    @property
     def pixels_per_disc(self) -> float:
         """Number of fully lit detector pixels that would collect the whole bright-field disc."""
         lit = self._pixels[1]

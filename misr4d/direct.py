@@ -138,6 +138,17 @@ class DirectPtychography:
             kernel[:, index] = self._gather(gamma / len(pixel))
         return kernel
 
+    def information(self) -> Tensor:
+        """Σ_k |γ_k(q)|²/m_k over the views, m_k the lit share of their pixels ``(r·Rx, r·Ry)``.
+
+        On the output grid, in the order of ``torch.fft.fft2``.
+        """
+        lit = self.acquisition.view_illumination.to(self._adjoint.device)
+        weight = (self._adjoint.abs() ** 2 / lit).sum(-1)
+        fine = self._spread(weight.to(torch.complex128))
+        shape = self.acquisition.output_shape(self.upsampling)
+        return optics.resize_spectrum(fine, shape).real.cpu()
+
     def _gather(self, spectrum: Tensor) -> Tensor:
         """Group a fine spectrum by sampled frequency: ``(r·Rx, r·Ry) → (Rx·Ry, r²)``."""
         r, (nx, ny) = self.aliases, self.acquisition.scan_shape

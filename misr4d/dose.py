@@ -13,7 +13,7 @@ from torch import Tensor
 
 from misr4d.acquisition import Acquisition
 
-__all__ = ["count_electrons", "electrons_per_pixel", "electrons_per_probe", "expose"]
+__all__ = ["count_electrons", "electrons_per_pixel", "electrons_per_probe", "expose", "thin"]
 
 
 def electrons_per_probe(dose: float, acquisition: Acquisition) -> float:
@@ -87,3 +87,42 @@ def expose(
         return views
     share = electrons_per_pixel(dose, acquisition)
     return count_electrons(views, acquisition, dose, generator) / share
+
+
+def thin(
+    counts: Tensor, generator: torch.Generator, *, fraction: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Deal counted electrons at random into two independent measurements.
+
+    Each electron goes to the first with probability `fraction`, whatever the others do; of Poisson
+    counts both parts are then Poisson and independent.
+
+    Parameters
+    ----------
+    counts : Tensor
+        Whole numbers of electrons, any shape.
+    generator : torch.Generator
+        Source of randomness.
+    fraction : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Tensor, Tensor
+        Of the same shape; they add up to `counts`.
+
+    Raises
+    ------
+    ValueError
+        If counts are negative, not whole or not finite, or the fraction is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction!r}; expected a number between 0 and 1")
+    whole = counts.to(torch.float32)
+    if not torch.isfinite(whole).all() or (whole < 0).any() or (whole != whole.round()).any():
+        raise ValueError(
+            "counts hold negative, fractional or non-finite values; thinning needs whole electrons "
+            "as counted, before any scaling or background subtraction"
+        )
+    first = torch.binomial(whole, torch.full_like(whole, fraction), generator=generator)
+    return first.to(counts.dtype), (whole - first).to(counts.dtype)

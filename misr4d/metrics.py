@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 
+import pytorch_msssim
 import torch
 from torch import Tensor
 
-__all__ = ["correlation", "fourier_ring_correlation", "line_profile", "psnr", "resolution"]
+__all__ = [
+    "contrast_to_noise",
+    "correlation",
+    "electrons_saved",
+    "line_profile",
+    "ms_ssim",
+    "peak_to_background",
+    "psnr",
+    "truth_masks",
+]
 
 
-def _check_pair(image: Tensor, reference: Tensor) -> None:
+def check_pair(image: Tensor, reference: Tensor) -> None:
+    """Raise ``ValueError`` unless two images can be compared."""
     if image.shape != reference.shape or image.ndim != 2:
         raise ValueError(
             f"image {tuple(image.shape)} and reference {tuple(reference.shape)} cannot be "
@@ -28,7 +39,7 @@ def correlation(image: Tensor, reference: Tensor) -> float:
     ValueError
         If shapes differ or values are not finite.
     """
-    _check_pair(image, reference)
+    check_pair(image, reference)
     a = image.double() - image.double().mean()
     b = reference.double() - reference.double().mean()
     norm = float(a.norm() * b.norm())
@@ -45,95 +56,53 @@ def psnr(image: Tensor, reference: Tensor) -> float:
     ValueError
         If shapes differ, values are not finite or the reference is constant.
     """
-    _check_pair(image, reference)
-    a = image.double() - image.double().mean()
-    b = reference.double() - reference.double().mean()
+    check_pair(image, reference)
+    fitted, b = _fitted(image, reference)
     span = float(b.max() - b.min())
-    if span == 0:
-        raise ValueError("the reference is constant; a peak signal cannot be defined")
-    energy = float((a * a).sum())
-    gain = float((a * b).sum()) / energy if energy > 0 else 0.0
-    error = float(((gain * a - b) ** 2).mean())
+    error = float(((fitted - b) ** 2).mean())
     return math.inf if error == 0 else 10 * math.log10(span**2 / error)
 
 
-def fourier_ring_correlation(
-    image: Tensor, reference: Tensor, sampling: tuple[float, float], *, width: int = 1
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlation of two images' spectra, ring by ring.
+def _fitted(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Image with the gain that fits the reference best, and the reference, both of zero mean."""
+    a = image.double() - image.double().mean()
+    b = reference.double() - reference.double().mean()
+    if float(b.max() - b.min()) == 0:
+        raise ValueError("the reference is constant; a peak signal cannot be defined")
+    energy = float((a * a).sum())
+    return a * (float((a * b).sum()) / energy if energy > 0 else 0.0), b
+
+
+def ms_ssim(image: Tensor, reference: Tensor) -> float:
+    """Multi-scale structural similarity after the best offset and one gain, by pytorch-msssim.
 
     Parameters
     ----------
     image, reference : Tensor
-        ``(X, Y)``.
-    sampling : (float, float)
-        Pixel size [Å].
-    width : int
-        Width of a ring in frequency steps. Wider rings hold more pixels and are less noisy, which
-        matters at low frequencies.
-
-    Returns
-    -------
-    frequency, correlation, count : Tensor
-        Ring centres [Å⁻¹] up to the Nyquist frequency of the coarser axis, the correlation in each
-        ring, and the number of Fourier pixels in it. The mean is left out.
+        ``(X, Y)``, both sides at least 33 pixels. Five scales, and a window of 11 where the sides
+        are above 160 pixels, else the largest odd one that five scales allow: values of images of
+        different sizes are then not comparable.
 
     Raises
     ------
     ValueError
-        If shapes differ or values are not finite.
+        If shapes differ, values are not finite, the reference is constant, or a side is too short.
 
     References
     ----------
-    Saxton & Baumeister, J. Microsc. 127, 127 (1982).
+    Wang, Simoncelli & Bovik, Asilomar Conf. Signals (2003).
     """
-    _check_pair(image, reference)
-    a, b = torch.fft.fft2(image.double()), torch.fft.fft2(reference.double())
-    qx = torch.fft.fftfreq(image.shape[0], sampling[0], dtype=torch.float64)[:, None]
-    qy = torch.fft.fftfreq(image.shape[1], sampling[1], dtype=torch.float64)[None, :]
-    step = max(1 / (image.shape[0] * sampling[0]), 1 / (image.shape[1] * sampling[1]))
-    # Ring 0 is the mean alone; ring n covers n − 1 to n widths beyond half a step.
-    radius = (qx**2 + qy**2).sqrt() / step
-    ring = (((radius - 0.5) / width).floor() + 1).clamp_min(0).long().flatten()
-    last = math.floor((0.5 / max(sampling) / step - 0.5) / width + 0.5 + 1e-9)
-
-    def total(values: Tensor) -> Tensor:
-        out = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
-        return out.index_add(0, ring, values.flatten().double())[1 : last + 1]
-
-    cross = total((a * b.conj()).real)
-    norm = (total(a.abs() ** 2) * total(b.abs() ** 2)).sqrt()
-    values = torch.where(norm > 0, cross / norm.clamp_min(1e-300), 0.0)
-    centre = torch.arange(1, last + 1, dtype=torch.float64) - 0.5
-    frequency = (0.5 + centre * width) * step
-    return frequency, values, total(torch.ones(ring.shape))
-
-
-def resolution(frequency: Tensor, curve: Tensor, threshold: float = 0.5) -> float:
-    """Period at which a ring-correlation curve first falls below a threshold [Å].
-
-    Parameters
-    ----------
-    frequency, curve : Tensor
-        As from :func:`fourier_ring_correlation`.
-    threshold : float
-        0.5 against the truth.
-
-    Returns
-    -------
-    float
-        By linear interpolation between rings; ``inf`` if the first ring is below already, and the
-        period of the last ring if the curve never falls below.
-    """
-    below = (curve < threshold).nonzero()
-    if len(below) == 0:
-        return 1 / float(frequency[-1])
-    i = int(below[0])
-    if i == 0:
-        return math.inf
-    high, low = float(curve[i - 1]), float(curve[i])
-    part = (high - threshold) / (high - low)
-    return 1 / (float(frequency[i - 1]) + part * float(frequency[i] - frequency[i - 1]))
+    check_pair(image, reference)
+    fitted, b = _fitted(image, reference)
+    span = float(b.max() - b.min())
+    side = min(image.shape)
+    if side < 33:
+        raise ValueError(f"the images have a side of {side} pixels; expected at least 33")
+    window = min(11, 1 + 2 * ((side - 1) // 32))  # the library: side > 16 (window − 1)
+    value = pytorch_msssim.ms_ssim(
+        fitted[None, None], b[None, None], data_range=span, win_size=window
+    )
+    return float(value)
 
 
 def line_profile(
@@ -199,3 +168,166 @@ def line_profile(
         for dy, wy in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
             value += wx * wy * image.double()[dx, dy]
     return distance, value.mean(1)
+
+
+def peak_to_background(profile: Tensor, truth: Tensor) -> float:
+    """Height of a profile's peaks above the valleys between them, over the valleys' spread.
+
+    Where peaks and valleys are is read from the true profile, so that noise cannot choose its own
+    peaks: peaks are its local maxima above the middle of its range, valleys its local minima
+    below. The paper gives no definition.
+
+    Parameters
+    ----------
+    profile, truth : Tensor
+        ``(n,)`` along one line, as from :func:`line_profile`.
+
+    Returns
+    -------
+    float
+        (mean at the peaks − mean at the valleys) / standard deviation at the valleys; blind to
+        offset and gain.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or the true profile has no peak or fewer than two valleys.
+    """
+    if profile.shape != truth.shape or profile.ndim != 1:
+        raise ValueError(
+            f"profile {tuple(profile.shape)} and truth {tuple(truth.shape)} cannot be compared; "
+            "expected two profiles along one line"
+        )
+    inner, middle = truth[1:-1], (truth.max() + truth.min()) / 2
+    peak = (inner > truth[:-2]) & (inner >= truth[2:]) & (inner > middle)
+    valley = (inner < truth[:-2]) & (inner <= truth[2:]) & (inner < middle)
+    if not peak.any() or int(valley.sum()) < 2:
+        raise ValueError(
+            f"the true profile has {int(peak.sum())} peaks and {int(valley.sum())} valleys; "
+            "expected at least one and two: take a longer line"
+        )
+    top, bottom = profile[1:-1][peak].double(), profile[1:-1][valley].double()
+    return float((top.mean() - bottom.mean()) / bottom.std().clamp_min(1e-300))
+
+
+def truth_masks(
+    truth: Tensor, *, signal: float = 0.95, background: float = 0.4, within: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Masks of signal and background, fixed from the true phase alone.
+
+    Parameters
+    ----------
+    truth : Tensor
+        ``(X, Y)``.
+    signal, background : float
+        Pixels above the first quantile of the truth are signal, below the second background.
+    within : Tensor, optional
+        Boolean ``(X, Y)``; only these pixels count, such as the inside of a crystal, whose
+        background is then the gaps between columns.
+
+    Returns
+    -------
+    signal, background : Tensor
+        Boolean ``(X, Y)``.
+
+    Raises
+    ------
+    ValueError
+        If the quantiles are out of order or a mask would be empty.
+    """
+    if not 0 < background < signal < 1:
+        raise ValueError(
+            f"background is {background!r} and signal {signal!r}; expected "
+            "0 < background < signal < 1"
+        )
+    inside = torch.ones_like(truth, dtype=torch.bool) if within is None else within
+    levels = torch.tensor([background, signal], dtype=torch.float64)
+    if not inside.any():
+        raise ValueError("within holds no pixel; nothing can be masked")
+    low, high = torch.quantile(truth[inside].double(), levels)
+    bright, dark = inside & (truth > high), inside & (truth < low)
+    for name, mask in (("signal", bright), ("background", dark)):
+        if not mask.any():
+            raise ValueError(f"the {name} mask is empty: the truth hardly varies there")
+    return bright, dark
+
+
+def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> float:
+    """Contrast to noise |μ_s − μ_b| / σ_b of an image ``(X, Y)`` between two masks.
+
+    Raises
+    ------
+    ValueError
+        If a mask is empty or of another shape, or the background has no spread.
+    """
+    for name, mask in (("signal", signal), ("background", background)):
+        if mask.shape != image.shape or not mask.any():
+            raise ValueError(
+                f"the {name} mask has shape {tuple(mask.shape)} and {int(mask.sum())} pixels; "
+                f"expected {tuple(image.shape)} and at least one"
+            )
+    s, b = image[signal].double(), image[background].double()
+    spread = float(b.std())
+    if not spread > 0:
+        raise ValueError("the background has no spread; contrast to noise cannot be defined")
+    return abs(float(s.mean() - b.mean())) / spread
+
+
+def electrons_saved(
+    doses: Tensor, method: Tensor, baseline: Tensor, generator: torch.Generator, *, draws: int = 500
+) -> tuple[Tensor, Tensor]:
+    """How many times fewer electrons a method needs than a baseline, for the same score.
+
+    For each dose the baseline's median score is looked up on the method's median curve, by linear
+    interpolation over the logarithm of the dose. Nothing is extrapolated: where the method passes
+    that score below the lowest dose, or never, the answer is not a number.
+
+    Parameters
+    ----------
+    doses : Tensor
+        ``(n,)``, rising [e⁻/Å²].
+    method, baseline : Tensor
+        Scores ``(draws, n)`` that rise with quality, such as correlation.
+    generator : torch.Generator
+        Of the bootstrap over noise draws.
+    draws : int
+        Bootstrap samples.
+
+    Returns
+    -------
+    ratio, quartiles : Tensor
+        Dose of the baseline over that of the method ``(n,)``, and its first and third quartile
+        ``(2, n)``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match or doses do not rise.
+    """
+    if method.shape[1:] != doses.shape or baseline.shape[1:] != doses.shape:
+        raise ValueError(
+            f"scores {tuple(method.shape)} and {tuple(baseline.shape)} do not match "
+            f"{tuple(doses.shape)} doses; expected (draws, doses)"
+        )
+    if len(doses) < 2 or (doses[1:] <= doses[:-1]).any():
+        raise ValueError(f"doses are {doses.tolist()}; expected two or more, rising")
+    log = doses.double().log()
+
+    def ratio(a: Tensor, b: Tensor) -> Tensor:
+        found = torch.full_like(log, math.nan)
+        for i, wanted in enumerate(b):
+            for j in range(len(a) - 1):
+                low, high = a[j], a[j + 1]
+                if low <= wanted <= high and high > low:
+                    part = (wanted - low) / (high - low)
+                    found[i] = (log[i] - (log[j] + part * (log[j + 1] - log[j]))).exp()
+                    break
+        return found
+
+    def resample(scores: Tensor) -> Tensor:
+        pick = torch.randint(len(scores), (len(scores),), generator=generator)
+        return scores.double()[pick].median(0).values
+
+    whole = ratio(method.double().median(0).values, baseline.double().median(0).values)
+    samples = torch.stack([ratio(resample(method), resample(baseline)) for _ in range(draws)])
+    return whole, samples.nanquantile(torch.tensor([0.25, 0.75], dtype=torch.float64), dim=0)

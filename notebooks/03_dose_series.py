@@ -52,11 +52,12 @@ from misr4d import REGIMES, figures
 from misr4d.classical import parallax, summed_bright_field
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
-from misr4d.metrics import correlation, fourier_ring_correlation, psnr, resolution
+from misr4d.metrics import correlation, psnr
 from misr4d.multislice import build_potential
 from misr4d.potential import truth
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
+from misr4d.spectra import fourier_ring_correlation, resolution
 
 figures.use_style()
 UPSAMPLING = 3  # paper §2.1.1

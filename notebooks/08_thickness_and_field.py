@@ -53,11 +53,12 @@ from misr4d import ATOMIC, figures
 from misr4d.classical import parallax, summed_bright_field
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
-from misr4d.metrics import correlation, fourier_ring_correlation, resolution
+from misr4d.metrics import correlation
 from misr4d.multislice import build_potential
 from misr4d.potential import truth
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
+from misr4d.spectra import fourier_ring_correlation, resolution
 from misr4d.study import METHODS, make_scene
 
 figures.use_style()

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, MOLECULAR
-from misr4d.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose
+from misr4d.dose import (
+    count_electrons,
+    electrons_per_pixel,
+    electrons_per_probe,
+    expose,
+    thin,
+)
 
 
 def test_electrons_per_probe_is_dose_times_step_squared() -> None:
@@ -54,3 +60,25 @@ def test_counting_needs_finite_dose_and_intensities() -> None:
         count_electrons(torch.ones(2, 3, 3), ATOMIC, math.inf, torch.Generator())
     with pytest.raises(ValueError, match="negative or non-finite"):
         count_electrons(torch.full((2, 3, 3), -1.0), ATOMIC, 10.0, torch.Generator())
+
+
+def test_thinned_halves_are_independent_poisson_counts_that_add_up() -> None:
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.poisson(torch.full((400, 400), 6.0), generator=generator)
+    a, b = thin(counts, generator)
+    torch.testing.assert_close(a + b, counts, rtol=0, atol=0)
+    for half in (a, b):
+        assert float(half.mean()) == pytest.approx(3.0, abs=0.02)
+        assert float(half.var()) == pytest.approx(3.0, abs=0.05)
+    covariance = ((a - a.mean()) * (b - b.mean())).mean()
+    assert abs(float(covariance)) < 0.03
+    few, _ = thin(counts, generator, fraction=0.1)
+    assert float(few.mean()) == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize("bad", [0.5, -1.0, math.nan, math.inf])
+def test_only_whole_electrons_can_be_thinned(bad: float) -> None:
+    with pytest.raises(ValueError, match="thinning needs whole electrons"):
+        thin(torch.tensor([1.0, bad]), torch.Generator())
+    with pytest.raises(ValueError, match="fraction is 1"):
+        thin(torch.ones(2), torch.Generator(), fraction=1.0)

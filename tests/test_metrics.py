@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from misr4d.metrics import (
+    contrast_to_noise,
     correlation,
-    fourier_ring_correlation,
+    electrons_saved,
     line_profile,
+    ms_ssim,
+    peak_to_background,
     psnr,
-    resolution,
+    truth_masks,
 )
-from misr4d.optics import frequencies
 
 
 def noise(seed: int, n: int = 128) -> torch.Tensor:
@@ -35,47 +37,6 @@ def test_psnr_removes_one_gain_and_offset() -> None:
     assert psnr(noisy, image) == pytest.approx(20.0, abs=0.5)
     with pytest.raises(ValueError, match="reference is constant"):
         psnr(image, torch.ones(100, 100))
-
-
-def test_ring_correlation_of_independent_noise_is_zero_and_of_itself_one() -> None:
-    frequency, values, count = fourier_ring_correlation(noise(0), noise(1), (0.5, 0.5))
-    assert frequency[-1] == pytest.approx(1.0)
-    # A ring of n Fourier pixels holds n / 2 independent ones: standard deviation √(2/n)·√½ each.
-    assert float((values * count.sqrt())[3:].std()) == pytest.approx(1.0, abs=0.45)
-    assert abs(float((values * count).sum() / count.sum())) < 0.03
-    torch.testing.assert_close(
-        fourier_ring_correlation(noise(0), noise(0), (0.5, 0.5))[1],
-        torch.ones(64, dtype=torch.float64),
-    )
-    assert float(count.sum()) == pytest.approx(math.pi * 64.5**2, rel=0.01)
-
-
-def test_wider_rings_pool_narrow_ones() -> None:
-    a, b = noise(0), noise(0) + noise(1)
-    frequency, _, count = fourier_ring_correlation(a, b, (0.5, 0.5))
-    wide_frequency, _, wide_count = fourier_ring_correlation(a, b, (0.5, 0.5), width=3)
-    torch.testing.assert_close(wide_frequency[0], frequency[1])
-    torch.testing.assert_close(wide_count[0], count[:3].sum())
-    assert float(wide_frequency[-1]) <= 1.0
-
-
-def test_resolution_of_a_gaussian_blur_in_noise_is_its_own_cut_off() -> None:
-    """signal·G + noise against signal: FRC = G/√(G² + v), one half where G² = v/3."""
-    n, width, v = 256, 0.3, 0.03
-    qx, qy = frequencies((n, n), (0.5, 0.5))
-    blur = torch.exp(-(qx**2 + qy**2) / (2 * width**2))
-    signal = noise(0, n).double()
-    image = torch.fft.ifft2(torch.fft.fft2(signal) * blur).real + math.sqrt(v) * noise(1, n)
-    frequency, values, _ = fourier_ring_correlation(image, signal, (0.5, 0.5))
-    expected = 1 / (width * math.sqrt(math.log(3 / v)))
-    assert resolution(frequency, values) == pytest.approx(expected, rel=0.05)
-
-
-def test_resolution_at_the_ends() -> None:
-    frequency = torch.tensor([0.1, 0.2, 0.3])
-    assert resolution(frequency, torch.tensor([0.2, 0.9, 0.9])) == math.inf
-    assert resolution(frequency, torch.tensor([1.0, 0.9, 0.8])) == pytest.approx(1 / 0.3)
-    assert resolution(frequency, torch.tensor([1.0, 0.0, 0.9])) == pytest.approx(1 / 0.15)
 
 
 def test_profile_follows_a_plane_exactly() -> None:
@@ -102,3 +63,88 @@ def test_images_that_cannot_be_compared_are_refused() -> None:
         correlation(torch.zeros(3, 3), torch.zeros(4, 4))
     with pytest.raises(ValueError, match="not finite"):
         psnr(torch.full((3, 3), math.nan), torch.zeros(3, 3))
+
+
+@pytest.mark.parametrize("n", [192, 96, 40])
+def test_structural_similarity_falls_with_noise_and_ignores_gain(n: int) -> None:
+    x = torch.arange(n) / n
+    image = torch.sin(20 * x[:, None]) * torch.cos(31 * x[None, :])
+    assert ms_ssim(3 * image - 5, image) == pytest.approx(1.0, abs=1e-6)
+    scores = [ms_ssim(image + level * noise(0, n), image) for level in (0.1, 0.3, 1.0)]
+    assert 1 > scores[0] > scores[1] > scores[2] > 0
+    with pytest.raises(ValueError, match="a side of 20 pixels; expected at least 33"):
+        ms_ssim(noise(0, 20), noise(1, 20))
+
+
+def disc(n: int = 64, radius: float = 16.0) -> torch.Tensor:
+    x = torch.arange(n) - n / 2
+    return ((x[:, None] ** 2 + x[None, :] ** 2).sqrt() < radius).float()
+
+
+def test_contrast_to_noise_of_a_drawn_disc_is_its_height_over_the_noise() -> None:
+    drawn = disc()
+    truth = drawn + 0.1 * disc(radius=8.0) + 1e-3 * noise(2, 64)
+    signal, background = truth_masks(truth, signal=0.96, background=0.5)
+    assert (drawn[signal] == 1).all()
+    assert (drawn[background] == 0).all()
+    image = 4.0 * drawn + 0.5 * noise(0, 64)
+    assert contrast_to_noise(image, signal, background) == pytest.approx(8.0, rel=0.1)
+    assert contrast_to_noise(-3 * image + 7, signal, background) == pytest.approx(8.0, rel=0.1)
+    assert contrast_to_noise(noise(3, 64), signal, background) < 0.5
+
+
+def test_masks_keep_to_the_region_they_are_given() -> None:
+    left = torch.zeros(64, 64, dtype=torch.bool)
+    left[:, :32] = True
+    signal, background = truth_masks(noise(0, 64), within=left)
+    assert not (signal & ~left).any()
+    assert not (background & ~left).any()
+    assert int(signal.sum()) == pytest.approx(0.05 * 2048, abs=2)
+
+
+def test_masks_and_contrast_refuse_what_has_none() -> None:
+    with pytest.raises(ValueError, match="the signal mask is empty"):
+        truth_masks(torch.zeros(8, 8))
+    with pytest.raises(ValueError, match="expected 0 < background < signal < 1"):
+        truth_masks(noise(0, 8), signal=0.2, background=0.4)
+    with pytest.raises(ValueError, match="within holds no pixel"):
+        truth_masks(noise(0, 8), within=torch.zeros(8, 8, dtype=torch.bool))
+    mask = disc(8, 2).bool()
+    with pytest.raises(ValueError, match="the background has no spread"):
+        contrast_to_noise(torch.ones(8, 8), mask, ~mask)
+    with pytest.raises(ValueError, match="signal mask has shape"):
+        contrast_to_noise(torch.ones(8, 8), mask & ~mask, ~mask)
+
+
+def test_peaks_over_valleys_of_a_wave_in_noise() -> None:
+    """Height 2 between crest and trough over noise of 0.1, and nothing where there is none."""
+    x = torch.linspace(0, 40 * math.pi, 1001)
+    truth = torch.cos(x)
+    random = noise(0, 1001)[0]
+    assert peak_to_background(truth + 0.1 * random, truth) == pytest.approx(20.0, rel=0.35)
+    assert peak_to_background(5 * (truth + 0.1 * random) - 3, truth) == pytest.approx(
+        peak_to_background(truth + 0.1 * random, truth), rel=1e-4
+    )
+    assert abs(peak_to_background(random, truth)) < 1
+    with pytest.raises(ValueError, match="0 peaks and 0 valleys"):
+        peak_to_background(random, torch.linspace(0, 1, 1001))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        peak_to_background(random[:5], truth)
+
+
+def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
+    """Scores that rise with the logarithm of the dose, one method a factor of three ahead."""
+    doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])
+    baseline = (doses.log() / 10).repeat(9, 1) + 1e-4 * noise(0)[:9, :5]
+    method = ((3 * doses).log() / 10).repeat(9, 1) + 1e-4 * noise(1)[:9, :5]
+    generator = torch.Generator().manual_seed(0)
+    ratio, quartiles = electrons_saved(doses, method, baseline, generator)
+    # The method passes the baseline's first score below 100 e⁻/Å²: not measured, not guessed.
+    assert ratio[:2].isnan().all()
+    torch.testing.assert_close(ratio[2:], torch.full((3,), 3.0).double(), rtol=0.02, atol=0)
+    assert (quartiles[0, 2:] <= ratio[2:]).all()
+    assert (ratio[2:] <= quartiles[1, 2:]).all()
+    with pytest.raises(ValueError, match="expected two or more, rising"):
+        electrons_saved(doses.flip(0), method, baseline, generator)
+    with pytest.raises(ValueError, match=r"expected \(draws, doses\)"):
+        electrons_saved(doses, method[:, :3], baseline, generator)

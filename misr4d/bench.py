@@ -1,0 +1,336 @@
+"""The one measuring instrument: specimens × doses × methods × draws → one tidy table.
+
+Work is cut into rows; each finished row is a small file, so that an interrupted run takes up where
+it stopped and two runs on one folder do not harm each other. Rows run on dask workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from misr4d.metrics import contrast_to_noise, correlation, ms_ssim, psnr, truth_masks
+from misr4d.specimens import SPECIMENS
+from misr4d.spectra import (
+    fourier_ring_correlation,
+    half_bit_threshold,
+    highest_resolvable_frequency,
+    power_spectrum,
+    resolution,
+)
+from misr4d.study import METHODS, Measurement, make_scene
+
+__all__ = ["COLUMNS", "FULL", "PLANS", "QUICK", "Plan", "Row", "read_table", "run", "score"]
+
+COLUMNS = {
+    "correlation": "Pearson correlation with the truth",
+    "psnr": "peak signal-to-noise ratio after the best offset and gain [dB]",
+    "ms_ssim": "multi-scale structural similarity after the best offset and gain",
+    "cnr": "contrast to noise between the truth's brightest 5 % and darkest 40 %",
+    "resolution": "period at which the ring correlation with the truth falls below 0.5 [Å]",
+    "half_bit": "period at which that of half-sets falls below half a bit [Å]",
+    "half_0143": "period at which that of half-sets falls below 0.143 [Å]",
+    "frequency": "highest frequency whose power stands above the floor [Å⁻¹]",
+}
+"""Measures of the table."""
+RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
+_SLOW = "ptychography"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the table: which electrons, which method."""
+
+    specimen: str
+    method: str
+    dose: float
+    draw: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bench measures.
+
+    Parameters
+    ----------
+    specimens, methods : sequence of str
+    doses : sequence of float
+        e⁻/Å²; ``inf`` is allowed and has one draw.
+    draws : int
+        Noise draws of every method but ptychography.
+    ptychography_doses : sequence of float
+        Doses at which ptychography, by far the slowest, is run; by default all.
+    ptychography_draws : int
+        Its noise draws.
+    seed : int
+        Seed of the first draw; draw n has seed + n, whatever the method.
+    """
+
+    specimens: Sequence[str]
+    doses: Sequence[float]
+    methods: Sequence[str] = tuple(METHODS)
+    draws: int = 8
+    ptychography_doses: Sequence[float] | None = None
+    ptychography_draws: int = 1
+    seed: int = 0
+    left_out: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for kind, given, known in (
+            ("specimen", self.specimens, SPECIMENS),
+            ("method", self.methods, tuple(METHODS)),
+        ):
+            if unknown := [name for name in given if name not in known]:
+                raise ValueError(f"unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")
+        for dose in self.doses:
+            if math.isnan(dose) or dose <= 0:
+                raise ValueError(f"dose is {dose!r} e⁻/Å²; expected a positive number or inf")
+        if self.draws < 1 or self.ptychography_draws < 1:
+            raise ValueError(
+                f"draws is {self.draws} and ptychography_draws {self.ptychography_draws}; expected "
+                "1 or more"
+            )
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, specimen by specimen so that workers reuse a scene, slow ones first."""
+        slow_doses = self.doses if self.ptychography_doses is None else self.ptychography_doses
+        for specimen in self.specimens:
+            for method in sorted(self.methods, key=lambda name: name != _SLOW):
+                for dose in self.doses if method != _SLOW else slow_doses:
+                    draws = self.draws if method != _SLOW else self.ptychography_draws
+                    for draw in range(1 if math.isinf(dose) else draws):
+                        yield Row(specimen, method, float(dose), draw)
+
+
+QUICK = Plan(
+    specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Fig. 5
+    doses=(100.0, 300.0, 1000.0, math.inf),
+    draws=4,
+    ptychography_doses=(300.0, 1000.0, math.inf),
+    left_out="ten specimens and four of eight draws; ptychography has one draw, and no 100 e⁻/Å²",
+)
+FULL = Plan(
+    specimens=SPECIMENS,
+    doses=(100.0, 300.0, 1000.0, math.inf),
+    ptychography_doses=(300.0, math.inf),
+    left_out="ptychography at two doses and one draw, where the other methods have four and eight",
+)
+PLANS = {"quick": QUICK, "full": FULL}
+"""Plans by name."""
+
+
+def measure_rows(rows: Sequence[Row], seed: int) -> list[dict[str, Any]]:
+    """Reconstruct and score rows that share specimen, dose and draw; runs on a worker.
+
+    Every method gets the same electrons, whichever rows they are asked for with.
+    """
+    torch.set_num_threads(1)
+    first = rows[0]
+    measurement = make_scene(first.specimen).measure(first.dose, seed + first.draw)
+    return [
+        {
+            **asdict(row),
+            "dose": str(row.dose) if math.isinf(row.dose) else row.dose,
+            "regime": measurement.scene.specimen.regime,
+            "seed": seed + row.draw,
+            **score(measurement, row.method),
+        }
+        for row in rows
+    ]
+
+
+def score(measurement: Measurement, method: str) -> dict[str, float | None]:
+    """Reconstruct by one method and measure the image: the columns of the table.
+
+    Returns
+    -------
+    dict
+        By the names of :data:`COLUMNS`; ``None`` where a measure does not exist, such as one of
+        half-sets at infinite dose or of ptychography, which would be run three times.
+    """
+    scene = measurement.scene
+    image = METHODS[method](measurement)
+    frequency, curve, count = fourier_ring_correlation(image, scene.truth, scene.pixel, width=RINGS)
+    found: dict[str, float | None] = {
+        "correlation": correlation(image, scene.truth),
+        "psnr": psnr(image, scene.truth),
+        "ms_ssim": ms_ssim(image, scene.truth),
+        "cnr": contrast_to_noise(image, *truth_masks(scene.truth)),
+        "resolution": resolution(frequency, curve),
+        "half_bit": None,
+        "half_0143": None,
+        "frequency": highest_resolvable_frequency(*power_spectrum(image, scene.pixel, width=RINGS)),
+    }
+    if measurement.halves is not None and method != _SLOW:
+        a, b = (METHODS[method](half) for half in measurement.halves)
+        frequency, curve, count = fourier_ring_correlation(a, b, scene.pixel, width=RINGS)
+        found["half_bit"] = resolution(frequency, curve, half_bit_threshold(count))
+        found["half_0143"] = resolution(frequency, curve, 0.143)
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _package_hash() -> str:
+    """Hash of the package's sources and data, which enter every row."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    # The instrument's own code and the command line change no number.
+    skip = {"bench.py", "cli.py", "figures.py", "parameters.py"}
+    for path in sorted(root.rglob("*")):
+        if path.suffix in {".py", ".npz", ".json"} and path.name not in skip:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _key(row: Row, seed: int) -> str:
+    text = json.dumps([asdict(row), seed, _package_hash(), list(COLUMNS)], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write whole or not at all, also when another run writes the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Measure what the plan asks for and is not measured yet; write the table.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : Path
+        Holds ``parts/`` (one file a row), ``table.csv`` and ``table.json``.
+    scheduler : str, optional
+        Address of a running dask scheduler; by default a local cluster is started.
+    workers : int, optional
+        Processes of the local cluster; by default one a core, two at most for each 6 GB.
+    progress : bool
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    list of dict
+        The rows, in the plan's order.
+    """
+    wanted = list(plan.rows())
+    parts = {row: folder / "parts" / f"{_key(row, plan.seed)}.json" for row in wanted}
+    missing = [row for row in wanted if not parts[row].exists()]
+    if missing:
+        _compute(missing, parts, plan.seed, scheduler, workers, progress, len(wanted))
+    rows = [json.loads(parts[row].read_text(encoding="utf-8")) for row in wanted]
+    _write_table(plan, rows, folder)
+    return rows
+
+
+def _compute(
+    missing: list[Row],
+    parts: dict[Row, Path],
+    seed: int,
+    scheduler: str | None,
+    workers: int | None,
+    progress: bool,
+    total: int,
+) -> None:
+    import distributed
+
+    dask: Any = distributed  # its functions carry no types
+
+    with contextlib.ExitStack() as stack:
+        if scheduler is None:
+            count = workers or os.cpu_count() or 1
+            scheduler = stack.enter_context(
+                dask.LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
+            )
+        client = stack.enter_context(dask.Client(scheduler))
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in missing:
+            own = row.method if row.method == _SLOW else None
+            groups.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
+        futures = {
+            client.submit(measure_rows, group, seed, priority=-index, pure=False): group
+            for index, group in enumerate(groups.values())
+        }
+        bar = stack.enter_context(
+            tqdm(
+                total=total,
+                initial=total - len(missing),
+                unit="row",
+                disable=None if progress else True,
+            )
+        )
+        for done in dask.as_completed(futures):
+            for row, found in zip(futures[done], done.result(), strict=True):
+                _write(parts[row], json.dumps(found) + "\n")
+            bar.update(len(futures[done]))
+            done.release()
+
+
+def _write_table(plan: Plan, rows: list[dict[str, Any]], folder: Path) -> None:
+    names = list(rows[0]) if rows else []
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".table.")
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, folder / "table.csv")
+    packages = ("misr4d", "abtem", "py4dstem", "numpy", "torch", "scipy", "ase")
+    record = {
+        "plan": {**asdict(plan), "doses": [str(d) for d in plan.doses]},
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "package_hash": _package_hash(),
+        "commit": _commit(),
+        "rows": rows,
+    }
+    _write(folder / "table.json", json.dumps(record, indent=1) + "\n")
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that the package runs from, if it is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def read_table(folder: Path) -> list[dict[str, Any]]:
+    """Read the rows of a finished bench.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no table.
+    """
+    path = folder / "table.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}; run `misr4d bench` first")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows

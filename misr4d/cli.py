@@ -1,0 +1,91 @@
+"""The command line: ``misr4d --help``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import click
+
+from misr4d import __version__
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Low-dose 4D-STEM super-resolution, tested: companion to the paper 4D-MISR."""
+
+
+@main.command()
+@click.argument("specimen")
+@click.option("--thickness", type=float, help="Thickness along the beam, Å.")
+def info(specimen: str, thickness: float | None) -> None:
+    """Print a SPECIMEN's composition, density, size, source and licence."""
+    from misr4d.specimens import describe, format_description, make_specimen
+
+    try:
+        click.echo(format_description(describe(make_specimen(specimen, thickness=thickness))))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
+    try:
+        return tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
+    except ValueError as error:
+        raise click.UsageError(f"a dose is not a number: {error}") from None
+
+
+@main.command()
+@click.option("--quick", "size", flag_value="quick", default="quick", help="Minutes, as in CI.")
+@click.option("--full", "size", flag_value="full", help="Every specimen, dose and draw: hours.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("_output/bench"),
+    show_default=True,
+    help="Folder of the table; a run in it takes up where the last one stopped.",
+)
+@click.option("--specimen", "specimens", multiple=True, help="Only these; may be repeated.")
+@click.option("--dose", "doses", multiple=True, help="Only these, e⁻/Å² or inf; may be repeated.")
+@click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
+@click.option("--draws", type=int, help="Noise draws of every method.")
+@click.option("--workers", type=click.IntRange(1), help="Local processes (default: one a core).")
+@click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
+def bench(
+    size: str,
+    out: Path,
+    specimens: tuple[str, ...],
+    doses: tuple[str, ...],
+    methods: tuple[str, ...],
+    draws: int | None,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Measure specimens × doses × methods × draws into one table."""
+    from dataclasses import replace
+
+    from misr4d.bench import PLANS, run
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    base = PLANS[size]
+    try:
+        plan = replace(
+            base,
+            specimens=specimens or base.specimens,
+            doses=_numbers(doses) or base.doses,
+            methods=methods or base.methods,
+            draws=draws or base.draws,
+            # An explicit choice of doses or methods holds for ptychography too.
+            ptychography_doses=None if doses else base.ptychography_doses,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    rows = run(plan, out, scheduler=scheduler, workers=workers)
+    click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
+    if plan.left_out and plan == base:
+        click.echo(f"this plan leaves out: {plan.left_out}")

@@ -1,0 +1,311 @@
+"""Measures by spatial frequency: ring correlation, spectra, signal to noise, and where they end."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from misr4d.direct import DirectPtychography
+from misr4d.dose import electrons_per_pixel
+from misr4d.metrics import check_pair
+
+__all__ = [
+    "fourier_ring_correlation",
+    "half_bit_threshold",
+    "highest_resolvable_frequency",
+    "power_spectrum",
+    "resolution",
+    "ring_mean",
+    "shot_noise_bound",
+    "snr_from_halves",
+    "spectral_snr",
+]
+
+
+def _rings(
+    shape: tuple[int, int], sampling: tuple[float, float], width: int
+) -> tuple[Tensor, Tensor, int]:
+    """Ring of every Fourier pixel, centres of rings 1 to `last` [Å⁻¹], and `last`."""
+    qx = torch.fft.fftfreq(shape[0], sampling[0], dtype=torch.float64)[:, None]
+    qy = torch.fft.fftfreq(shape[1], sampling[1], dtype=torch.float64)[None, :]
+    step = max(1 / (shape[0] * sampling[0]), 1 / (shape[1] * sampling[1]))
+    # Ring 0 is the mean alone; ring n covers n − 1 to n widths beyond half a step.
+    radius = (qx**2 + qy**2).sqrt() / step
+    ring = (((radius - 0.5) / width).floor() + 1).clamp_min(0).long()
+    last = math.floor((0.5 / max(sampling) / step - 0.5) / width + 0.5 + 1e-9)
+    centre = torch.arange(1, last + 1, dtype=torch.float64) - 0.5
+    return ring, (0.5 + centre * width) * step, last
+
+
+def _ring_sum(values: Tensor, ring: Tensor, last: int) -> Tensor:
+    out = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
+    return out.index_add(0, ring.flatten(), values.flatten().double())[1 : last + 1]
+
+
+def ring_mean(
+    values: Tensor, sampling: tuple[float, float], *, width: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average a map over rings of spatial frequency.
+
+    Parameters
+    ----------
+    values : Tensor
+        ``(X, Y)`` in the order of ``torch.fft.fft2``.
+    sampling : (float, float)
+        Pixel size of the image [Å].
+    width : int
+        Width of a ring in frequency steps.
+
+    Returns
+    -------
+    frequency, mean, count : Tensor
+        Ring centres [Å⁻¹] up to the Nyquist frequency of the coarser axis, the mean in each ring,
+        and its number of Fourier pixels. The zero frequency is left out.
+    """
+    ring, frequency, last = _rings((values.shape[0], values.shape[1]), sampling, width)
+    count = _ring_sum(torch.ones(values.shape), ring, last)
+    return frequency, _ring_sum(values, ring, last) / count, count
+
+
+def fourier_ring_correlation(
+    image: Tensor, reference: Tensor, sampling: tuple[float, float], *, width: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlation of two images' spectra, ring by ring.
+
+    Parameters
+    ----------
+    image, reference : Tensor
+        ``(X, Y)``.
+    sampling : (float, float)
+        Pixel size [Å].
+    width : int
+        Width of a ring in frequency steps. Wider rings hold more pixels and are less noisy, which
+        matters at low frequencies.
+
+    Returns
+    -------
+    frequency, correlation, count : Tensor
+        Ring centres [Å⁻¹] up to the Nyquist frequency of the coarser axis, the correlation in each
+        ring, and the number of Fourier pixels in it. The mean is left out.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or values are not finite.
+
+    References
+    ----------
+    Saxton & Baumeister, J. Microsc. 127, 127 (1982).
+    """
+    check_pair(image, reference)
+    a, b = torch.fft.fft2(image.double()), torch.fft.fft2(reference.double())
+    ring, frequency, last = _rings((image.shape[0], image.shape[1]), sampling, width)
+    cross = _ring_sum((a * b.conj()).real, ring, last)
+    norm = (_ring_sum(a.abs() ** 2, ring, last) * _ring_sum(b.abs() ** 2, ring, last)).sqrt()
+    values = torch.where(norm > 0, cross / norm.clamp_min(1e-300), 0.0)
+    return frequency, values, _ring_sum(torch.ones(ring.shape), ring, last)
+
+
+def half_bit_threshold(count: Tensor) -> Tensor:
+    """Ring correlation of half-sets that holds half a bit of information per Fourier pixel.
+
+    Parameters
+    ----------
+    count : Tensor
+        Fourier pixels in each ring.
+
+    Returns
+    -------
+    Tensor
+        (0.2071 + 1.9102/√n) / (1.2071 + 0.9102/√n).
+
+    References
+    ----------
+    van Heel & Schatz, J. Struct. Biol. 151, 250 (2005).
+    """
+    root = count.double().sqrt()
+    return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
+
+
+def resolution(frequency: Tensor, curve: Tensor, threshold: float | Tensor = 0.5) -> float:
+    """Period at which a ring-correlation curve first falls below a threshold [Å].
+
+    Parameters
+    ----------
+    frequency, curve : Tensor
+        As from :func:`fourier_ring_correlation`.
+    threshold : float or Tensor
+        0.5 against the truth; between half-sets 0.143 or :func:`half_bit_threshold`.
+
+    Returns
+    -------
+    float
+        By linear interpolation between rings; ``inf`` if the first ring is below already, and the
+        period of the last ring if the curve never falls below.
+    """
+    excess = curve.double() - threshold
+    below = (excess < 0).nonzero()
+    if len(below) == 0:
+        return 1 / float(frequency[-1])
+    i = int(below[0])
+    if i == 0:
+        return math.inf
+    high, low = float(excess[i - 1]), float(excess[i])
+    part = high / (high - low)
+    return 1 / (float(frequency[i - 1]) + part * float(frequency[i] - frequency[i - 1]))
+
+
+def snr_from_halves(curve: Tensor) -> Tensor:
+    """Power signal-to-noise ratio of the whole from the ring correlation F of its halves.
+
+    2F / (1 − F); negative where the halves disagree by chance, infinite where they are equal.
+    """
+    f = curve.double()
+    return 2 * f / (1 - f)
+
+
+def spectral_snr(
+    images: Tensor, sampling: tuple[float, float], *, width: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spectral signal-to-noise ratio of a method from several noise draws of one specimen.
+
+    At each Fourier pixel the signal is what the D draws have in common, |mean|², and the noise
+    their variance about it; their ratio, freed of the bias of few draws, is averaged over rings.
+    A filter changes neither, so the ratio is a property of how a method uses its electrons. What
+    is common to all draws need not be true: a prior that paints the same thing each time counts
+    as signal.
+
+    Parameters
+    ----------
+    images : Tensor
+        ``(D, X, Y)``, at least four draws.
+    sampling : (float, float)
+        Pixel size [Å].
+    width : int
+        Width of a ring in frequency steps.
+
+    Returns
+    -------
+    frequency, snr, count : Tensor
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than four draws or values are not finite.
+    """
+    draws = len(images)
+    if images.ndim != 3 or draws < 4:
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (D, X, Y) with four draws or more"
+        )
+    if not torch.isfinite(images).all():
+        raise ValueError("an image holds values that are not finite; nothing can be measured")
+    spectra = torch.fft.fft2(images.double())
+    mean = spectra.mean(0)
+    variance = ((spectra - mean).abs() ** 2).sum(0) / (draws - 1)
+    # E[1/variance] of D complex draws is (D − 1)/(D − 2) of the true one; |mean|² holds 1/D of it.
+    live = variance > 1e-12 * variance.max()
+    ratio = (mean.abs() ** 2) / torch.where(live, variance, 1.0) * (draws - 2) / (draws - 1)
+    return ring_mean(torch.where(live, ratio - 1 / draws, 0.0), sampling, width=width)
+
+
+def shot_noise_bound(method: DirectPtychography, phase: Tensor, dose: float) -> Tensor:
+    """Largest signal-to-noise ratio that counting noise leaves to any linear, unbiased estimate.
+
+    For a weak phase object view k has the spectrum I_k(q) = i·φ(q)·γ_k(q). A pixel that is lit to
+    a share m_k counts n·m_k electrons on average at each of the N positions, n those of a fully
+    lit pixel; in units of n, its noise is white with variance m_k/n per position, so m_k/(n·N) per
+    frequency of the normalised transform. Independent measurements of one number φ(q) with
+    coefficients iγ_k and variances m_k/(n·N) determine it no better than with variance
+
+        1 / Σ_k |γ_k(q)|²·n·N/m_k   (Gauss and Markov),
+
+    hence SNR(q) = n·N·|φ(q)|²·Σ_k |γ_k(q)|²/m_k. Aliases, which must be solved for at the same
+    time, and specimens that are not weak only lower it.
+
+    Parameters
+    ----------
+    method : DirectPtychography
+        Gives acquisition and kernels.
+    phase : Tensor
+        True phase ``(r·Rx, r·Ry)`` [rad], r the method's up-sampling.
+    dose : float
+        e⁻/Å².
+
+    Returns
+    -------
+    Tensor
+        SNR(q) ``(r·Rx, r·Ry)`` in the order of ``torch.fft.fft2``; average it with
+        :func:`ring_mean`.
+
+    Raises
+    ------
+    ValueError
+        If the phase does not fit the method or the dose is not positive.
+    """
+    acquisition = method.acquisition
+    expected = acquisition.output_shape(method.upsampling)
+    if tuple(phase.shape) != expected:
+        raise ValueError(f"phase has shape {tuple(phase.shape)}; expected {expected}")
+    electrons = electrons_per_pixel(dose, acquisition)
+    positions = acquisition.scan_shape[0] * acquisition.scan_shape[1]
+    power = torch.fft.fft2(phase.double(), norm="forward").abs() ** 2
+    bound: Tensor = electrons * positions * power * method.information()
+    return bound
+
+
+def power_spectrum(
+    image: Tensor, sampling: tuple[float, float], *, width: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Isotropic power spectral density: |FFT|² averaged over rings.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(X, Y)``; the mean is left out.
+    sampling : (float, float)
+        Pixel size [Å].
+    width : int
+        Width of a ring in frequency steps.
+
+    Returns
+    -------
+    frequency, density, count : Tensor
+        Density in image units squared times Å², so that its integral over the frequency plane is
+        the variance: white noise of variance s² has s²·Δx·Δy at all frequencies.
+    """
+    spectrum = torch.fft.fft2(image.double(), norm="forward").abs() ** 2
+    area = image.shape[0] * image.shape[1] * sampling[0] * sampling[1]
+    return ring_mean(spectrum * area, sampling, width=width)
+
+
+def highest_resolvable_frequency(
+    frequency: Tensor, density: Tensor, count: Tensor, *, sigmas: float = 3.0
+) -> float:
+    """Highest frequency [Å⁻¹] at which a power spectrum stands above its floor.
+
+    The rule (the paper states none): the floor is the median density of the outermost fifth of
+    the rings; a ring stands above it if it exceeds the floor by `sigmas` standard errors of n/2
+    independent exponential values, and the ring before it does too. A power spectrum cannot tell
+    signal from noise, so noise that a method colours passes for signal: read it beside the ring
+    correlation with the truth.
+
+    Parameters
+    ----------
+    frequency, density, count : Tensor
+        As from :func:`power_spectrum`.
+    sigmas : float
+        How far above the floor.
+
+    Returns
+    -------
+    float
+        Zero if no two neighbouring rings stand above the floor.
+    """
+    floor = density[-max(1, len(density) // 5) :].median()
+    error = (2 / count).sqrt()
+    above = density > floor * (1 + sigmas * error)
+    pairs = (above[1:] & above[:-1]).nonzero()
+    return float(frequency[int(pairs[-1]) + 1]) if len(pairs) else 0.0

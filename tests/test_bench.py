@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from misr4d import bench
+from misr4d.bench import QUICK, Plan, Row, read_table, run
+from misr4d.study import METHODS
+
+SMALL = Plan(
+    specimens=("apoferritin",),
+    doses=(100.0, 1000.0, math.inf),
+    methods=("summed VBF", "direct"),
+    draws=3,
+)
+
+
+def fake(rows: list[Row], seed: int) -> list[dict[str, Any]]:
+    """Score nothing, quickly, as a worker would."""
+    time.sleep(0.05)
+    return [
+        {"specimen": r.specimen, "method": r.method, "dose": str(r.dose), "draw": r.draw}
+        for r in rows
+    ]
+
+
+@pytest.fixture
+def quick_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure_rows", fake)
+
+
+def parts(folder: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in (folder / "parts").iterdir()}
+
+
+def test_plan_names_every_row_once() -> None:
+    rows = list(SMALL.rows())
+    assert len(rows) == len(set(rows)) == 2 * (3 + 3 + 1)
+    slow = [row for row in QUICK.rows() if row.method == "ptychography"]
+    assert {row.dose for row in slow} == {300.0, 1000.0, math.inf}
+    assert {row.draw for row in slow} == {0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"specimens": ("unobtainium",)}, "unknown specimen 'unobtainium'; known: MoS2"),
+        ({"methods": ("magic",)}, "unknown method 'magic'; known: summed VBF"),
+        ({"doses": (-1.0,)}, r"dose is -1\.0 e⁻/Å²"),
+        ({"doses": (math.nan,)}, "dose is nan"),
+        ({"draws": 0}, "draws is 0"),
+    ],
+)
+def test_a_wrong_plan_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)
+
+
+def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
+    """Two worker processes, real reconstructions; one is killed on the way."""
+    import distributed
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        pids = [worker.process.pid for worker in cluster.workers.values()]
+        result: list[dict[str, Any]] = []
+        work = threading.Thread(
+            target=lambda: result.extend(
+                run(SMALL, tmp_path, scheduler=cluster.scheduler_address, progress=False)
+            )
+        )
+        work.start()
+        while work.is_alive() and not (tmp_path / "parts").exists():
+            time.sleep(0.05)
+        assert len(list((tmp_path / "parts").iterdir())) < len(list(SMALL.rows()))
+        os.kill(pids[0], signal.SIGKILL)
+        work.join(240)
+    assert [(r["method"], str(r["dose"]), r["draw"]) for r in result] == [
+        (r.method, str(r.dose), r.draw) for r in SMALL.rows()
+    ]
+    table = {(r["method"], str(r["dose"]), r["draw"]): r for r in read_table(tmp_path)}
+    for dose in ("100.0", "1000.0", "inf"):
+        assert table["direct", dose, 0]["correlation"] > 0.5
+        assert table["summed VBF", dose, 0]["correlation"] < 0
+    assert table["direct", "100.0", 0]["half_bit"] > table["direct", "1000.0", 0]["half_bit"]
+    assert table["direct", "inf", 0]["half_bit"] is None
+    # Draws differ, and their spread is that of counting noise.
+    found = {table["direct", "100.0", draw]["correlation"] for draw in range(3)}
+    assert len(found) == 3
+    assert max(found) - min(found) < 0.05
+
+    before = parts(tmp_path)
+    again = run(SMALL, tmp_path, progress=False)
+    assert again == result
+    assert parts(tmp_path) == before
+
+
+def test_an_interrupted_run_takes_up_where_it_stopped(
+    tmp_path: Path, quick_rows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(replace(SMALL, doses=(100.0,)), tmp_path, workers=1, progress=False)
+    first = parts(tmp_path)
+    run(SMALL, tmp_path, workers=1, progress=False)
+    second = parts(tmp_path)
+    assert len(first) == 6
+    assert len(second) == 14
+    assert {name: second[name] for name in first} == first
+    # Other code, other numbers: nothing old is taken for new.
+    monkeypatch.setattr(bench, "_package_hash", lambda: "another package")
+    run(SMALL, tmp_path, workers=1, progress=False)
+    assert len(parts(tmp_path)) == 28
+
+
+def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
+    tables: list[list[dict[str, Any]]] = []
+    threads = [
+        threading.Thread(
+            target=lambda: tables.append(run(SMALL, tmp_path, workers=1, progress=False))
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tables[0] == tables[1] == read_table(tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} == {"", ".csv", ".json"}
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_table_says_how_it_was_made(tmp_path: Path, quick_rows: None) -> None:
+    run(SMALL, tmp_path, workers=1, progress=False)
+    record = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert record["plan"]["doses"] == ["100.0", "1000.0", "inf"]
+    assert record["plan"]["seed"] == 0
+    assert {"torch", "abtem", "py4dstem", "python"} <= set(record["versions"])
+    assert record["commit"] is None or len(record["commit"]) >= 7
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(record["rows"]) == 14
+
+
+def test_no_table_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run `misr4d bench` first"):
+        read_table(tmp_path)
+
+
+def test_the_quick_plan_holds_every_method() -> None:
+    assert set(QUICK.methods) == set(METHODS)

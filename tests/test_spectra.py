@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from misr4d import ATOMIC
+from misr4d.direct import DirectPtychography
+from misr4d.dose import expose
+from misr4d.optics import frequencies
+from misr4d.potential import truth
+from misr4d.reciprocity import simulate_views
+from misr4d.spectra import (
+    fourier_ring_correlation,
+    half_bit_threshold,
+    highest_resolvable_frequency,
+    power_spectrum,
+    resolution,
+    ring_mean,
+    shot_noise_bound,
+    snr_from_halves,
+    spectral_snr,
+)
+from tests.conftest import weak_phase
+
+
+def noise(seed: int, n: int = 128) -> torch.Tensor:
+    return torch.randn(n, n, generator=torch.Generator().manual_seed(seed))
+
+
+def test_ring_correlation_of_independent_noise_is_zero_and_of_itself_one() -> None:
+    frequency, values, count = fourier_ring_correlation(noise(0), noise(1), (0.5, 0.5))
+    assert frequency[-1] == pytest.approx(1.0)
+    # A ring of n Fourier pixels holds n / 2 independent ones: standard deviation √(2/n)·√½ each.
+    assert float((values * count.sqrt())[3:].std()) == pytest.approx(1.0, abs=0.45)
+    assert abs(float((values * count).sum() / count.sum())) < 0.03
+    torch.testing.assert_close(
+        fourier_ring_correlation(noise(0), noise(0), (0.5, 0.5))[1],
+        torch.ones(64, dtype=torch.float64),
+    )
+    assert float(count.sum()) == pytest.approx(math.pi * 64.5**2, rel=0.01)
+
+
+def test_wider_rings_pool_narrow_ones() -> None:
+    a, b = noise(0), noise(0) + noise(1)
+    frequency, _, count = fourier_ring_correlation(a, b, (0.5, 0.5))
+    wide_frequency, _, wide_count = fourier_ring_correlation(a, b, (0.5, 0.5), width=3)
+    torch.testing.assert_close(wide_frequency[0], frequency[1])
+    torch.testing.assert_close(wide_count[0], count[:3].sum())
+    assert float(wide_frequency[-1]) <= 1.0
+
+
+def test_resolution_of_a_gaussian_blur_in_noise_is_its_own_cut_off() -> None:
+    """signal·G + noise against signal: FRC = G/√(G² + v), one half where G² = v/3."""
+    n, width, v = 256, 0.3, 0.03
+    qx, qy = frequencies((n, n), (0.5, 0.5))
+    blur = torch.exp(-(qx**2 + qy**2) / (2 * width**2))
+    signal = noise(0, n).double()
+    image = torch.fft.ifft2(torch.fft.fft2(signal) * blur).real + math.sqrt(v) * noise(1, n)
+    frequency, values, _ = fourier_ring_correlation(image, signal, (0.5, 0.5))
+    expected = 1 / (width * math.sqrt(math.log(3 / v)))
+    assert resolution(frequency, values) == pytest.approx(expected, rel=0.05)
+
+
+def test_resolution_at_the_ends() -> None:
+    frequency = torch.tensor([0.1, 0.2, 0.3])
+    assert resolution(frequency, torch.tensor([0.2, 0.9, 0.9])) == math.inf
+    assert resolution(frequency, torch.tensor([1.0, 0.9, 0.8])) == pytest.approx(1 / 0.3)
+    assert resolution(frequency, torch.tensor([1.0, 0.0, 0.9])) == pytest.approx(1 / 0.15)
+
+
+def test_half_sets_of_known_noise_give_its_signal_to_noise() -> None:
+    """Signal 1 and noise 2 in either half: F = 1/3, and the whole has a ratio of 1."""
+    signal = noise(0, 256)
+    halves = [signal + math.sqrt(2) * noise(seed, 256) for seed in (1, 2)]
+    _, curve, count = fourier_ring_correlation(halves[0], halves[1], (1.0, 1.0), width=8)
+    torch.testing.assert_close(curve, torch.full_like(curve, 1 / 3), atol=0.12, rtol=0)
+    mean = float((curve * count).sum() / count.sum())
+    assert float(snr_from_halves(torch.tensor(mean))) == pytest.approx(1.0, abs=0.05)
+
+
+def test_half_bit_threshold_ends_at_the_half_bit_and_crosses_where_it_should() -> None:
+    assert float(half_bit_threshold(torch.tensor(1e12))) == pytest.approx(0.2071 / 1.2071, rel=1e-4)
+    assert float(half_bit_threshold(torch.tensor(1.0))) == pytest.approx(1.0, abs=1e-3)
+    frequency = torch.tensor([0.1, 0.2, 0.3])
+    curve, threshold = torch.tensor([0.9, 0.5, 0.1]), torch.tensor([0.5, 0.4, 0.3])
+    # Excess 0.1 at 0.2 and −0.2 at 0.3: zero a third of the way.
+    assert resolution(frequency, curve, threshold) == pytest.approx(1 / (0.2 + 0.1 / 3))
+
+
+def test_power_of_white_noise_is_its_variance_times_the_pixel() -> None:
+    frequency, density, count = power_spectrum(3 * noise(0, 256), (0.5, 0.5))
+    weight = count / count.sum()
+    assert float((density * weight).sum()) == pytest.approx(9 * 0.25, rel=0.02)
+    assert highest_resolvable_frequency(frequency, density, count) == 0.0
+
+
+def test_highest_frequency_of_a_band_limited_image_is_its_limit() -> None:
+    n, limit = 192, 0.6
+    qx, qy = frequencies((n, n), (0.333, 0.333))
+    band = ((qx**2 + qy**2).sqrt() < limit).double()
+    image = torch.fft.ifft2(torch.fft.fft2(noise(0, n).double()) * band).real
+    spectrum = power_spectrum(image + 0.1 * noise(1, n), (0.333, 0.333), width=3)
+    assert highest_resolvable_frequency(*spectrum) == pytest.approx(limit, abs=0.06)
+
+
+def test_ring_mean_of_a_radial_map_is_the_map() -> None:
+    qx, qy = frequencies((64, 64), (0.5, 0.5))
+    radius = (qx**2 + qy**2).sqrt()
+    frequency, mean, _ = ring_mean(radius, (0.5, 0.5), width=2)
+    torch.testing.assert_close(mean, frequency, atol=0.02, rtol=0)
+
+
+def test_spectral_snr_of_known_signal_and_noise_and_of_any_filter() -> None:
+    """Few draws leave no bias, and a filter changes nothing."""
+    n, draws = 128, 6
+    qx, qy = frequencies((n, n), (1.0, 1.0))
+    signal = torch.fft.fft2(noise(0, n).double())
+    signal = n * signal / signal.abs()
+    random = torch.stack([torch.fft.fft2(noise(seed, n).double()) for seed in range(1, draws + 1)])
+    images = torch.fft.ifft2(signal + 0.5 * random).real
+    _, ratio, count = spectral_snr(images, (1.0, 1.0), width=4)
+    mean = float((ratio * count).sum() / count.sum())
+    assert mean == pytest.approx(4.0, rel=0.05)
+    filtered = torch.fft.ifft2((signal + 0.5 * random) * torch.exp(-8 * (qx**2 + qy**2))).real
+    torch.testing.assert_close(spectral_snr(filtered, (1.0, 1.0), width=4)[1], ratio)
+    _, empty, count = spectral_snr(images - images.mean(0) + noise(9, n) * 0, (1.0, 1.0), width=4)
+    assert float((empty * count).sum() / count.sum()) == pytest.approx(-1 / draws, abs=0.01)
+    with pytest.raises(ValueError, match="four draws or more"):
+        spectral_snr(images[:3], (1.0, 1.0))
+
+
+def test_shot_noise_bound_is_met_by_the_best_linear_filter_and_by_none_surpassed() -> None:
+    """Monte Carlo: a weak phase, no aliases, 16 draws; the bound's scale is that of the counts."""
+    few = replace(ATOMIC, step=(0.5, 0.5), scan_shape=(128, 128), detector_pixel=2.0)
+    potential, _ = weak_phase(0.02)
+    method = DirectPtychography(few, 1)
+    reference = truth(potential, few, 1)
+    views = simulate_views(potential, few)
+    generator = torch.Generator().manual_seed(0)
+    dose = 3e5
+    images = torch.stack(
+        [method(expose(views, few, dose, generator), solver="obf") for _ in range(16)]
+    )
+    _, found, _ = spectral_snr(images, few.step, width=8)
+    frequency, bound, _ = ring_mean(shot_noise_bound(method, reference, dose), few.step, width=8)
+    band = (frequency > 0.1) & (frequency < 0.9)
+    ratio = found[band] / bound[band]
+    assert float(ratio.median()) == pytest.approx(1.0, abs=0.1)
+    assert float(ratio.max()) < 1.35
+    torch.testing.assert_close(
+        shot_noise_bound(method, reference, 2 * dose), 2 * shot_noise_bound(method, reference, dose)
+    )
+    with pytest.raises(ValueError, match="phase has shape"):
+        shot_noise_bound(method, reference[:5], dose)
