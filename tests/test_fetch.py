@@ -64,6 +64,8 @@ class Server:
                 seen[path] += 1
                 if path == "/ok" or (path == "/twice" and seen[path] > 2):
                     self.reply(200, CONTENT)
+                elif path == "/busy":
+                    self.reply(200 if seen[path] > 1 else 429, CONTENT)
                 elif path in ("/twice", "/broken"):
                     self.reply(503)
                 elif path == "/cut":  # announces more than it sends
@@ -148,7 +150,7 @@ def test_an_absolute_path_is_taken_as_it_is(server: Server, tmp_path: Path) -> N
     assert fetch(f"{server.address}/ok", tmp_path / "here") == tmp_path / "here"
 
 
-@pytest.mark.parametrize("path", ["/twice", "/cut"])
+@pytest.mark.parametrize("path", ["/twice", "/cut", "/busy"])
 def test_a_failing_server_is_asked_again(server: Server, cache: Path, path: str) -> None:
     found = fetch(f"{server.address}{path}", "file", sha256=SHA256, pause=0.01)
     assert found.read_bytes() == CONTENT
