@@ -244,7 +244,7 @@ def glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     np.savez(
         tmp_path / "data" / "CuZr.npz",
-        positions=grid + 64.0,  # a generator need not have wrapped its atoms
+        positions=grid + np.float32([64, 64, 24]),  # a generator need not have wrapped its atoms
         numbers=numbers,
         cell=np.array([64.0, 64.0, 24.0], np.float32),
         source="made up",
