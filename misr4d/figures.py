@@ -79,6 +79,30 @@ REGISTER: Mapping[str, Entry] = {
     "dose_series_curves": Entry(
         "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
     ),
+    "line_scans": Entry(
+        "04_line_scans", "Fig. 4d–f", "Line profiles of three specimens at 300 e⁻/Å²"
+    ),
+    "power_spectra": Entry(
+        "05_power_spectra", "Suppl. Fig. 3", "Isotropic power spectra, with empty scans"
+    ),
+    "ring_correlation": Entry(
+        "05_power_spectra", "-", "Ring correlation with the truth and between half-sets"
+    ),
+    "spectral_snr": Entry(
+        "05_power_spectra", "-", "Spectral signal to noise and the bound by counting noise"
+    ),
+    "method_comparison": Entry(
+        "06_method_comparison", "Fig. 5", "Three specimens by five methods at 1000 e⁻/Å²"
+    ),
+    "method_curves": Entry(
+        "06_method_comparison", "-", "Correlation and resolution against dose, all methods"
+    ),
+    "specimens_atomic": Entry(
+        "07_structural_orders", "Fig. 3", "Model beside reconstruction: crystals, polymer, glasses"
+    ),
+    "specimens_molecular": Entry(
+        "07_structural_orders", "Fig. 3", "Model beside reconstruction: proteins"
+    ),
     "thickness_images": Entry(
         "08_thickness_and_field", "-", "Li₂CoO₃ from 2 to 20 nm by each method"
     ),

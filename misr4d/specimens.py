@@ -70,6 +70,11 @@ class Specimen:
     ice: float = 0.0
 
     @property
+    def short_title(self) -> str:
+        """Title without what it stands in for, for figures."""
+        return self.title.split(",")[0].split(" as ")[0]
+
+    @property
     def thickness(self) -> float:
         """Height of the box along the beam [Å]."""
         return float(self.atoms.cell.lengths()[2])
