@@ -33,8 +33,9 @@ from misr4d.probes import simulate_patterns
 from misr4d.specimens import Specimen, make_specimen
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)
-# Step size, updates per iteration.
-GRID = ((0.1, 32), (0.5, 8), (0.5, 32), (1.0, 8), (1.0, 32), (1.0, 128))
+# Step size, updates per iteration; more updates where a protein's low frequencies come slowly.
+COMMON = ((0.1, 32), (0.5, 8), (0.5, 32), (1.0, 8), (1.0, 32))
+GRID = {"atomic": COMMON, "molecular": (*COMMON, (1.0, 128))}
 ITERATIONS = (2, 4, 8, 16, 32)
 ATOMIC_CORNER = replace(ATOMIC, scan_shape=(32, 32))
 CASES: list[tuple[str, Specimen, Acquisition, float, float, float]] = [
@@ -104,9 +105,9 @@ class Tuner:
 
 def main() -> None:
     tuner = Tuner()
-    for case in range(len(CASES)):
+    for case, (regime, *_) in enumerate(CASES):
         for dose in DOSES:
-            for step_size, batches in GRID:
+            for step_size, batches in GRID[regime]:
                 settings = PtychographySettings(step_size=step_size, batches=batches)
                 tuner.score(case, dose, settings)
     first = {(r, d): best(tuner.rows, r, d) for r in FINEST for d in DOSES}

@@ -284,7 +284,8 @@ def peo(rng: np.random.Generator) -> tuple[Start, NDArray[Any], str]:
     text = (
         f"amorphous poly(ethylene oxide) at 1.12 g/cm³: {count} chains of {monomers} monomers, "
         "harmonic bonds and tetrahedral angles, repulsive cores, 500 K cooled to 300 K by "
-        "molecular dynamics (LAMMPS); torsions are free, so gauche and trans are not weighted as in truth"
+        "molecular dynamics (LAMMPS); torsions are free, so gauche and trans have other weights "
+        "than in truth"
     )
     return start, run(start, "real", setup, stages), text
 
