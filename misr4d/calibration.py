@@ -505,9 +505,10 @@ def estimate_rotation(
         ``views``: the displacements of defocused views, by which they register and add up at the
         right angle alone. It tells all of θ, θ + 180° and the transpose, and works at low dose.
         ``curl``: the centre of mass of a phase object is a gradient and has no curl. It needs no
-        defocus, but some thousand times the electrons; and the curl is as small at θ + 180°,
-        where the contrast is inverted, so that the views must tell the two apart. By default
-        ``views`` if defocus displaces them by a scan step or more, and otherwise ``curl``.
+        defocus, but about a thousand times the electrons: a fifth of a degree takes 10⁵ e⁻/Å²
+        in the atomic regime, and the views 100. The curl is as small at θ + 180°, where the
+        contrast is inverted, so that the views must tell the two apart. By default ``views`` if
+        defocus displaces them by a scan step or more, and otherwise ``curl``.
 
     Returns
     -------
