@@ -98,7 +98,7 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
     # Draws differ, and their spread is that of counting noise.
     found = {table["direct", "100.0", draw]["correlation"] for draw in range(3)}
     assert len(found) == 3
-    assert max(found) - min(found) < 0.05
+    assert max(found) - min(found) < 0.2
 
     before = parts(tmp_path)
     again = run(SMALL, tmp_path, progress=False)
