@@ -190,8 +190,8 @@ def _package_hash() -> str:
     """Hash of the package's sources and data, which enter every row."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    # The instrument's own code and the command line change no number.
-    skip = {"bench.py", "cli.py", "figures.py", "parameters.py"}
+    # Plans, command line, drawing and downloads change no number.
+    skip = {"bench.py", "cli.py", "fetch.py", "figures.py", "parameters.py"}
     for path in sorted(root.rglob("*")):
         if path.suffix in {".py", ".npz", ".json"} and path.name not in skip:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

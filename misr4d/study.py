@@ -23,6 +23,7 @@ from misr4d.classical import idpc, parallax, summed_bright_field
 from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_probe
+from misr4d.fetch import cache_folder
 from misr4d.multislice import build_potential
 from misr4d.potential import Potential, truth
 from misr4d.probes import simulate_patterns
@@ -165,11 +166,6 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
     return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
-
-
-def cache_folder() -> Path:
-    """Folder of what is kept between runs: ``$MISR4D_CACHE``, or ``~/.cache/misr4d``."""
-    return Path(os.environ.get("MISR4D_CACHE") or Path.home() / ".cache" / "misr4d")
 
 
 def _ptychography(m: Measurement) -> Tensor:
