@@ -251,8 +251,8 @@ _PROTEINS = {
 }
 _GLASSES = {
     "PEO": "poly(ethylene oxide)",
-    "CuZr": "Cu–Zr metallic glass",
-    "LiPON": "LiPON glass",
+    "CuZr": "Cu₅₀Zr₅₀ metallic glass",
+    "LiPON": "LiPON glass, Li₇P₂O₇N",
     "LLNO_glass": "Li₅La₃Nb₂O₁₂ glass",
 }
 SPECIMENS: tuple[str, ...] = (
