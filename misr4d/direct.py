@@ -13,6 +13,7 @@ equations for r² unknowns at each frequency, solved here by least squares with 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from misr4d import optics
 from misr4d.acquisition import Acquisition
 
-__all__ = ["AMPLITUDE_CONTRAST", "DirectPtychography", "covering_factor"]
+__all__ = ["AMPLITUDE_CONTRAST", "DirectPtychography", "covering_factor", "stack_defoci"]
 
 Solver = Literal["joint", "wiener", "obf", "ssb"]
 
@@ -38,6 +39,54 @@ def covering_factor(acquisition: Acquisition) -> int:
     return max(1, math.ceil(0.95 * periods))
 
 
+def stack_defoci(
+    measurements: Sequence[tuple[Tensor, Acquisition]],
+) -> tuple[Tensor, tuple[Acquisition, ...]]:
+    """Join measurements of one specimen at several defoci into one stack of views.
+
+    Parameters
+    ----------
+    measurements : sequence of (Tensor, Acquisition)
+        Views ``(..., M_i, Rx, Ry)`` and what they were measured with; scan, energy and semi-angle
+        are the same.
+
+    Returns
+    -------
+    Tensor, tuple of Acquisition
+        Views ``(..., ΣM_i, Rx, Ry)`` and acquisitions, both as :class:`DirectPtychography` takes
+        them.
+
+    Raises
+    ------
+    ValueError
+        If there is no measurement, they differ in more than defocus and detector, or views do
+        not fit their acquisition.
+    """
+    acquisitions = _same_scan([a for _, a in measurements])
+    for views, acquisition in measurements:
+        expected = (acquisition.number_of_views, *acquisition.scan_shape)
+        if tuple(views.shape[-3:]) != expected:
+            raise ValueError(
+                f"views at a defocus of {acquisition.defocus:g} Å have shape "
+                f"{tuple(views.shape)}; expected (..., {', '.join(map(str, expected))})"
+            )
+    return torch.cat([views for views, _ in measurements], -3), acquisitions
+
+
+def _same_scan(acquisitions: Sequence[Acquisition]) -> tuple[Acquisition, ...]:
+    """Return the acquisitions if they can be solved together."""
+    if not acquisitions:
+        raise ValueError("there is no acquisition; expected one or more")
+    for name in ("scan_shape", "step", "energy", "semiangle"):
+        values = {getattr(a, name) for a in acquisitions}
+        if len(values) > 1:
+            raise ValueError(
+                f"the acquisitions have {name} {sorted(values)}; expected one for all: only "
+                "defocus and detector may differ"
+            )
+    return tuple(acquisitions)
+
+
 class DirectPtychography:
     """Wiener direct ptychography on a grid finer than the scan.
 
@@ -46,8 +95,11 @@ class DirectPtychography:
 
     Parameters
     ----------
-    acquisition : Acquisition
-        Its defocus should be counted from the middle of the specimen: ``refocused``.
+    acquisition : Acquisition or sequence of them
+        Its defocus should be counted from the middle of the specimen: ``refocused``. Several, of
+        different defoci, are solved together: their normal equations add up, and what one
+        defocus transfers weakly another may transfer well. Their views come stacked; see
+        :func:`stack_defoci`.
     upsampling : int
         Output pixels per scan step.
     aliases : int, optional
@@ -56,13 +108,17 @@ class DirectPtychography:
     amplitude_contrast : float
         Ratio a of absorption to phase. Electrons scattered out of the aperture are lost to every
         view; at the lowest frequencies, where phase contrast vanishes, that is all there is.
+    doses : sequence of float, optional
+        Relative doses of several acquisitions, by which their views are weighted; by default
+        equal.
     device : torch.device or str
         Where to compute.
 
     Raises
     ------
     ValueError
-        If step, defocus and detector leave the aliases under-determined.
+        If step, defocus and detector leave the aliases under-determined, if several acquisitions
+        differ in their scan, or the doses are not one positive number for each.
 
     References
     ----------
@@ -72,28 +128,36 @@ class DirectPtychography:
 
     def __init__(
         self,
-        acquisition: Acquisition,
+        acquisition: Acquisition | Sequence[Acquisition],
         upsampling: int = 3,
         *,
         aliases: int | None = None,
         amplitude_contrast: float = 0.0,
+        doses: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        acquisition.check_upsampling(upsampling)
+        several = [acquisition] if isinstance(acquisition, Acquisition) else list(acquisition)
+        self.acquisitions = _same_scan(several)
+        self.acquisition = self.acquisitions[0]
+        most = max(self.acquisitions, key=lambda a: a.largest_view_shift)
+        most.check_upsampling(upsampling)
         if aliases is None:
-            aliases = max(upsampling, covering_factor(acquisition))
+            aliases = max(upsampling, covering_factor(self.acquisition))
         if aliases < upsampling:
             raise ValueError(f"aliases is {aliases}; expected at least upsampling, {upsampling}")
-        acquisition.check_upsampling(aliases)
+        most.check_upsampling(aliases)
         if not (math.isfinite(amplitude_contrast) and amplitude_contrast >= 0):
             raise ValueError(
                 f"amplitude_contrast is {amplitude_contrast!r}; expected a number of 0 or more"
             )
-        self.acquisition = acquisition
         self.upsampling = upsampling
         self.aliases = aliases
         self.amplitude_contrast = amplitude_contrast
-        kernel = self._kernel(torch.device(device))
+        self.number_of_views = sum(a.number_of_views for a in self.acquisitions)
+        self._scale = self._whitening(doses).to(device)
+        kernels = [self._kernel(a, torch.device(device)) for a in self.acquisitions]
+        kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
+        kernel *= self._scale[:, None]
         self._adjoint = kernel.mH.contiguous()  # (F, r², M)
         self._gram = self._adjoint @ kernel  # (F, r², r²)
         self._weight = self._gram.diagonal(dim1=-2, dim2=-1).real.clone()  # (F, r²)
@@ -105,13 +169,30 @@ class DirectPtychography:
         self._rough = torch.linalg.inv(self._gram + floor * identity)
         hat = self._rough @ self._gram
         trace = hat.diagonal(dim1=-2, dim2=-1).real.sum()
-        frequencies = acquisition.scan_shape[0] * acquisition.scan_shape[1]
-        total = acquisition.number_of_views * frequencies
+        total = self.number_of_views * math.prod(self.acquisition.scan_shape)
         self._freedom = float(total - 2 * trace + (hat.abs() ** 2).sum())
 
-    def _kernel(self, device: torch.device) -> Tensor:
+    def _whitening(self, doses: Sequence[float] | None) -> Tensor:
+        """Factor that makes the noise of all views alike ``(M,)``."""
+        count = len(self.acquisitions)
+        given = [1.0] * count if doses is None else [float(d) for d in doses]
+        if len(given) != count or not all(math.isfinite(d) and d > 0 for d in given):
+            raise ValueError(
+                f"doses is {doses!r}; expected a positive number for each of {count} acquisitions"
+            )
+        # A pixel that is a larger part of the disc gets more electrons at the same dose.
+        electrons = [d / a.pixels_per_disc for d, a in zip(given, self.acquisitions, strict=True)]
+        mean = sum(electrons) / count
+        return torch.cat(
+            [
+                torch.full((a.number_of_views,), math.sqrt(e / mean))
+                for a, e in zip(self.acquisitions, electrons, strict=True)
+            ]
+        )
+
+    def _kernel(self, acq: Acquisition, device: torch.device) -> Tensor:
         """γ for every sampled frequency, view and alias ``(Rx·Ry, M, r²)``, complex64."""
-        acq, lam = self.acquisition, self.acquisition.wavelength
+        lam = acq.wavelength
         shape = acq.output_shape(self.aliases)
         spacing = (acq.step[0] / self.aliases, acq.step[1] / self.aliases)
         qx, qy = optics.frequencies(shape, spacing, device=device)
@@ -141,9 +222,10 @@ class DirectPtychography:
     def information(self) -> Tensor:
         """Σ_k |γ_k(q)|²/m_k over the views, m_k the lit share of their pixels ``(r·Rx, r·Ry)``.
 
-        On the output grid, in the order of ``torch.fft.fft2``.
+        On the output grid, in the order of ``torch.fft.fft2``. Several acquisitions add up, each
+        weighted by its dose over their mean dose.
         """
-        lit = self.acquisition.view_illumination.to(self._adjoint.device)
+        lit = torch.cat([a.view_illumination for a in self.acquisitions]).to(self._adjoint.device)
         weight = (self._adjoint.abs() ** 2 / lit).sum(-1)
         fine = self._spread(weight.to(torch.complex128))
         shape = self.acquisition.output_shape(self.upsampling)
@@ -186,7 +268,8 @@ class DirectPtychography:
         ----------
         views : Tensor
             ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum, in the order of
-            ``acquisition.view_frequencies``. Leading axes are independent measurements.
+            ``acquisition.view_frequencies``, one acquisition after the other. Leading axes are
+            independent measurements.
         prior : float, optional
             Expected power density of the phase [rad²·Å²], the same at all frequencies. By default
             it is estimated ring by ring from the views themselves, and so is the noise.
@@ -208,8 +291,7 @@ class DirectPtychography:
             If the views do not fit the acquisition or are not finite, or the prior is not
             positive.
         """
-        acq = self.acquisition
-        expected = (acq.number_of_views, *acq.scan_shape)
+        expected = (self.number_of_views, *self.acquisition.scan_shape)
         if tuple(views.shape[-3:]) != expected:
             raise ValueError(
                 f"views have shape {tuple(views.shape)}; expected (..., {expected[0]}, "
@@ -226,7 +308,7 @@ class DirectPtychography:
         return images.reshape(*views.shape[:-3], *images.shape[1:])
 
     def _reconstruct(self, views: Tensor, prior: float | None, solver: Solver) -> Tensor:
-        spectra = torch.fft.fft2(views, norm="forward").flatten(1).T  # (F, M)
+        spectra = torch.fft.fft2(views, norm="forward").flatten(1).T * self._scale  # (F, M)
         keep = torch.ones_like(spectra[:, :1].real)
         keep[0] = 0  # the mean intensity says nothing of the phase
         spectra = spectra * keep

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, MOLECULAR, optics
-from misr4d.direct import DirectPtychography, Solver, covering_factor
+from misr4d.direct import DirectPtychography, Solver, covering_factor, stack_defoci
 from misr4d.dose import expose
 from misr4d.metrics import correlation
 from misr4d.potential import Potential, truth
@@ -168,3 +168,76 @@ def test_covering_factor_reaches_the_transfer_limit() -> None:
 def test_bad_input_is_named(call, message: str, method: DirectPtychography) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call(method)
+
+
+COARSE = replace(ATOMIC, step=(2.0, 2.0), scan_shape=(32, 32))
+
+
+def test_two_halves_of_one_measurement_are_their_mean() -> None:
+    views = torch.rand(2, 177, 32, 32, generator=torch.Generator().manual_seed(0))
+    stacked, both = stack_defoci([(views[0], COARSE), (views[1], COARSE)])
+    assert stacked.shape == (354, 32, 32)
+    together = DirectPtychography(both)
+    alone = DirectPtychography(COARSE)
+    torch.testing.assert_close(
+        together(stacked, solver="ssb"), alone(views.mean(0), solver="ssb"), atol=1e-5, rtol=1e-3
+    )
+    torch.testing.assert_close(together.information(), 2 * alone.information())
+
+
+def test_two_defoci_fill_each_others_gaps_and_do_better_for_the_same_electrons() -> None:
+    potential, _ = weak_phase(0.1)
+    reference, dose = truth(potential, COARSE), 1000.0
+    acquisitions = [replace(COARSE, defocus=d) for d in (500.0, 900.0)]
+    clean = [simulate_views(potential, a) for a in acquisitions]
+    singles = [DirectPtychography(a) for a in acquisitions]
+    joint = DirectPtychography(acquisitions)
+
+    # A single defocus passes least where πλ·C₁₀·q² is π. It is a dip, not a zero: frequencies
+    # that only one side band reaches pass at any defocus.
+    qx, qy = optics.frequencies((96, 96), (2 / 3, 2 / 3))
+    radius = (qx**2 + qy**2).sqrt()
+    for method, defocus, gain in ((singles[0], 500.0, 1.15), (singles[1], 900.0, 2.0)):
+        ring = (radius - 1 / math.sqrt(ATOMIC.wavelength * defocus)).abs() < 0.01
+        dip = float(method.information()[ring].mean())
+        assert float(joint.information()[ring].mean()) / 2 > gain * dip
+
+    def score(method: DirectPtychography, parts: list[int], seed: int) -> float:
+        draw = torch.Generator().manual_seed(seed)
+        share = dose / len(parts)
+        noisy = [(expose(clean[i], acquisitions[i], share, draw), acquisitions[i]) for i in parts]
+        return correlation(method(stack_defoci(noisy)[0]), reference)
+
+    scores = [
+        sum(score(method, parts, seed) for seed in range(4)) / 4
+        for method, parts in ((singles[0], [0]), (singles[1], [1]), (joint, [0, 1]))
+    ]
+    assert scores[2] > max(scores[:2])
+
+
+def test_unequal_doses_are_weighted_as_they_deserve() -> None:
+    potential, _ = weak_phase(0.1)
+    reference, doses = truth(potential, COARSE), (1000.0, 20.0)
+    acquisitions = [replace(COARSE, defocus=d) for d in (500.0, 900.0)]
+    draw = torch.Generator().manual_seed(0)
+    noisy, _ = stack_defoci(
+        [
+            (expose(simulate_views(potential, a), a, d, draw), a)
+            for a, d in zip(acquisitions, doses, strict=True)
+        ]
+    )
+    told = DirectPtychography(acquisitions, doses=doses)(noisy)
+    untold = DirectPtychography(acquisitions)(noisy)
+    assert correlation(told, reference) > correlation(untold, reference) + 0.05
+
+
+def test_measurements_that_do_not_belong_together_are_named() -> None:
+    other = replace(COARSE, step=(1.0, 1.0))
+    with pytest.raises(ValueError, match="the acquisitions have step"):
+        DirectPtychography([COARSE, other])
+    with pytest.raises(ValueError, match="there is no acquisition"):
+        DirectPtychography([])
+    with pytest.raises(ValueError, match="for each of 2 acquisitions"):
+        DirectPtychography([COARSE, COARSE], doses=[1.0])
+    with pytest.raises(ValueError, match="views at a defocus of 500 Å have shape"):
+        stack_defoci([(torch.ones(3, 32, 32), COARSE)])
