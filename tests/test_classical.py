@@ -11,7 +11,6 @@ import torch
 from misr4d import ATOMIC, Acquisition, classical, optics
 from misr4d.classical import (
     PtychographySettings,
-    centre_of_mass,
     idpc,
     iterative_dpc,
     parallax,
@@ -81,14 +80,6 @@ def small() -> tuple[Datacube, Acquisition, torch.Tensor]:
     few = replace(ATOMIC, scan_shape=(32, 32))
     potential, _ = weak_phase(0.05)
     return simulate_patterns(potential, few), few, truth(potential, few)
-
-
-def test_centre_of_mass_of_a_tilted_pattern_is_the_tilt() -> None:
-    patterns = np.zeros((2, 3, 11, 9), dtype=np.float32)
-    patterns[:, :, 5 + 2, 4 - 1] = 3.0
-    com = centre_of_mass(Datacube(patterns, (1.0, 1.0), (0.5, 0.25)), ATOMIC) * ATOMIC.wavelength
-    torch.testing.assert_close(com[0], torch.full((2, 3), 1.0e-3))
-    torch.testing.assert_close(com[1], torch.full((2, 3), -0.25e-3))
 
 
 def patterns_of_gradient(phase: torch.Tensor) -> Datacube:

@@ -164,3 +164,11 @@ def test_a_large_scan_on_disk_is_cut_into_views_in_little_memory(tmp_path: Path)
     assert views.dtype == torch.float32
     assert torch.equal(views, expected)
     assert peak - views.numel() * 4 < 0.25 * whole
+
+
+def test_centre_of_mass_of_a_tilted_pattern_is_the_tilt() -> None:
+    patterns = np.zeros((2, 3, 11, 9), dtype=np.float32)
+    patterns[:, :, 5 + 2, 4 - 1] = 3.0
+    com = centre_of_mass(Datacube(patterns, (1.0, 1.0), (0.5, 0.25)), ATOMIC) * ATOMIC.wavelength
+    torch.testing.assert_close(com[0], torch.full((2, 3), 1.0e-3))
+    torch.testing.assert_close(com[1], torch.full((2, 3), -0.25e-3))
