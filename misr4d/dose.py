@@ -118,7 +118,7 @@ def thin(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction!r}; expected a number between 0 and 1")
-    whole = counts.to(torch.float32)
+    whole = counts.double()  # float32 would lose single electrons above 2²⁴
     if not torch.isfinite(whole).all() or (whole < 0).any() or (whole != whole.round()).any():
         raise ValueError(
             "counts hold negative, fractional or non-finite values; thinning needs whole electrons "

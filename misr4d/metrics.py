@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = [
     "contrast_to_noise",
     "correlation",
+    "dose_to_reach",
     "electrons_saved",
     "line_profile",
     "ms_ssim",
@@ -49,7 +50,8 @@ def correlation(image: Tensor, reference: Tensor) -> float:
 def psnr(image: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio [dB] after the best offset and one gain.
 
-    The peak is the reference's range. Both images are ``(X, Y)``; identical ones give ``inf``.
+    The peak is the reference's range. Both images are ``(X, Y)``; identical ones give ``inf``. The
+    gain has either sign, so inverted contrast is not punished: read it beside :func:`correlation`.
 
     Raises
     ------
@@ -75,6 +77,8 @@ def _fitted(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 def ms_ssim(image: Tensor, reference: Tensor) -> float:
     """Multi-scale structural similarity after the best offset and one gain, by pytorch-msssim.
+
+    The gain has either sign, as in :func:`psnr`.
 
     Parameters
     ----------
@@ -186,18 +190,21 @@ def peak_to_background(profile: Tensor, truth: Tensor) -> float:
     -------
     float
         (mean at the peaks − mean at the valleys) / standard deviation at the valleys; blind to
-        offset and gain.
+        offset and positive gain. ``inf`` if all valleys are equally deep.
 
     Raises
     ------
     ValueError
-        If lengths differ, or the true profile has no peak or fewer than two valleys.
+        If lengths differ, values are not finite, or the true profile has no peak or fewer than
+        two valleys.
     """
     if profile.shape != truth.shape or profile.ndim != 1:
         raise ValueError(
             f"profile {tuple(profile.shape)} and truth {tuple(truth.shape)} cannot be compared; "
             "expected two profiles along one line"
         )
+    if not (torch.isfinite(profile).all() and torch.isfinite(truth).all()):
+        raise ValueError("a profile holds values that are not finite; nothing can be measured")
     inner, middle = truth[1:-1], (truth.max() + truth.min()) / 2
     peak = (inner > truth[:-2]) & (inner >= truth[2:]) & (inner > middle)
     valley = (inner < truth[:-2]) & (inner <= truth[2:]) & (inner < middle)
@@ -207,7 +214,8 @@ def peak_to_background(profile: Tensor, truth: Tensor) -> float:
             "expected at least one and two: take a longer line"
         )
     top, bottom = profile[1:-1][peak].double(), profile[1:-1][valley].double()
-    return float((top.mean() - bottom.mean()) / bottom.std().clamp_min(1e-300))
+    height, spread = float(top.mean() - bottom.mean()), float(bottom.std())
+    return height / spread if spread > 0 else math.copysign(math.inf, height)
 
 
 def truth_masks(
@@ -220,7 +228,8 @@ def truth_masks(
     truth : Tensor
         ``(X, Y)``.
     signal, background : float
-        Pixels above the first quantile of the truth are signal, below the second background.
+        Pixels at or above the first quantile of the truth are signal, at or below the second
+        background. A plateau counts whole: all of a flat disc, or of the vacuum around it.
     within : Tensor, optional
         Boolean ``(X, Y)``; only these pixels count, such as the inside of a crystal, whose
         background is then the gaps between columns.
@@ -233,7 +242,8 @@ def truth_masks(
     Raises
     ------
     ValueError
-        If the quantiles are out of order or a mask would be empty.
+        If the quantiles are out of order, `within` does not fit, or the truth does not vary
+        between them, so that there is no signal to mask.
     """
     if not 0 < background < signal < 1:
         raise ValueError(
@@ -242,14 +252,18 @@ def truth_masks(
         )
     inside = torch.ones_like(truth, dtype=torch.bool) if within is None else within
     levels = torch.tensor([background, signal], dtype=torch.float64)
+    if inside.shape != truth.shape:
+        raise ValueError(f"within has shape {tuple(inside.shape)}; expected {tuple(truth.shape)}")
     if not inside.any():
         raise ValueError("within holds no pixel; nothing can be masked")
-    low, high = torch.quantile(truth[inside].double(), levels)
-    bright, dark = inside & (truth > high), inside & (truth < low)
-    for name, mask in (("signal", bright), ("background", dark)):
-        if not mask.any():
-            raise ValueError(f"the {name} mask is empty: the truth hardly varies there")
-    return bright, dark
+    values = truth.double()
+    low, high = torch.quantile(values[inside], levels)
+    if not high > low:
+        raise ValueError(
+            f"the signal mask is empty: the truth is {float(low):g} at its {background:g} quantile "
+            f"and {float(high):g} at its {signal:g} quantile; move the quantiles or set within"
+        )
+    return inside & (values >= high), inside & (values <= low)
 
 
 def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> float:
@@ -258,7 +272,8 @@ def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> floa
     Raises
     ------
     ValueError
-        If a mask is empty or of another shape, or the background has no spread.
+        If a mask is empty or of another shape, the image is not finite under it, or the
+        background has no spread.
     """
     for name, mask in (("signal", signal), ("background", background)):
         if mask.shape != image.shape or not mask.any():
@@ -267,67 +282,146 @@ def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> floa
                 f"expected {tuple(image.shape)} and at least one"
             )
     s, b = image[signal].double(), image[background].double()
-    spread = float(b.std())
+    if not (torch.isfinite(s).all() and torch.isfinite(b).all()):
+        raise ValueError("the image holds values that are not finite; nothing can be measured")
+    spread = float(b.std()) if len(b) > 1 else 0.0
     if not spread > 0:
         raise ValueError("the background has no spread; contrast to noise cannot be defined")
     return abs(float(s.mean() - b.mean())) / spread
 
 
+def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:
+    """Dose at which a rising score first reaches a target [e⁻/Å²].
+
+    Parameters
+    ----------
+    doses : Tensor
+        ``(n,)``, rising [e⁻/Å²].
+    scores : Tensor
+        ``(n,)``, one for each dose, such as the median over draws; higher is better, so give
+        1/resolution for a resolution.
+    target : float
+        Score to reach.
+
+    Returns
+    -------
+    float
+        By linear interpolation over the logarithm of the dose. Nothing is extrapolated: ``0.0`` if
+        the lowest dose is already past the target, ``inf`` if no dose reaches it.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, doses do not rise or a value is not finite.
+    """
+    _check_scores(doses, scores[None])
+    if not math.isfinite(target):
+        raise ValueError(f"target is {target!r}; expected a finite score")
+    return _first_reach(doses.double().log().tolist(), scores.double().tolist(), target)
+
+
+def _check_scores(doses: Tensor, *scores: Tensor) -> None:
+    """Raise ``ValueError`` unless scores are ``(draws, doses)`` over rising doses."""
+    if any(s.ndim != 2 or s.shape[1:] != doses.shape or len(s) == 0 for s in scores):
+        shapes = " and ".join(str(tuple(s.shape)) for s in scores)
+        raise ValueError(
+            f"scores {shapes} do not match {tuple(doses.shape)} doses; expected (draws, doses)"
+        )
+    if len(doses) < 2 or not (doses[1:] > doses[:-1]).all() or not doses[0] > 0:
+        raise ValueError(f"doses are {doses.tolist()}; expected two or more, positive and rising")
+    if not all(torch.isfinite(s).all() for s in (doses, *scores)):
+        raise ValueError(
+            "doses or scores hold values that are not finite; leave those doses out, and give "
+            "1/resolution instead of resolution"
+        )
+
+
+def _first_reach(log_doses: list[float], scores: list[float], target: float) -> float:
+    if scores[0] > target:
+        return 0.0
+    if scores[0] == target:
+        return math.exp(log_doses[0])
+    for j in range(len(scores) - 1):
+        low, high = scores[j], scores[j + 1]
+        if low < target <= high:
+            part = (target - low) / (high - low)
+            return math.exp(log_doses[j] + part * (log_doses[j + 1] - log_doses[j]))
+    return math.inf
+
+
 def electrons_saved(
-    doses: Tensor, method: Tensor, baseline: Tensor, generator: torch.Generator, *, draws: int = 500
+    doses: Tensor,
+    method: Tensor,
+    baseline: Tensor,
+    generator: torch.Generator,
+    *,
+    targets: Tensor | None = None,
+    draws: int = 500,
 ) -> tuple[Tensor, Tensor]:
     """How many times fewer electrons a method needs than a baseline, for the same score.
 
-    For each dose the baseline's median score is looked up on the method's median curve, by linear
-    interpolation over the logarithm of the dose. Nothing is extrapolated: where the method passes
-    that score below the lowest dose, or never, the answer is not a number.
+    Both median curves are followed to the same score by :func:`dose_to_reach`. Nothing is
+    extrapolated: where either passes that score below the lowest dose, or never, the answer is not
+    a number, and :func:`dose_to_reach` tells which.
 
     Parameters
     ----------
     doses : Tensor
         ``(n,)``, rising [e⁻/Å²].
     method, baseline : Tensor
-        Scores ``(draws, n)`` that rise with quality, such as correlation.
+        Scores ``(draws, n)`` that rise with quality, such as correlation; each its own number of
+        draws.
     generator : torch.Generator
         Of the bootstrap over noise draws.
+    targets : Tensor, optional
+        Scores ``(t,)`` at which to compare; by default the baseline's median score at each dose,
+        whose dose is then known without interpolation.
     draws : int
-        Bootstrap samples.
+        Bootstrap samples. The two methods' draws are resampled each on their own, which overstates
+        the spread of methods that were given the same electrons.
 
     Returns
     -------
     ratio, quartiles : Tensor
-        Dose of the baseline over that of the method ``(n,)``, and its first and third quartile
-        ``(2, n)``.
+        Dose of the baseline over that of the method ``(t,)``, and its first and third quartile
+        ``(2, t)``. A bootstrap sample without an answer counts as the lowest possible ratio in the
+        first quartile and as the highest in the third; a quartile that falls on one is not a
+        number.
 
     Raises
     ------
     ValueError
-        If shapes do not match or doses do not rise.
+        If shapes do not match, doses do not rise or a value is not finite.
     """
-    if method.shape[1:] != doses.shape or baseline.shape[1:] != doses.shape:
-        raise ValueError(
-            f"scores {tuple(method.shape)} and {tuple(baseline.shape)} do not match "
-            f"{tuple(doses.shape)} doses; expected (draws, doses)"
-        )
-    if len(doses) < 2 or (doses[1:] <= doses[:-1]).any():
-        raise ValueError(f"doses are {doses.tolist()}; expected two or more, rising")
-    log = doses.double().log()
+    _check_scores(doses, method, baseline)
+    if targets is not None and (targets.ndim != 1 or not torch.isfinite(targets).all()):
+        raise ValueError(f"targets are {targets.tolist()}; expected a list of finite scores")
+    log = doses.double().log().tolist()
 
-    def ratio(a: Tensor, b: Tensor) -> Tensor:
-        found = torch.full_like(log, math.nan)
-        for i, wanted in enumerate(b):
-            for j in range(len(a) - 1):
-                low, high = a[j], a[j + 1]
-                if low <= wanted <= high and high > low:
-                    part = (wanted - low) / (high - low)
-                    found[i] = (log[i] - (log[j] + part * (log[j + 1] - log[j]))).exp()
-                    break
-        return found
+    def ratio(a: Tensor, b: Tensor) -> list[float]:
+        ours, theirs = a.median(0).values.tolist(), b.median(0).values.tolist()
+        if targets is None:
+            needed = [(math.exp(x), score) for x, score in zip(log, theirs, strict=True)]
+        else:
+            wanted = targets.double().tolist()
+            needed = [(_first_reach(log, theirs, score), score) for score in wanted]
+        pairs = [(dose, _first_reach(log, ours, score)) for dose, score in needed]
+        return [x / y if 0 < x < math.inf and 0 < y < math.inf else math.nan for x, y in pairs]
 
     def resample(scores: Tensor) -> Tensor:
-        pick = torch.randint(len(scores), (len(scores),), generator=generator)
-        return scores.double()[pick].median(0).values
+        return scores[torch.randint(len(scores), (len(scores),), generator=generator)]
 
-    whole = ratio(method.double().median(0).values, baseline.double().median(0).values)
-    samples = torch.stack([ratio(resample(method), resample(baseline)) for _ in range(draws)])
-    return whole, samples.nanquantile(torch.tensor([0.25, 0.75], dtype=torch.float64), dim=0)
+    ours, theirs = method.double(), baseline.double()
+    whole = torch.tensor(ratio(ours, theirs), dtype=torch.float64)
+    samples = torch.tensor(
+        [ratio(resample(ours), resample(theirs)) for _ in range(draws)], dtype=torch.float64
+    )
+    first = samples.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    third = samples.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    quartiles = torch.stack(
+        [
+            first.quantile(0.25, dim=0, interpolation="lower"),
+            third.quantile(0.75, dim=0, interpolation="higher"),
+        ]
+    )
+    return whole, torch.where(quartiles.isfinite(), quartiles, math.nan)

@@ -114,7 +114,7 @@ def half_bit_threshold(count: Tensor) -> Tensor:
     Parameters
     ----------
     count : Tensor
-        Fourier pixels in each ring.
+        Fourier pixels in each ring, both of each conjugate pair.
 
     Returns
     -------
@@ -137,15 +137,30 @@ def resolution(frequency: Tensor, curve: Tensor, threshold: float | Tensor = 0.5
     frequency, curve : Tensor
         As from :func:`fourier_ring_correlation`.
     threshold : float or Tensor
-        0.5 against the truth; between half-sets 0.143 or :func:`half_bit_threshold`.
+        One number or one for each ring: 0.5 against the truth; between half-sets 0.143 or
+        :func:`half_bit_threshold`.
 
     Returns
     -------
     float
         By linear interpolation between rings; ``inf`` if the first ring is below already, and the
         period of the last ring if the curve never falls below.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or values are not finite.
     """
+    if curve.shape != frequency.shape or (
+        isinstance(threshold, Tensor) and threshold.shape not in ((), frequency.shape)
+    ):
+        shapes = [tuple(t.shape) for t in (frequency, curve, torch.as_tensor(threshold))]
+        raise ValueError(
+            f"frequency, curve and threshold have shapes {shapes}; expected one value for each ring"
+        )
     excess = curve.double() - threshold
+    if not torch.isfinite(excess).all():
+        raise ValueError("curve or threshold is not finite; no crossing can be found")
     below = (excess < 0).nonzero()
     if len(below) == 0:
         return 1 / float(frequency[-1])
@@ -167,7 +182,11 @@ def snr_from_halves(curve: Tensor) -> Tensor:
 
 
 def spectral_snr(
-    images: Tensor, sampling: tuple[float, float], *, width: int = 1
+    images: Tensor,
+    sampling: tuple[float, float],
+    *,
+    reference: Tensor | None = None,
+    width: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spectral signal-to-noise ratio of a method from several noise draws of one specimen.
 
@@ -175,7 +194,13 @@ def spectral_snr(
     their variance about it; their ratio, freed of the bias of few draws, is averaged over rings.
     A filter changes neither, so the ratio is a property of how a method uses its electrons. What
     is common to all draws need not be true: a prior that paints the same thing each time counts
-    as signal.
+    as signal, unless a reference is given. Then only the reference φ counts, with the one gain g
+    that fits the mean m in each ring, weighted by the variance v:
+
+        SNR = g²·⟨|φ|²/v⟩,   g = Σ Re(m·φ*)/v / Σ |φ|²/v,
+
+    which by Cauchy and Schwarz is no more than without reference, but for noise. The two are equal
+    if each ring of m is a multiple of φ, and their difference is what the method invents or bends.
 
     Parameters
     ----------
@@ -183,17 +208,21 @@ def spectral_snr(
         ``(D, X, Y)``, at least four draws.
     sampling : (float, float)
         Pixel size [Å].
+    reference : Tensor, optional
+        ``(X, Y)``, such as the truth.
     width : int
         Width of a ring in frequency steps.
 
     Returns
     -------
     frequency, snr, count : Tensor
+        Power ratio per Fourier pixel, unbiased, so it scatters about zero where there is no signal.
 
     Raises
     ------
     ValueError
-        If there are fewer than four draws or values are not finite.
+        If there are fewer than four draws, values are not finite, or the reference is of another
+        shape.
     """
     draws = len(images)
     if images.ndim != 3 or draws < 4:
@@ -202,13 +231,24 @@ def spectral_snr(
         )
     if not torch.isfinite(images).all():
         raise ValueError("an image holds values that are not finite; nothing can be measured")
+    if reference is not None:
+        check_pair(images[0], reference)
     spectra = torch.fft.fft2(images.double())
     mean = spectra.mean(0)
     variance = ((spectra - mean).abs() ** 2).sum(0) / (draws - 1)
     # E[1/variance] of D complex draws is (D − 1)/(D − 2) of the true one; |mean|² holds 1/D of it.
     live = variance > 1e-12 * variance.max()
-    ratio = (mean.abs() ** 2) / torch.where(live, variance, 1.0) * (draws - 2) / (draws - 1)
-    return ring_mean(torch.where(live, ratio - 1 / draws, 0.0), sampling, width=width)
+    weight = live / torch.where(live, variance, 1.0) * (draws - 2) / (draws - 1)
+    if reference is None:
+        ratio = mean.abs() ** 2 * weight - live / draws
+        return ring_mean(ratio, sampling, width=width)
+    phi = torch.fft.fft2(reference.double())
+    frequency, cross, count = ring_mean((mean * phi.conj()).real * weight, sampling, width=width)
+    _, power, _ = ring_mean(phi.abs() ** 2 * weight, sampling, width=width)
+    snr = torch.where(power > 0, cross**2 / torch.where(power > 0, power, 1.0), 0.0)
+    # The gain is one number per ring: noise adds 1/D to the sum, more for variances of few draws.
+    bias = (power > 0) * (draws - 2) / (draws - 3) / draws / count
+    return frequency, snr - bias, count
 
 
 def shot_noise_bound(method: DirectPtychography, phase: Tensor, dose: float) -> Tensor:
@@ -274,28 +314,48 @@ def power_spectrum(
     -------
     frequency, density, count : Tensor
         Density in image units squared times Å², so that its integral over the frequency plane is
-        the variance: white noise of variance s² has s²·Δx·Δy at all frequencies.
+        the variance: white noise of variance s² has s²·Δx·Δy at all frequencies. The sum of
+        density × count over the field's area is the variance within the rings, which leave out the
+        corners beyond the Nyquist frequency.
+
+    Raises
+    ------
+    ValueError
+        If the image is not ``(X, Y)`` or not finite.
     """
+    check_pair(image, image)
     spectrum = torch.fft.fft2(image.double(), norm="forward").abs() ** 2
     area = image.shape[0] * image.shape[1] * sampling[0] * sampling[1]
     return ring_mean(spectrum * area, sampling, width=width)
 
 
 def highest_resolvable_frequency(
-    frequency: Tensor, density: Tensor, count: Tensor, *, sigmas: float = 3.0
+    frequency: Tensor,
+    density: Tensor,
+    count: Tensor,
+    *,
+    floor: Tensor | None = None,
+    sigmas: float = 3.0,
 ) -> float:
     """Highest frequency [Å⁻¹] at which a power spectrum stands above its floor.
 
-    The rule (the paper states none): the floor is the median density of the outermost fifth of
-    the rings; a ring stands above it if it exceeds the floor by `sigmas` standard errors of n/2
-    independent exponential values, and the ring before it does too. A power spectrum cannot tell
-    signal from noise, so noise that a method colours passes for signal: read it beside the ring
-    correlation with the truth.
+    The rule (the paper states none): a ring stands above the floor if it exceeds it by `sigmas`
+    standard errors of n/2 independent exponential values, and the ring before it does too. Rings
+    that hold rounding errors alone, below 10⁻¹² of the largest density, as beyond a method's
+    transfer limit, count neither as signal nor as floor.
+
+    A power spectrum cannot tell signal from noise: without `floor` the noise is taken to be white,
+    so noise that a method colours passes for signal, and signal that fills the band for noise. Read
+    it beside the ring correlation with the truth.
 
     Parameters
     ----------
     frequency, density, count : Tensor
         As from :func:`power_spectrum`.
+    floor : Tensor, optional
+        Density of the noise in each ring, such as the mean spectrum of several empty scans at the
+        same dose, taken as exact; good for filters that do not depend on the data. By default the
+        median density of the outermost fifth of the rings.
     sigmas : float
         How far above the floor.
 
@@ -303,9 +363,24 @@ def highest_resolvable_frequency(
     -------
     float
         Zero if no two neighbouring rings stand above the floor.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or values are not finite.
     """
-    floor = density[-max(1, len(density) // 5) :].median()
-    error = (2 / count).sqrt()
-    above = density > floor * (1 + sigmas * error)
+    rings = {tuple(t.shape) for t in (frequency, density, count, floor) if t is not None}
+    if len(rings) != 1 or not torch.isfinite(density).all():
+        raise ValueError(
+            f"frequency, density, count and floor have shapes {sorted(rings)}; expected one, and "
+            "finite densities"
+        )
+    live = density > 1e-12 * density.max()
+    if not live.any():
+        return 0.0
+    if floor is None:
+        inner = density[live]
+        floor = inner[-max(1, len(inner) // 5) :].median().expand(density.shape)
+    above = live & (density > floor * (1 + sigmas * (2 / count).sqrt()))
     pairs = (above[1:] & above[:-1]).nonzero()
     return float(frequency[int(pairs[-1]) + 1]) if len(pairs) else 0.0

@@ -76,6 +76,26 @@ def test_thinned_halves_are_independent_poisson_counts_that_add_up() -> None:
     assert float(few.mean()) == pytest.approx(0.6, abs=0.01)
 
 
+def test_thinning_loses_no_electron_of_large_or_whole_number_counts() -> None:
+    """2²⁴ + 1 is the first whole number that float32 does not hold."""
+    for counts in (
+        torch.tensor([[2**24 + 1, 10**8 + 1], [0, 3]]),
+        torch.tensor([[7, 200], [0, 255]], dtype=torch.uint8),
+    ):
+        a, b = thin(counts, torch.Generator().manual_seed(0))
+        assert a.dtype == counts.dtype
+        assert torch.equal(a + b, counts)
+        assert (a[1, 0], b[1, 0]) == (0, 0)
+
+
+def test_halves_of_other_than_poisson_counts_show_that_they_are_dealt() -> None:
+    """A fixed count of 8 leaves halves that know each other: variance 2 and correlation −1."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = thin(torch.full((300, 300), 8.0), generator)
+    assert float(a.var()) == pytest.approx(2.0, abs=0.05)
+    assert float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) == pytest.approx(-1)
+
+
 @pytest.mark.parametrize("bad", [0.5, -1.0, math.nan, math.inf])
 def test_only_whole_electrons_can_be_thinned(bad: float) -> None:
     with pytest.raises(ValueError, match="thinning needs whole electrons"):

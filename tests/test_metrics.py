@@ -8,6 +8,7 @@ import torch
 from misr4d.metrics import (
     contrast_to_noise,
     correlation,
+    dose_to_reach,
     electrons_saved,
     line_profile,
     ms_ssim,
@@ -103,8 +104,11 @@ def test_masks_keep_to_the_region_they_are_given() -> None:
 
 
 def test_masks_and_contrast_refuse_what_has_none() -> None:
-    with pytest.raises(ValueError, match="the signal mask is empty"):
-        truth_masks(torch.zeros(8, 8))
+    for blank in (torch.zeros(8, 8), 0 * disc(64)):
+        with pytest.raises(ValueError, match="the signal mask is empty: the truth is 0 at"):
+            truth_masks(blank)
+    with pytest.raises(ValueError, match=r"within has shape \(4, 8\); expected \(8, 8\)"):
+        truth_masks(noise(0, 8), within=torch.ones(4, 8, dtype=torch.bool))
     with pytest.raises(ValueError, match="expected 0 < background < signal < 1"):
         truth_masks(noise(0, 8), signal=0.2, background=0.4)
     with pytest.raises(ValueError, match="within holds no pixel"):
@@ -114,6 +118,16 @@ def test_masks_and_contrast_refuse_what_has_none() -> None:
         contrast_to_noise(torch.ones(8, 8), mask, ~mask)
     with pytest.raises(ValueError, match="signal mask has shape"):
         contrast_to_noise(torch.ones(8, 8), mask & ~mask, ~mask)
+    with pytest.raises(ValueError, match="not finite"):
+        contrast_to_noise(torch.full((8, 8), math.nan), mask, ~mask)
+
+
+def test_masks_of_a_flat_disc_in_vacuum_are_disc_and_vacuum() -> None:
+    signal, background = truth_masks(disc(), signal=0.9)
+    assert torch.equal(signal, disc().bool())
+    assert torch.equal(background, ~disc().bool())
+    image = 2.0 * disc() + 0.25 * noise(0, 64)
+    assert contrast_to_noise(image, signal, background) == pytest.approx(8.0, rel=0.05)
 
 
 def test_peaks_over_valleys_of_a_wave_in_noise() -> None:
@@ -132,6 +146,61 @@ def test_peaks_over_valleys_of_a_wave_in_noise() -> None:
         peak_to_background(random[:5], truth)
 
 
+def test_peaks_over_valleys_of_drawn_gaussians_is_the_number_drawn() -> None:
+    """Nine atoms 4 Å apart; the eight valleys between them are moved up and down by 0.05."""
+    x = torch.linspace(0, 40, 801, dtype=torch.float64)
+    centres = torch.arange(4.0, 37.0, 4.0, dtype=torch.float64)
+    truth = torch.exp(-((x[:, None] - centres) ** 2) / (2 * 0.6**2)).sum(1)
+    moved = truth + 0.05 * torch.sin(math.pi * x / 4)
+    height = 1 - 2 * math.exp(-(2.0**2) / (2 * 0.6**2))
+    expected = height / (0.05 * math.sqrt(8 / 7))
+    assert peak_to_background(moved, truth) == pytest.approx(expected, rel=1e-3)
+    flat = torch.tensor([0.0, 1, 0, 1, 0, 1, 0])
+    assert peak_to_background(flat, flat) == math.inf
+    with pytest.raises(ValueError, match="not finite"):
+        peak_to_background(flat * math.nan, flat)
+
+
+def test_dose_to_reach_is_interpolated_and_never_extrapolated() -> None:
+    doses = torch.tensor([100.0, 400.0, 1600.0])
+    scores = torch.tensor([0.2, 0.6, 0.5], dtype=torch.float64)
+    assert dose_to_reach(doses, scores, 0.4) == pytest.approx(200.0)
+    assert dose_to_reach(doses, scores, 0.2) == pytest.approx(100.0)
+    assert dose_to_reach(doses, scores, 0.6) == pytest.approx(400.0)
+    assert dose_to_reach(doses, scores, 0.1) == 0.0
+    assert dose_to_reach(doses, scores, 0.7) == math.inf
+    # Past the target at the lowest dose, whatever the curve does after.
+    assert dose_to_reach(doses, torch.tensor([0.5, 0.1, 0.9]), 0.3) == 0.0
+    with pytest.raises(ValueError, match="1/resolution"):
+        dose_to_reach(doses, torch.tensor([math.inf, 5.0, 3.0]), 4.0)
+    with pytest.raises(ValueError, match="target is nan"):
+        dose_to_reach(doses, scores, math.nan)
+
+
+def test_electrons_saved_at_a_target_and_what_is_not_known() -> None:
+    doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])
+    spread = 0.02 * noise(0)[:12, :1]
+    baseline = doses.log() / 10 + spread
+    method = (2 * doses).log() / 10 + spread.flip(0)
+    targets = torch.tensor([800.0, 400.0, 120.0, 3000.0, 1e4]).log() / 10
+    ratio, quartiles = electrons_saved(
+        doses, method, baseline, torch.Generator().manual_seed(0), targets=targets
+    )
+    assert ratio.shape == (5,)
+    assert quartiles.shape == (2, 5)
+    torch.testing.assert_close(ratio[:2], torch.full((2,), 2.0).double(), rtol=1e-4, atol=0)
+    assert (quartiles[0, :2] < 2.0).all()
+    assert (quartiles[1, :2] > 2.0).all()
+    assert (quartiles[1, :2] < 3.0).all()
+    # Below the method's lowest dose, above the baseline's highest, above both.
+    assert ratio[2:].isnan().all()
+    assert quartiles[:, 2:].isnan().any(0).all()
+    reverse, _ = electrons_saved(
+        doses, baseline, method, torch.Generator().manual_seed(0), targets=targets
+    )
+    torch.testing.assert_close(reverse[:2], 1 / ratio[:2])
+
+
 def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
     """Scores that rise with the logarithm of the dose, one method a factor of three ahead."""
     doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])
@@ -144,7 +213,7 @@ def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
     torch.testing.assert_close(ratio[2:], torch.full((3,), 3.0).double(), rtol=0.02, atol=0)
     assert (quartiles[0, 2:] <= ratio[2:]).all()
     assert (ratio[2:] <= quartiles[1, 2:]).all()
-    with pytest.raises(ValueError, match="expected two or more, rising"):
+    with pytest.raises(ValueError, match="expected two or more, positive and rising"):
         electrons_saved(doses.flip(0), method, baseline, generator)
     with pytest.raises(ValueError, match=r"expected \(draws, doses\)"):
         electrons_saved(doses, method[:, :3], baseline, generator)
