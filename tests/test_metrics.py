@@ -195,6 +195,13 @@ def test_electrons_saved_at_a_target_and_what_is_not_known() -> None:
     # Below the method's lowest dose, above the baseline's highest, above both.
     assert ratio[2:].isnan().all()
     assert quartiles[:, 2:].isnan().any(0).all()
+    # At the baseline's own last score half the samples have no answer: no quartile is known.
+    edge = baseline[:, -1:].median(0).values
+    ratio_at_edge, quartiles = electrons_saved(
+        doses, method, baseline, torch.Generator().manual_seed(0), targets=edge
+    )
+    torch.testing.assert_close(ratio_at_edge, torch.full((1,), 2.0).double(), rtol=1e-4, atol=0)
+    assert quartiles.isnan().all()
     reverse, _ = electrons_saved(
         doses, baseline, method, torch.Generator().manual_seed(0), targets=targets
     )
