@@ -190,7 +190,8 @@ def peak_to_background(profile: Tensor, truth: Tensor) -> float:
     -------
     float
         (mean at the peaks − mean at the valleys) / standard deviation at the valleys; blind to
-        offset and positive gain. ``inf`` if all valleys are equally deep.
+        offset and positive gain. ``inf`` if all valleys are equally deep, zero for
+        a flat profile.
 
     Raises
     ------
@@ -215,6 +216,8 @@ def peak_to_background(profile: Tensor, truth: Tensor) -> float:
         )
     top, bottom = profile[1:-1][peak].double(), profile[1:-1][valley].double()
     height, spread = float(top.mean() - bottom.mean()), float(bottom.std())
+    if height == 0:
+        return 0.0
     return height / spread if spread > 0 else math.copysign(math.inf, height)
 
 

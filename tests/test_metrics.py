@@ -157,6 +157,7 @@ def test_peaks_over_valleys_of_drawn_gaussians_is_the_number_drawn() -> None:
     assert peak_to_background(moved, truth) == pytest.approx(expected, rel=1e-3)
     flat = torch.tensor([0.0, 1, 0, 1, 0, 1, 0])
     assert peak_to_background(flat, flat) == math.inf
+    assert peak_to_background(torch.ones(7), flat) == 0.0
     with pytest.raises(ValueError, match="not finite"):
         peak_to_background(flat * math.nan, flat)
 
