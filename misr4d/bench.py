@@ -266,7 +266,9 @@ def _compute(
         if scheduler is None:
             count = workers or os.cpu_count() or 1
             scheduler = stack.enter_context(
-                dask.LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
+                dask.LocalCluster(
+                    n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+                )
             )
         client = stack.enter_context(dask.Client(scheduler))
         groups: dict[tuple[Any, ...], list[Row]] = {}

@@ -14,7 +14,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Line scans and contrast to noise
 #
 # **What the paper says** (§3.2, Fig. 4d–f). At 300 e⁻/Å² the network's line scans show peaks close to

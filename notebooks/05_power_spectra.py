@@ -14,7 +14,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Power spectra, ring correlation, and the limits
 #
 # **What the paper says** (§3.2, Suppl. Fig. 3). The isotropic power spectrum of the network's image

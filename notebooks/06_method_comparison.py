@@ -14,7 +14,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Methods compared
 #
 # **What the paper says** (§3.3, Fig. 5). At 1000 e⁻/Å² on Li₂CoO₃, Cu-Zr glass and apoferritin, 4D-MISR

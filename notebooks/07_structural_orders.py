@@ -14,7 +14,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Twelve specimens and one more
 #
 # **What the paper says** (§3.1, Fig. 3). One model reconstructs crystals, biomolecules and disordered

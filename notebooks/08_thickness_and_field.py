@@ -14,7 +14,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Thickness, and the edge of the field
 #
 # **What the paper says** (§3.2). The reconstruction tolerates thickness from 2 to 20 nm (claim C6), and
