@@ -21,7 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "SPECIMENS",
     "Specimen",
+    "beam_frame",
     "describe",
+    "fill_block",
     "format_description",
     "load_structure",
     "make_specimen",
@@ -619,16 +621,40 @@ def _slab(
             f"the cell {unit.cell.cellpar().round(4).tolist()} spans no volume and cannot be made "
             "orthogonal; expected a crystal's three independent lattice vectors"
         )
-    rotation = _rotation(tilt) @ _beam_frame(lattice, axis)
-    rotated = lattice @ rotation.T
-    # The ball around the patch, in fractional coordinates, bounds the cells that can reach it.
-    radius = np.linalg.norm(patch) / 2 + 1e-6
+    rotation = _rotation(tilt) @ beam_frame(lattice, axis)
+    positions, numbers = fill_block(unit, rotation, patch)
+    return _cut(positions + np.array(patch) / 2, numbers, patch, border)
+
+
+def fill_block(
+    unit: Atoms, rotation: NDArray[np.float64], sides: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
+    """Repeat a turned unit cell until it covers a block about the origin.
+
+    Parameters
+    ----------
+    unit : ase.Atoms
+    rotation : ndarray
+        ``(3, 3)``, from the cell's frame to the block's.
+    sides : array_like
+        Of the block [Å].
+
+    Returns
+    -------
+    positions, numbers : ndarray
+        ``(n, 3)`` [Å] and ``(n,)``; atoms outside the block are among them.
+    """
+    rotated = np.asarray(unit.cell) @ rotation.T
+    # The ball around the block, in fractional coordinates, bounds the cells that can reach it.
+    radius = np.linalg.norm(sides) / 2 + 1e-6
     reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(rotated), axis=0)).astype(int) + 1
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach)))) @ rotated
+    # Cells that do not come near the block are left out before their atoms are laid down.
+    margin = np.abs(rotated).sum(0)
+    near = (np.abs(shifts) <= np.asarray(sides) / 2 + 2 * margin).all(1)
     base = unit.positions @ rotation.T
-    positions = (base[None] + shifts[:, None]).reshape(-1, 3)
-    numbers = np.tile(unit.numbers, len(shifts))
-    return _cut(positions + np.array(patch) / 2, numbers, patch, border)
+    positions = (base[None] + shifts[near][:, None]).reshape(-1, 3)
+    return positions, np.tile(unit.numbers, int(near.sum()))
 
 
 def _cut(
@@ -675,7 +701,7 @@ def _glass(
     return _cut(positions, numbers, patch, border), source
 
 
-def _beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
+def beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation that lays [uvw] along z and the least parallel lattice vector in the xz plane."""
     z = axis @ lattice
     z /= np.linalg.norm(z)
