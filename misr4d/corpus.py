@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -27,6 +28,7 @@ from misr4d.specimens import Specimen, beam_frame, fill_block
 __all__ = ["HELD_OUT", "PROTOTYPES", "draw_specimen", "is_held_out"]
 
 Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 Rng = np.random.Generator
 
 HELD_OUT: Mapping[str, frozenset[str]] = {
@@ -88,9 +90,7 @@ PROTOTYPES: Mapping[str, Prototype] = {
     "spinel": Prototype(
         227, _CUBIC, (("A", (0, 0, 0)), ("B", (0.625, 0.625, 0.625)), ("X", (0.387, 0.387, 0.387)))
     ),
-    "corundum": Prototype(
-        167, (1.0, 2.73, *_HEX), (("A", (0, 0, 0.352)), ("X", (0.306, 0, 0.25)))
-    ),
+    "corundum": Prototype(167, (1.0, 2.73, *_HEX), (("A", (0, 0, 0.352)), ("X", (0.306, 0, 0.25)))),
     "cadmium iodide": Prototype(
         164, (1.0, 1.6, *_HEX), (("A", (0, 0, 0)), ("X", (1 / 3, 2 / 3, 0.25)))
     ),
@@ -112,15 +112,57 @@ PROTOTYPES: Mapping[str, Prototype] = {
 }
 """Structure types, by name."""
 
-_CATIONS = (
-    "Li Be Na Mg Al Si K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge Rb Sr Y Zr Nb Mo Ag Cd In Sn Sb "
-    "Cs Ba La Ce Nd Gd Hf Ta W Pt Au Pb Bi"
-).split()
-_ANIONS = "B C N O F P S Cl Se Br Te I".split()
+_CATIONS = [
+    "Li",
+    "Be",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "K",
+    "Ca",
+    "Sc",
+    "Ti",
+    "V",
+    "Cr",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Ga",
+    "Ge",
+    "Rb",
+    "Sr",
+    "Y",
+    "Zr",
+    "Nb",
+    "Mo",
+    "Ag",
+    "Cd",
+    "In",
+    "Sn",
+    "Sb",
+    "Cs",
+    "Ba",
+    "La",
+    "Ce",
+    "Nd",
+    "Gd",
+    "Hf",
+    "Ta",
+    "W",
+    "Pt",
+    "Au",
+    "Pb",
+    "Bi",
+]
+_ANIONS = ["B", "C", "N", "O", "F", "P", "S", "Cl", "Se", "Br", "Te", "I"]
 _AXES = ((0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1), (2, 1, 0))
 # Space groups of the random crystals: a few of every system.
 _GROUPS = (1, 2, 4, 6, 10, 14, 19, 25, 47, 62, 75, 99, 123, 143, 147, 156, 174, 187, 191, 195, 221)
-_BACKBONES = (
+_BACKBONES: tuple[tuple[str, tuple[str, ...], dict[int, str]], ...] = (
     ("polyethylene", ("C", "C"), {}),
     ("PVC", ("C", "C"), {1: "Cl"}),
     ("PVDF", ("C", "C"), {1: "F"}),
@@ -133,7 +175,7 @@ _BACKBONES = (
 
 def is_held_out(atoms: Atoms) -> bool:
     """Whether these elements, hydrogen apart, are those of a held-out crystal, glass or polymer."""
-    return frozenset(atoms.get_chemical_symbols()) - {"H"} in HELD_OUT.values()
+    return frozenset(map(str, atoms.symbols)) - {"H"} in HELD_OUT.values()
 
 
 def draw_specimen(regime: str, seed: int, index: int) -> Specimen:
@@ -198,8 +240,10 @@ def _sized(atoms: Atoms, rng: Rng) -> Atoms | None:
     if not math.isfinite(closest) or closest < 1e-3:
         return None
     scale = rng.uniform(0.92, 1.12) / closest
-    atoms.set_cell(atoms.cell * scale, scale_atoms=True)
-    volume = atoms.get_volume() / len(atoms)
+    atoms = Atoms(
+        atoms.numbers, atoms.positions * scale, cell=np.asarray(atoms.cell) * scale, pbc=True
+    )
+    volume = atoms.cell.volume / len(atoms)
     lengths = atoms.cell.lengths()
     # Å³ an atom of real solids lies between diamond's 5.7 and an open framework's 60.
     return atoms if 5 < volume < 60 and lengths.max() < 40 and lengths.min() > 1.5 else None
@@ -278,7 +322,7 @@ def _about_z(angle: float) -> Array:
 
 
 def _orientation(unit: Atoms, rng: Rng) -> Array:
-    """A zone axis along the beam, often a little off it; now and then any direction at all."""
+    """Draw a zone axis along the beam, often a little off it; now and then any direction."""
     if rng.random() < 0.12:
         return _turn(rng)
     axis = np.array(_AXES[rng.integers(len(_AXES))], dtype=float)
@@ -305,7 +349,7 @@ def _grains(rng: Rng) -> tuple[str, Atoms] | None:
         return None
     side, thickness = _side(rng), _thickness(rng)
     block = np.array([side, side, thickness])
-    if len(unit) / unit.get_volume() * block.prod() > 60_000:
+    if len(unit) / unit.cell.volume * block.prod() > 60_000:
         return None
     parts = [fill_block(unit, _orientation(unit, rng), block)]
     name = "crystal"
@@ -341,7 +385,7 @@ def _side(rng: Rng) -> float:
 
 
 def _finish(
-    name: str, positions: Array, numbers: NDArray[np.integer], block: Array, rng: Rng
+    name: str, positions: Array, numbers: Integers, block: Array, rng: Rng
 ) -> tuple[str, Atoms] | None:
     """Defects, thermal displacement and an outline, then the box of the scan.
 
@@ -403,7 +447,7 @@ def _outline(positions: Array, block: Array, rng: Rng) -> NDArray[np.bool_]:
 
 
 def _boxed(
-    name: str, positions: Array, numbers: NDArray[np.integer], block: Array
+    name: str, positions: Array, numbers: Integers, block: Array
 ) -> tuple[str, Atoms] | None:
     """Put the block into its box, with vacuum above and below."""
     height = block[2] + 2 * _CLEARANCE
@@ -464,12 +508,16 @@ def _chain(length: int, bond: float, rng: Rng) -> Array:
     steps = []
     for kind in rng.choice(3, length, p=[0.6, 0.2, 0.2]):
         torsion = (math.pi, math.pi / 3, -math.pi / 3)[kind] + rng.normal(0, 0.2)
-        frame = frame @ _about_z(torsion) @ np.array(
-            [
-                [math.cos(angle), 0, math.sin(angle)],
-                [0, 1, 0],
-                [-math.sin(angle), 0, math.cos(angle)],
-            ]
+        frame = (
+            frame
+            @ _about_z(torsion)
+            @ np.array(
+                [
+                    [math.cos(angle), 0, math.sin(angle)],
+                    [0, 1, 0],
+                    [-math.sin(angle), 0, math.cos(angle)],
+                ]
+            )
         )
         steps.append(frame[:, 2] * bond)
     return np.cumsum(steps, axis=0)
@@ -515,7 +563,7 @@ _HELIX = ((1.55, -28, -0.9, 7), (2.29, 0, 0.0, 6), (1.66, 26, 1.1, 6), (2.0, 24,
 _SIDE_CHAINS = (0, 1, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7, 7, 8, 10)  # heavy atoms, Gly … Trp
 
 
-def _helix(residues: int, rng: Rng) -> tuple[Array, NDArray[np.integer]]:
+def _helix(residues: int, rng: Rng) -> tuple[Array, Integers]:
     """Build an α-helix along z about the origin, with side chains that point outwards."""
     n = np.arange(residues)
     places, kinds = [], []
@@ -530,7 +578,7 @@ def _helix(residues: int, rng: Rng) -> tuple[Array, NDArray[np.integer]]:
     return _with_side_chains(places, kinds, places[1], outward, 1.5 * (residues - 1) / 2, rng)
 
 
-def _strand(residues: int, rng: Rng) -> tuple[Array, NDArray[np.integer]]:
+def _strand(residues: int, rng: Rng) -> tuple[Array, Integers]:
     """Build a β-strand along z, zigzag in x, with side chains to either side."""
     n = np.arange(residues)
     side = np.where(n % 2, 1.0, -1.0)
@@ -548,12 +596,12 @@ def _strand(residues: int, rng: Rng) -> tuple[Array, NDArray[np.integer]]:
 
 def _with_side_chains(
     places: list[Array],
-    kinds: list[NDArray[np.integer]],
+    kinds: list[Integers],
     roots: Array,
     outward: Array,
     middle: float,
     rng: Rng,
-) -> tuple[Array, NDArray[np.integer]]:
+) -> tuple[Array, Integers]:
     length = rng.choice(_SIDE_CHAINS, len(roots))
     tip = roots.copy()
     for step in range(int(length.max(initial=0))):
@@ -567,7 +615,7 @@ def _with_side_chains(
     return joined, np.concatenate(kinds)
 
 
-def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, NDArray[np.integer]]:
+def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, Integers]:
     """Fill an ellipsoid with helices and strands, about as dense as a protein.
 
     Parameters
@@ -623,7 +671,7 @@ def _axis_distance(
     return float(np.linalg.norm(a[:, None] - b[None], axis=-1).min())
 
 
-def _complex(rng: Rng) -> tuple[Array, NDArray[np.integer]]:
+def _complex(rng: Rng) -> tuple[Array, Integers]:
     """One globule, or several in a ring, a stack of two rings, or without symmetry."""
     kind = rng.choice(["single", "membrane", "ring", "barrel", "random"])
     radii = rng.uniform(14, 32, 3)
@@ -640,15 +688,16 @@ def _complex(rng: Rng) -> tuple[Array, NDArray[np.integer]]:
     own = unit @ _turn(rng).T + np.array([min(reach, 70.0), 0, 0])
     ring = np.concatenate([own @ _about_z(2 * math.pi * k / fold).T for k in range(fold)])
     if kind == "barrel":
-        height = radii.max() * 0.85
-        flip = np.diag([1.0, -1.0, -1.0])
-        ring = np.concatenate([ring + [0, 0, height], (ring + [0, 0, height]) @ flip.T])
+        upper = ring + np.array([0, 0, radii.max() * 0.85])
+        ring = np.concatenate([upper, upper @ np.diag([1.0, -1.0, -1.0])])
     return ring, np.resize(numbers, len(ring))
 
 
 def _proteins(rng: Rng) -> tuple[str, Atoms] | None:
     side = 256.0
-    places, kinds, discs = [], [], []
+    places: list[Array] = []
+    kinds: list[Integers] = []
+    discs: list[tuple[Array, float]] = []
     height = 0.0
     for _ in range(rng.integers(1, 6)):
         atoms, numbers = _complex(rng)
@@ -664,7 +713,7 @@ def _proteins(rng: Rng) -> tuple[str, Atoms] | None:
             centre = rng.uniform(-1, 1, 2) * max(side / 2 - 0.8 * radius, 1.0)
             if all(np.linalg.norm(centre - c) > 0.85 * (radius + r) for c, r in discs):
                 discs.append((centre, radius))
-                places.append(atoms + [*centre, rng.uniform(-5, 5)])
+                places.append(atoms + np.array([*centre, rng.uniform(-5, 5)]))
                 kinds.append(numbers)
                 height = max(height, float(extent[2]) + 10)
                 break

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -22,7 +24,13 @@ from torch import Tensor
 from misr4d import optics
 from misr4d.acquisition import Acquisition
 
-__all__ = ["AMPLITUDE_CONTRAST", "DirectPtychography", "covering_factor", "stack_defoci"]
+__all__ = [
+    "AMPLITUDE_CONTRAST",
+    "DirectPtychography",
+    "Statistic",
+    "covering_factor",
+    "stack_defoci",
+]
 
 Solver = Literal["joint", "wiener", "obf", "ssb"]
 
@@ -85,6 +93,22 @@ def _same_scan(acquisitions: Sequence[Acquisition]) -> tuple[Acquisition, ...]:
                 "defocus and detector may differ"
             )
     return tuple(acquisitions)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """All that the views say of a weak phase, and how noisy they are.
+
+    Parameters
+    ----------
+    score : Tensor
+        Σ_k γ_k*(q)·(−i)·I_k(q) ``(N, Rx·Ry, r²)``, complex64: linear in the counts.
+    noise : Tensor
+        Variance of a view's spectrum that no object explains ``(N,)``.
+    """
+
+    score: Tensor
+    noise: Tensor
 
 
 class DirectPtychography:
@@ -303,46 +327,143 @@ class DirectPtychography:
             raise ValueError(f"prior is {prior!r} rad²·Å²; expected a positive number")
         if solver not in get_args(Solver):
             raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
-        stacks = views.reshape(-1, *expected).to(self._gram.device, torch.float32)
-        images = torch.stack([self._reconstruct(one, prior, solver) for one in stacks])
-        return images.reshape(*views.shape[:-3], *images.shape[1:])
-
-    def _reconstruct(self, views: Tensor, prior: float | None, solver: Solver) -> Tensor:
-        spectra = torch.fft.fft2(views, norm="forward").flatten(1).T * self._scale  # (F, M)
-        keep = torch.ones_like(spectra[:, :1].real)
-        keep[0] = 0  # the mean intensity says nothing of the phase
-        spectra = spectra * keep
-        score = -1j * (self._adjoint @ spectra[..., None])[..., 0]  # (F, r²)
         if solver == "ssb":
+            spectra = self._spectra(views.reshape(-1, *expected))
             modulus = self._adjoint.abs()
             turned = self._adjoint / modulus.clamp_min(1e-12)
-            phase = -1j * (turned @ spectra[..., None])[..., 0] / modulus.sum(-1).clamp_min(1e-12)
-        elif solver == "obf":
+            phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
+            images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
+        else:
+            images = self.solve(self.statistic(views), prior=prior, solver=solver)
+        return images.reshape(*views.shape[:-3], *images.shape[1:])
+
+    def statistic(self, views: Tensor) -> Statistic:
+        """Sum the views into the sufficient statistic of a weak phase.
+
+        Parameters
+        ----------
+        views : Tensor
+            ``(..., M, Rx, Ry)`` as for the call; leading axes are flattened into N.
+        """
+        stacks = views.reshape(-1, *views.shape[-3:])
+        scores, noises = [], []
+        for one in stacks:  # one at a time: the spectra of a stack are the largest array here
+            spectra = self._spectra(one[None])
+            score = -1j * (self._adjoint @ spectra[0, ..., None])[..., 0]
+            scores.append(score)
+            noises.append(self._noise(spectra[0], score))
+        return Statistic(torch.stack(scores), torch.stack(noises))
+
+    def solve(
+        self,
+        statistic: Statistic,
+        *,
+        prior: float | None = None,
+        solver: Literal["joint", "wiener", "obf"] = "joint",
+        trust: float = 1.0,
+    ) -> Tensor:
+        """Reconstruct from the sufficient statistic ``(N, r·Rx, r·Ry)`` [rad].
+
+        Parameters
+        ----------
+        statistic : Statistic
+        prior, solver
+            As for the call.
+        trust : float
+            Factor on the expected power: above one, less is smoothed away and more noise let in.
+        """
+        score = statistic.score
+        if solver == "obf":
             # Scaled so that a frequency of the mean weight keeps its modulus.
             mean = self._weight[self._measured].mean()
-            phase = score / (self._weight.clamp_min(1e-12) * mean).sqrt()
-        else:
-            damping = self._damping(spectra, score, prior)
-            if solver == "joint":
-                normal = self._gram + torch.diag_embed(damping).to(self._gram.dtype)
-                factor = torch.linalg.cholesky(normal)
-                phase = torch.cholesky_solve(score[..., None], factor)[..., 0]
-            else:
-                phase = score / (self._weight + damping)
+            return self._image(score / (self._weight.clamp_min(1e-12) * mean).sqrt())
+        damping = self._damping(statistic, prior) / trust
+        return self._image(self._least_squares(score, damping, solver))
+
+    def estimates(self, statistic: Statistic, trusts: Sequence[float]) -> Tensor:
+        """Joint solutions under several factors on the expected power ``(N, T, r·Rx, r·Ry)``."""
+        damping = self._damping(statistic, None)
+        phases = [self._least_squares(statistic.score, damping / t, "joint") for t in trusts]
+        return torch.stack([self._image(phase) for phase in phases], 1)
+
+    def _least_squares(
+        self, score: Tensor, damping: Tensor, solver: Literal["joint", "wiener"]
+    ) -> Tensor:
+        if solver == "wiener":
+            return score / (self._weight + damping)
+        phases = []
+        for one, own in zip(score, damping, strict=True):
+            normal = self._gram + torch.diag_embed(own).to(self._gram.dtype)
+            factor = torch.linalg.cholesky(normal)
+            phases.append(torch.cholesky_solve(one[..., None], factor)[..., 0])
+        return torch.stack(phases)
+
+    def whitened(self, statistic: Statistic) -> Tensor:
+        """Image in which the noise is white with unit variance ``(N, r·Rx, r·Ry)``.
+
+        The optimum bright field in units of its own noise: what is seen of one is signal.
+        """
+        scale = (self._weight.clamp_min(1e-12) * statistic.noise[:, None, None]).sqrt()
+        shape = self.acquisition.output_shape(self.upsampling)
+        white: Tensor = self._image(statistic.score / scale) / math.sqrt(math.prod(shape))
+        return white
+
+    def draw_noise(self, variance: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw what counting noise adds to the score ``(N, Rx·Ry, r²)``.
+
+        Since the score is linear in the counts, noise of the right covariance can be added to a
+        noiseless one: no views are drawn.
+
+        Parameters
+        ----------
+        variance : Tensor
+            Variance of a view's spectrum ``(N,)``: mean intensity over electrons in all, one over
+            the electrons that a fully lit pixel counts in the whole scan.
+        generator : torch.Generator
+            Source of randomness, on the CPU.
+        """
+        shape = (len(variance), *self._weight.shape)
+        draws = torch.randn((*shape, 2), generator=generator)
+        white = torch.view_as_complex(draws).to(self._gram.device) * math.sqrt(0.5)
+        noise = torch.einsum("fab,nfb->nfa", self._noise_factor, white)
+        fine = torch.stack([self._spread(one) for one in noise])
+        # The spectrum of a real image, with the same covariance: its Hermitian part, times √2.
+        mirrored = torch.roll(torch.flip(fine, (-2, -1)), (1, 1), (-2, -1)).conj()
+        whole = (fine + mirrored) * math.sqrt(0.5)
+        grouped = torch.stack([self._gather(one) for one in whole])
+        scaled: Tensor = grouped * variance.to(grouped.device).sqrt()[:, None, None]
+        return scaled
+
+    @cached_property
+    def _noise_factor(self) -> Tensor:
+        """Matrix square root of the Gram matrix ``(Rx·Ry, r², r²)``."""
+        values, vectors = torch.linalg.eigh(self._gram)
+        root: Tensor = (vectors * values.clamp_min(0).sqrt()[:, None, :]) @ vectors.mH
+        return root
+
+    def _spectra(self, stacks: Tensor) -> Tensor:
+        """Whitened spectra of the views without their mean ``(N, Rx·Ry, M)``."""
+        given = stacks.to(self._gram.device, torch.float32)
+        spectra: Tensor = torch.fft.fft2(given, norm="forward").flatten(2).mT * self._scale
+        spectra[:, 0] = 0  # the mean intensity says nothing of the phase
+        return spectra
+
+    def _image(self, phase: Tensor) -> Tensor:
+        """Images of grouped spectra: ``(N, Rx·Ry, r²) → (N, r·Rx, r·Ry)``."""
         seen = self._measured & (self._ring > 0)
         phase = torch.where(seen, phase, torch.zeros_like(phase))
         shape = self.acquisition.output_shape(self.upsampling)
-        fine = optics.resize_spectrum(self._spread(phase), shape)
+        fine = torch.stack([optics.resize_spectrum(self._spread(one), shape) for one in phase])
         image: Tensor = torch.fft.ifft2(fine, norm="forward").real
         return image
 
-    def _damping(self, spectra: Tensor, score: Tensor, prior: float | None) -> Tensor:
-        """Noise over expected power of every unknown ``(F, r²)``."""
-        noise = self._noise(spectra, score)
+    def _damping(self, statistic: Statistic, prior: float | None) -> Tensor:
+        """Noise over expected power of every unknown ``(N, F, r²)``."""
+        noise = statistic.noise[:, None, None]
         if prior is not None:
             flat = torch.full_like(self._weight, prior / math.prod(self.acquisition.field))
             return noise / flat
-        return noise / self._spectrum(score, noise)[self._ring]
+        return noise / self._spectrum(statistic.score, noise)[:, self._ring]
 
     def _noise(self, spectra: Tensor, score: Tensor) -> Tensor:
         """Variance of a view's spectrum that no object explains.
@@ -360,30 +481,30 @@ class DirectPtychography:
         return torch.clamp(residual / self._freedom, min=1e-16).float()
 
     def _spectrum(self, score: Tensor, noise: Tensor, iterations: int = 15) -> Tensor:
-        """Estimate the object's isotropic power spectrum, ring by ring ``(rings,)`` [rad²].
+        """Estimate the object's isotropic power spectrum, ring by ring ``(N, rings)`` [rad²].
 
         Method of moments on E|score|² = |Gram|²·S + noise·Gram, weighted by its inverse square
         and iterated, because both the weights and the aliases' share depend on S.
         """
         count = int(self._ring.max()) + 1
         ring = self._ring.flatten()
-        power = torch.zeros(count, device=score.device)
+        power = torch.zeros((len(score), count), device=score.device)
         observed = score.abs() ** 2
         for _ in range(iterations):
-            own = power[self._ring]
-            model = (self._power @ own[..., None])[..., 0] + noise * self._weight
+            own = power[:, self._ring]
+            mixed = (self._power @ own.permute(1, 2, 0)).permute(2, 0, 1)
+            model = mixed + noise * self._weight
             inverse = self._measured / torch.where(self._measured, model, 1.0) ** 2
             excess = (observed - model + self._weight**2 * own) * inverse
-            above = torch.zeros_like(power).index_add(0, ring, excess.flatten())
-            below = torch.zeros_like(power).index_add(
-                0, ring, (self._weight**2 * inverse).flatten()
-            )
+            zero = torch.zeros_like(power)
+            above = zero.index_add(1, ring, excess.flatten(1))
+            below = zero.index_add(1, ring, (self._weight**2 * inverse).flatten(1))
             power = torch.where(below > 0, above / below.clamp_min(1e-37), 0.0).clamp_min(0)
         # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
         kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device)[None, None]
-        outer = power[1:][None, None]
+        outer = power[:, None, 1:]
         near = torch.conv1d(outer, kernel, padding=2) / torch.conv1d(
             torch.ones_like(outer), kernel, padding=2
         )
-        smooth = torch.maximum(power[1:], 0.1 * near[0, 0]).clamp_min(1e-14)
-        return torch.cat([smooth[:1], smooth])
+        smooth = torch.maximum(outer, 0.1 * near)[:, 0].clamp_min(1e-14)
+        return torch.cat([smooth[:, :1], smooth], 1)

@@ -163,10 +163,10 @@ def project_atoms(
     layer = torch.bucketize(place[:, 2].contiguous(), edges, right=True)
     half = shape[1] // 2 + 1  # a real image's other half follows
     spectrum = torch.zeros((len(thicknesses), shape[0], half), dtype=torch.complex64, device=device)
-    for number in np.unique(z):
-        factor = _projected_factor(int(number), k2[:, :half]) / (sampling[0] * sampling[1])
+    for number in sorted(set(z.tolist())):
+        factor = _projected_factor(number, k2[:, :half]) / (sampling[0] * sampling[1])
         own = torch.as_tensor(z == number, device=device)
-        for index in layer[own].unique().tolist():
+        for index in sorted(set(layer[own].tolist())):
             x, y = place[own & (layer == index), :2].T
             # Σ exp(−2πi q·r) over atoms is a matrix product, because the phase factors into axes.
             along_x, along_y = _phases(qx[:, 0], x), _phases(qy[0, :half], y)
