@@ -315,6 +315,28 @@ class DirectPtychography:
             If the views do not fit the acquisition or are not finite, or the prior is not
             positive.
         """
+        self.check_views(views)
+        if prior is not None and not (math.isfinite(prior) and prior > 0):
+            raise ValueError(f"prior is {prior!r} rad²·Å²; expected a positive number")
+        if solver not in get_args(Solver):
+            raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
+        if solver == "ssb":
+            spectra = self._spectra(views.reshape(-1, *views.shape[-3:]))
+            modulus = self._adjoint.abs()
+            turned = self._adjoint / modulus.clamp_min(1e-12)
+            phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
+            images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
+        else:
+            images = self.solve(self.statistic(views), prior=prior, solver=solver)
+        return images.reshape(*views.shape[:-3], *images.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._gram.device
+
+    def check_views(self, views: Tensor) -> None:
+        """Raise ``ValueError`` unless views fit the acquisition and are finite."""
         expected = (self.number_of_views, *self.acquisition.scan_shape)
         if tuple(views.shape[-3:]) != expected:
             raise ValueError(
@@ -323,19 +345,6 @@ class DirectPtychography:
             )
         if not torch.isfinite(views).all():
             raise ValueError("views hold values that are not finite; mask or replace them first")
-        if prior is not None and not (math.isfinite(prior) and prior > 0):
-            raise ValueError(f"prior is {prior!r} rad²·Å²; expected a positive number")
-        if solver not in get_args(Solver):
-            raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
-        if solver == "ssb":
-            spectra = self._spectra(views.reshape(-1, *expected))
-            modulus = self._adjoint.abs()
-            turned = self._adjoint / modulus.clamp_min(1e-12)
-            phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
-            images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
-        else:
-            images = self.solve(self.statistic(views), prior=prior, solver=solver)
-        return images.reshape(*views.shape[:-3], *images.shape[1:])
 
     def statistic(self, views: Tensor) -> Statistic:
         """Sum the views into the sufficient statistic of a weak phase.

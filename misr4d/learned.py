@@ -1,0 +1,349 @@
+"""The shipped networks, ready to use: weights with their cards, and one call each.
+
+Weights are safetensors beside this module, checked against the checksum on their card
+(``data/weights/NAME.json``), which also says how they were made and how they score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from misr4d.acquisition import REGIMES, Acquisition
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.networks import UPSAMPLING, direct_features
+from misr4d.training import Training, acquisition_of, build_network, view_geometry
+
+__all__ = [
+    "SHIPPED",
+    "Estimate",
+    "attention_unet",
+    "card",
+    "dual_path",
+    "informed",
+    "informed_tiled",
+    "load_network",
+    "nearest_regime",
+    "pack",
+]
+
+_FOLDER = files("misr4d") / "data" / "weights"
+SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
+"""Networks whose weights come with the package."""
+
+_TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A phase and how far it may be off.
+
+    Parameters
+    ----------
+    mean : Tensor
+        ``(..., r·Rx, r·Ry)`` [rad], of zero mean.
+    deviation : Tensor
+        Standard deviation of each pixel's error [rad], of the same shape.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def interval(self, share: float) -> Tensor:
+        """Half width of the interval that holds a share of the pixels [rad].
+
+        The factors on the deviation were measured on specimens that the network was not trained
+        on, drawn like those that it was (the card's ``intervals``).
+
+        Raises
+        ------
+        ValueError
+            If the share is not on the card.
+        """
+        known = card("DirectInformed")["intervals"]
+        if str(share) not in known:
+            raise ValueError(f"share is {share!r}; calibrated are {', '.join(known)}")
+        return self.deviation * float(known[str(share)])
+
+
+def card(name: str) -> dict[str, Any]:
+    """Read what is known of a shipped network: data, seed, steps, device, time, scores, checksum.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped.
+    """
+    path = _FOLDER / f"{name}.json"
+    if name not in SHIPPED or not path.is_file():
+        raise ValueError(f"no weights for {name!r}; shipped are {', '.join(SHIPPED)}")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _training(record: dict[str, Any]) -> Training:
+    known = {f.name for f in fields(Training)}
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known
+    }
+    return Training(**values)
+
+
+@cache
+def load_network(name: str, device: str = "cpu") -> nn.Module:
+    """Load a shipped network, checked, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped, or the file does not have the checksum of its card.
+    """
+    record = card(name)
+    content = (_FOLDER / f"{name}.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != record["sha256"]:
+        raise ValueError(
+            f"the weights of {name} have the SHA-256 {digest[:12]}…; their card says "
+            f"{record['sha256'][:12]}…: install the package anew"
+        )
+    network = build_network(_training(record["training"]))
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}
+    network.load_state_dict(state)
+    return network.to(device).eval()
+
+
+def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
+    """Ship a training's result: half-precision weights and a card, in the package's own folder.
+
+    Parameters
+    ----------
+    weights : Path
+        ``weights.safetensors`` of a finished :func:`misr4d.training.train`.
+    name : str
+        One of :data:`SHIPPED`.
+    extra : dict
+        What the card shall say beside configuration and checksum.
+    """
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    content = save(half)
+    folder = Path(str(_FOLDER))
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "network": name,
+        "parameters": sum(v.numel() for v in half.values()),
+        "training": config,
+        **extra,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    for path, data in (
+        (folder / f"{name}.safetensors", content),
+        (folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode()),
+    ):
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    return folder / f"{name}.json"
+
+
+def nearest_regime(acquisition: Acquisition) -> str:
+    """Regime whose scan step is nearest, by its logarithm."""
+    return min(
+        REGIMES,
+        key=lambda name: abs(math.log(min(acquisition.step) / min(REGIMES[name].step))),
+    )
+
+
+@torch.inference_mode()
+def informed(
+    method: DirectPtychography, views: Tensor, *, network: nn.Module | None = None
+) -> Estimate:
+    """Reconstruct by `DirectInformed`.
+
+    Parameters
+    ----------
+    method : DirectPtychography
+        Of the measurement, its defocus counted from the specimen's middle.
+    views : Tensor
+        ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    network : Module, optional
+        The shipped one unless given.
+
+    Returns
+    -------
+    Estimate
+        ``(..., r·Rx, r·Ry)``.
+
+    Raises
+    ------
+    ValueError
+        If the views do not fit the method.
+    """
+    method.check_views(views)
+    model = network or load_network("DirectInformed", str(method.device))
+    mean, deviation = model(*direct_features(method, method.statistic(views)))
+    mean = mean - mean.mean((-2, -1), keepdim=True)
+    lead = views.shape[:-3]
+    return Estimate(mean.reshape(*lead, *mean.shape[1:]), deviation.reshape(*lead, *mean.shape[1:]))
+
+
+def _tiles(size: int, tile: int, overlap: int) -> Iterator[int]:
+    """Yield starts of tiles that cover an axis, the last flush with its end."""
+    stride = tile - 2 * overlap
+    start = 0
+    while start + tile < size:
+        yield start
+        start += stride
+    yield size - tile
+
+
+@torch.inference_mode()
+def informed_tiled(
+    views: Tensor | Callable[[slice, slice], Tensor],
+    acquisition: Acquisition,
+    *,
+    tile: int = _TILE,
+    overlap: int = _OVERLAP,
+    amplitude_contrast: float | None = None,
+    device: str = "cpu",
+    network: nn.Module | None = None,
+) -> Estimate:
+    """Reconstruct a field of any size by overlapping tiles, in the memory of one.
+
+    Parameters
+    ----------
+    views : Tensor or callable
+        ``(M, Rx, Ry)``, or a function from two slices of the scan to the views there, so that a
+        scan larger than memory is read tile by tile.
+    acquisition : Acquisition
+        Of the whole scan, its defocus counted from the specimen's middle.
+    tile, overlap : int
+        Side of a tile, and how far it reaches into its neighbours [scan positions].
+    amplitude_contrast : float, optional
+        By default that of the regime with the nearest step.
+    device : str
+        Where to compute.
+    network : Module, optional
+        The shipped one unless given.
+
+    Returns
+    -------
+    Estimate
+        ``(r·Rx, r·Ry)``. Each tile's mean is set by where it overlaps those before it.
+
+    Raises
+    ------
+    ValueError
+        If the field is smaller than 32 × 32 positions, or tile and overlap do not fit each other.
+    """
+    nx, ny = acquisition.scan_shape
+    if min(nx, ny) < 32:
+        raise ValueError(f"the scan has {nx} × {ny} positions; expected at least 32 × 32")
+    if not 0 <= 2 * overlap < tile or tile < 32:
+        raise ValueError(
+            f"tile is {tile} and overlap {overlap}; expected a tile of 32 or more, over twice the "
+            "overlap"
+        )
+    contrast = amplitude_contrast
+    if contrast is None:
+        contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
+    shape = (min(tile, nx), min(tile, ny))
+    method = DirectPtychography(
+        replace(acquisition, scan_shape=shape),
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=contrast,
+        device=device,
+    )
+    r = UPSAMPLING
+    weight = torch.zeros(r * nx, r * ny)
+    mean, deviation = torch.zeros_like(weight), torch.zeros_like(weight)
+    for x in _tiles(nx, shape[0], overlap):
+        for y in _tiles(ny, shape[1], overlap):
+            rows, columns = slice(x, x + shape[0]), slice(y, y + shape[1])
+            part = views(rows, columns) if callable(views) else views[:, rows, columns]
+            found = informed(method, part, network=network)
+            own = _ramp(x, shape[0], nx, overlap)[:, None] * _ramp(y, shape[1], ny, overlap)
+            where = (slice(r * x, r * (x + shape[0])), slice(r * y, r * (y + shape[1])))
+            tile_mean, already = found.mean.cpu(), weight[where]
+            common = own * already
+            if common.any():
+                before = mean[where] / already.clamp_min(1e-12)
+                offset = ((before - tile_mean) * common).sum() / common.sum()
+                tile_mean = tile_mean + offset
+            mean[where] += own * tile_mean
+            deviation[where] += own * found.deviation.cpu()
+            weight[where] += own
+    mean, deviation = mean / weight, deviation / weight
+    return Estimate(mean - mean.mean(), deviation)
+
+
+def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
+    """Weight of a tile along an axis ``(r·tile,)``: it fades where a neighbour takes over."""
+    position = (torch.arange(UPSAMPLING * tile) + 0.5) / UPSAMPLING
+    weight = torch.ones(UPSAMPLING * tile)
+    width = max(2 * overlap, 1)
+    if start > 0:
+        weight = torch.minimum(weight, position / width)
+    if start + tile < size:
+        weight = torch.minimum(weight, (tile - position) / width)
+    return weight.clamp(1e-3, 1)
+
+
+@torch.inference_mode()
+def attention_unet(
+    views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
+) -> Tensor:
+    """Reconstruct by the paper's network: ``(M, Rx, Ry) → (3·Rx, 3·Ry)`` [rad], of zero mean.
+
+    Raises
+    ------
+    ValueError
+        If the detector is not the one that the network was trained for: its views are channels.
+    """
+    trained = acquisition_of("atomic", 0)
+    if len(views) != trained.number_of_views or not math.isclose(
+        acquisition.detector_pixel, trained.detector_pixel, rel_tol=0.02
+    ):
+        raise ValueError(
+            f"{len(views)} views of {acquisition.detector_pixel:.3g} mrad pixels; the attention "
+            f"U-Net knows {trained.number_of_views} views of {trained.detector_pixel:.3g} mrad and "
+            "no others: use DirectInformed or DualPath"
+        )
+    model = network or load_network("AttentionUNet", str(views.device))
+    nx, ny = views.shape[1:]
+    pad = (0, -ny % 16, 0, -nx % 16)
+    padded = functional.pad(views[None].float(), pad, mode="replicate")
+    image = model(padded)[0, 0, : UPSAMPLING * nx, : UPSAMPLING * ny]
+    return image - image.mean()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def dual_path(
+    views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
+) -> Tensor:
+    """Reconstruct by the dual-path network: ``(M, Rx, Ry) → (3·Rx, 3·Ry)`` [rad], of zero mean.
+
+    Any number of views in any order, as long as `acquisition` lists them so; its defocus counts
+    from the specimen's middle.
+    """
+    model = network or load_network("DualPath", str(views.device))
+    shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
+    image = model(views[None].float(), shifts, angles)[0, 0]
+    return image - image.mean()  # type: ignore[no-any-return]
