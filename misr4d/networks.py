@@ -175,7 +175,7 @@ class DualPath(nn.Module):
         Channels of the decoder.
     """
 
-    def __init__(self, width: int = 8, rounds: int = 2, fused: int = 48) -> None:
+    def __init__(self, width: int = 8, rounds: int = 1, fused: int = 48) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(8, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
         self.encode = nn.Sequential(

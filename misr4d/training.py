@@ -122,7 +122,7 @@ class Training:
     vacuum: float = 0.03  # our choice: nothing must come of nothing
     detector_noise: float = 0.1  # our choice; paper §2.1.2 states no size
     defocus_error: float = 0.01  # our choice
-    views: int = 72  # our choice: what two cores can bear
+    views: int = 48  # our choice: what two cores can bear
     attention: bool = True
     head: str = "1x1"
     loss: str = "paper"
