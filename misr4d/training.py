@@ -282,7 +282,8 @@ def prepare(config: Training, workers: int | None = None, device: str = "cpu") -
 
 
 def _regimes(config: Training) -> list[str]:
-    return [r for r in REGIMES if (r == "molecular") < config.molecular or r == "atomic"]
+    share = {"atomic": 1 - config.molecular, "molecular": config.molecular}
+    return [regime for regime in REGIMES if share[regime] > 0]
 
 
 def _supply(config: Training, regime: str) -> int:
@@ -427,9 +428,6 @@ def _view_batch(
         one = _draw(config, regime, kernel, generator, device)
         turn, roll = _symmetry(generator)
         views = _load(one.path, "views").float()
-        views = views[_view_order(regime, turn)]
-        if chosen is not None:
-            views = views[chosen]
         if math.isfinite(one.dose):
             electrons = electrons_per_pixel(one.dose, acquisition)
             own = generator
@@ -440,6 +438,9 @@ def _view_batch(
                 noise = torch.randn(views.shape, generator=own)
                 bias = torch.randn((len(views), 1, 1), generator=own)
                 views = views + one.detector / electrons * (noise + 0.5 * bias)
+        views = views[_view_order(regime, turn)]
+        if chosen is not None:
+            views = views[chosen]
         target = _load(one.path, "truth")
         stacks.append(_turned(views, turn, roll))
         targets.append(_turned(target, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from misr4d import ATOMIC
+from misr4d.optics import registering_shift
+from misr4d.training import (
+    PRESETS,
+    Training,
+    _symmetry,
+    _turned,
+    _view_order,
+    acquisition_of,
+    build_network,
+    example,
+    loss_of,
+    make_batch,
+    prepare,
+    train,
+)
+
+TINY = Training(
+    width=8, depth=3, steps=12, batch=2, specimens=5, molecular=0.0, checkpoint=4, vacuum=0.2
+)
+
+
+@pytest.fixture(scope="session")
+def supply(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five crystals and glasses, simulated once for all tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("MISR4D_CACHE")
+    os.environ["MISR4D_CACHE"] = str(folder)
+    try:
+        for index in range(5):
+            example("atomic", 0, index)
+    finally:
+        if before is None:
+            del os.environ["MISR4D_CACHE"]
+        else:
+            os.environ["MISR4D_CACHE"] = before
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cached(supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISR4D_CACHE", str(supply))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "magic"}, "network is 'magic'; expected one of AttentionUNet"),
+        ({"steps": 0}, "steps is 0"),
+        ({"doses": (100.0, 10.0)}, r"doses are \(100\.0, 10\.0\) e⁻/Å²; expected 0 < low < high"),
+        ({"vacuum": 1.5}, "vacuum is 1.5; expected a share"),
+        ({"loss": "l3"}, "loss is 'l3'"),
+    ],
+)
+def test_a_wrong_run_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)  # type: ignore[arg-type]
+
+
+def test_an_example_is_made_once_and_holds_what_it_says() -> None:
+    path = example("atomic", 0, 1)
+    before = path.stat().st_mtime_ns
+    assert example("atomic", 0, 1).stat().st_mtime_ns == before
+    with np.load(path, allow_pickle=False) as stored:
+        assert stored["views"].shape == (acquisition_of("atomic", 1).number_of_views, 64, 64)
+        assert stored["truth"].shape == (192, 192)
+        assert stored["score"].shape == (64 * 64, 9)
+        assert 0.3 < float(stored["intensity"]) < 1.1
+        assert float(stored["misfit"]) > 0
+    assert not list(path.parent.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("network", ["DirectInformed", "AttentionUNet", "DualPath"])
+def test_a_step_is_fixed_by_its_number(network: str) -> None:
+    config = replace(TINY, network=network)
+    one, same, other = (make_batch(config, step) for step in (3, 3, 4))
+    for a, b in zip(one, same, strict=True):
+        torch.testing.assert_close(a.target, b.target, rtol=0, atol=0)
+        torch.testing.assert_close(a.inputs[0], b.inputs[0], rtol=0, atol=0)
+    assert not torch.equal(one[0].inputs[0], other[0].inputs[0])
+    assert not torch.equal(one[0].inputs[0], make_batch(config, 3, rank=1)[0].inputs[0])
+
+
+def test_noise_is_drawn_anew_or_held() -> None:
+    """For the ablation of on-the-fly noise: the same specimen has the same noise each time."""
+    config = replace(TINY, network="AttentionUNet", fresh_noise=False, batch=8, infinite=0.0)
+    seen: dict[tuple[float, ...], float] = {}
+    again = 0
+    for step in range(3):
+        (batch,) = make_batch(config, step)
+        for views in batch.inputs[0]:
+            key = tuple(views.flatten().sort().values[-5:].tolist())
+            again += key in seen
+            seen[key] = float(views.sum())
+    assert again > 10
+    assert len(seen) <= 5
+
+
+def test_turned_views_are_the_views_of_a_turned_specimen() -> None:
+    """Views turn with the specimen, and so do their displacements."""
+    order = {turn: _view_order("atomic", turn) for turn in range(8)}
+    acquisition = acquisition_of("atomic", 0)
+    k = acquisition.view_frequencies
+    shift = registering_shift(k, ATOMIC.wavelength, acquisition.defocus)
+    images = torch.rand(3, 6, 6)
+    for turn in range(8):
+        assert sorted(order[turn].tolist()) == list(range(len(k)))
+        moved = shift[order[turn]]
+        # What displaced view k before the turn displaces its successor after it.
+        expected = shift.clone()
+        if turn & 4:
+            expected = expected.flip(1)
+        if turn & 2:
+            expected[:, 0] *= -1
+        if turn & 1:
+            expected[:, 1] *= -1
+        torch.testing.assert_close(moved, expected)
+        turned = _turned(images, turn, (0, 0))
+        torch.testing.assert_close(turned[:, 0, 0], images[:, 0, 0])  # about pixel (0, 0)
+        assert sorted(turned.flatten().tolist()) == sorted(images.flatten().tolist())
+    assert len({_symmetry(torch.Generator().manual_seed(s))[0] for s in range(60)}) == 8
+
+
+def test_direct_estimate_of_a_batch_resembles_its_truth() -> None:
+    """Score, noise, symmetry and shift agree: the network's input is an image of its target."""
+    config = replace(TINY, batch=8, vacuum=0.0, doses=(5000.0, 20000.0))
+    found = []
+    for batch in make_batch(config, 0):
+        estimate = batch.inputs[0][:, 0]
+        for a, b in zip(estimate, batch.target, strict=True):
+            found.append(float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]))
+    assert min(found) > 0.5
+    assert np.median(found) > 0.8
+
+
+def test_loss_falls() -> None:
+    config = replace(TINY, steps=60, batch=4, learning_rate=3e-3)
+    network = build_network(config)
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    losses = []
+    for step in range(60):
+        optimiser.zero_grad()
+        batches = make_batch(config, step)
+        loss = torch.stack([loss_of(config, network, batch) for batch in batches]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
+
+
+def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None:
+    whole = load_file(train(TINY, tmp_path / "whole", device="cpu"))
+    for end in (5, 8):
+        stopped = train(TINY, tmp_path / "parts", device="cpu", stop_after=end)
+        assert stopped.name == "checkpoint.safetensors"
+    parts = load_file(train(TINY, tmp_path / "parts", device="cpu"))
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(value, parts[name], rtol=0, atol=0, msg=name)
+    assert (tmp_path / "parts" / "loss.png").is_file() is False  # fewer steps than a log row
+    with pytest.raises(ValueError, match=r"other settings \(learning_rate\)"):
+        train(replace(TINY, learning_rate=1e-2), tmp_path / "parts", device="cpu")
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, supply: Path) -> None:
+    """Killed without warning after a checkpoint, then run to the end: the same weights."""
+    config = replace(TINY, steps=24, checkpoint=2)
+    code = (
+        "from dataclasses import replace; from pathlib import Path\n"
+        "from tests.test_training import TINY; from misr4d.training import train\n"
+        f"train(replace(TINY, steps=24, checkpoint=2), Path({str(tmp_path / 'killed')!r}), "
+        "device='cpu')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parent.parent
+    )
+    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.is_file()
+    assert not (tmp_path / "killed" / "weights.safetensors").is_file()
+    resumed = load_file(train(config, tmp_path / "killed", device="cpu"))
+    straight = load_file(train(config, tmp_path / "straight", device="cpu"))
+    for name, value in straight.items():
+        torch.testing.assert_close(value, resumed[name], rtol=0, atol=0, msg=name)
+    with (tmp_path / "killed" / "log.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["20"]
+
+
+def test_two_processes_train_one_network(tmp_path: Path, supply: Path) -> None:
+    """Under torchrun with gloo: one set of weights, which is not that of one process."""
+    code = (
+        "from dataclasses import replace; from pathlib import Path\n"
+        "from tests.test_training import TINY; from misr4d.training import train\n"
+        f"train(replace(TINY, steps=3), Path({str(tmp_path / 'two')!r}), device='cpu')"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code, encoding="utf-8")
+    root = Path(__file__).parent.parent
+    subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "torch.distributed.run"),
+            *("--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
+            str(script),
+        ],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+    )
+    two = load_file(tmp_path / "two" / "weights.safetensors")
+    one = load_file(train(replace(TINY, steps=3), tmp_path / "one", device="cpu"))
+    assert two.keys() == one.keys()
+    assert any(not torch.equal(two[name], one[name]) for name in one)
+    assert all(torch.isfinite(value).all() for value in two.values())
+
+
+def test_an_endless_supply_cannot_be_prepared() -> None:
+    with pytest.raises(ValueError, match="specimens is 0, an endless supply"):
+        prepare(replace(TINY, specimens=0))
+
+
+def test_presets_are_runs() -> None:
+    assert set(PRESETS) == {"ci", "cpu", "paper", "gpu"}
+    paper = PRESETS["paper"]
+    assert (paper.network, paper.width, paper.depth) == ("AttentionUNet", 64, 5)
