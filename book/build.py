@@ -72,9 +72,8 @@ def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     """Hash of everything that a notebook's result depends on."""
     digest = hashlib.sha256(sys.version.encode())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
-    package = sorted(
-        p for p in (ROOT / "misr4d").rglob("*") if p.suffix in {".py", ".npz", ".json"}
-    )
+    suffixes = {".py", ".npz", ".json", ".safetensors"}
+    package = sorted(p for p in (ROOT / "misr4d").rglob("*") if p.suffix in suffixes)
     for path in [source, ROOT / "constraints.txt", *package]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

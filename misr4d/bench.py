@@ -193,7 +193,7 @@ def _package_hash() -> str:
     # Plans, command line, drawing and downloads change no number.
     skip = {"bench.py", "cli.py", "fetch.py", "figures.py", "parameters.py"}
     for path in sorted(root.rglob("*")):
-        if path.suffix in {".py", ".npz", ".json"} and path.name not in skip:
+        if path.suffix in {".py", ".npz", ".json", ".safetensors"} and path.name not in skip:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -89,3 +89,55 @@ def bench(
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
     if plan.left_out and plan == base:
         click.echo(f"this plan leaves out: {plan.left_out}")
+
+
+@main.command()
+@click.option(
+    "--preset",
+    type=click.Choice(["ci", "cpu", "paper", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="ci: a minute; cpu: under two hours on two cores; paper and gpu: on a GPU.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("_output/training"),
+    show_default=True,
+    help="Folder of checkpoint, log and weights; a run in it goes on where the last one stopped.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["DirectInformed", "AttentionUNet", "DualPath"]),
+    help="Instead of the preset's.",
+)
+@click.option("--width", type=click.IntRange(1), help="Channels of its first level.")
+@click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
+@click.option("--batch", type=click.IntRange(1), help="Samples in a step.")
+@click.option("--specimens", type=click.IntRange(0), help="Distinct specimens; 0: never again.")
+@click.option("--seed", type=int, help="Of everything.")
+@click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that simulate specimens.")
+def train(
+    preset: str, out: Path, device: str | None, workers: int | None, **changes: str | int | None
+) -> None:
+    """Train a network on specimens that never repeat.
+
+    On several GPUs: torchrun --nproc-per-node=4 -m misr4d.cli train --preset gpu
+    """
+    from dataclasses import replace
+
+    from misr4d.training import PRESETS
+    from misr4d.training import train as run
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        config = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+        result = run(config, out, device=device, workers=workers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{result}; log and picture of the loss in {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch.nn import functional
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.networks import UPSAMPLING, direct_features
-from misr4d.training import Training, acquisition_of, build_network, view_geometry
+from misr4d.training import acquisition_of, build_network, recorded_training, view_geometry
 
 __all__ = [
     "SHIPPED",
@@ -93,14 +93,6 @@ def card(name: str) -> dict[str, Any]:
     return found
 
 
-def _training(record: dict[str, Any]) -> Training:
-    known = {f.name for f in fields(Training)}
-    values: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known
-    }
-    return Training(**values)
-
-
 @cache
 def load_network(name: str, device: str = "cpu") -> nn.Module:
     """Load a shipped network, checked, in evaluation mode.
@@ -118,7 +110,7 @@ def load_network(name: str, device: str = "cpu") -> nn.Module:
             f"the weights of {name} have the SHA-256 {digest[:12]}…; their card says "
             f"{record['sha256'][:12]}…: install the package anew"
         )
-    network = build_network(_training(record["training"]))
+    network = build_network(recorded_training(record))
     state = {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}
     network.load_state_dict(state)
     return network.to(device).eval()

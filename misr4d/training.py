@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -50,6 +50,7 @@ __all__ = [
     "example",
     "make_batch",
     "prepare",
+    "recorded_training",
     "train",
     "view_geometry",
 ]
@@ -144,6 +145,17 @@ class Training:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
         if self.loss not in {"paper", "l1"}:
             raise ValueError(f"loss is {self.loss!r}; expected 'paper' or 'l1'")
+
+
+def recorded_training(record: dict[str, Any]) -> Training:
+    """Run that a card or a checkpoint records under ``training``."""
+    known = {f.name for f in fields(Training)}
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in record["training"].items()
+        if k in known
+    }
+    return Training(**values)
 
 
 PRESETS = {
