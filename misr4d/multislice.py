@@ -53,7 +53,9 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
         projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
         periodic=True,
     )
-    slices = np.asarray(built.build(lazy=False).array, dtype=np.float32)
+    # FFTW's default plans depend on timings, and so would the last digits and every drawn count.
+    with abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"}):
+        slices = np.asarray(built.build(lazy=False).array, dtype=np.float32)
     thicknesses = tuple(float(dz) for dz in built.slice_thickness)
     if specimen.ice:
         slices = slices + ice_slices(specimen, (slices.shape[1], slices.shape[2]), thicknesses)
