@@ -307,7 +307,7 @@ for column, (name, scene) in enumerate(scenes.items()):
             label,
             (0.01, value),
             xycoords=("axes fraction", "data"),
-            va="bottom",
+            va="top" if label == "λ/2α" else "bottom",
             fontsize=6.5,
             color="0.4",
         )

@@ -204,7 +204,7 @@ for column, name in enumerate(TRIO):
             text,
             (0.01, value),
             xycoords=("axes fraction", "data"),
-            va="bottom",
+            va="top" if text == "λ/2α" else "bottom",
             fontsize=6.5,
             color="0.4",
         )
