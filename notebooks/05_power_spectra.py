@@ -41,7 +41,6 @@ from misr4d.parameters import check_parameters
 check_parameters(globals())
 
 # %% tags=["hide-input"]
-import math
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -107,14 +106,13 @@ def limits(axes, scene):
             axes.axvline(value, color="0.6", ls="--", lw=0.8)
             axes.annotate(
                 text,
-                (value, 1),
+                (value, 0.02),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
                 ha="right",
-                va="top",
+                va="bottom",
                 fontsize=6.5,
                 color="0.4",
-                bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.5, "linewidth": 0},
             )
     axes.set_xlim(0, top)
 
@@ -168,9 +166,8 @@ Image(path)
 
 # %% tags=["hide-input", "remove-output"]
 def carried(scene, method):
-    """Highest frequency that an image holds: an interpolated view ends at its scan's corner [Å⁻¹]."""
-    step = max(scene.acquisition.step) if method == "summed VBF" else max(scene.pixel)
-    return 0.5 * math.sqrt(2) / step
+    """Nyquist frequency of an image: interpolating the summed bright field does not raise it [Å⁻¹]."""
+    return 0.5 / max(scene.acquisition.step if method == "summed VBF" else scene.pixel)
 
 
 figure, grid = plt.subplots(2, 2, figsize=(7.4, 5.4), layout="constrained", sharex="col")
@@ -183,7 +180,7 @@ for column, (name, scene) in enumerate(scenes.items()):
             images[name, method], scene.truth, scene.pixel, width=WIDTH
         )
         period[name, method, "truth"] = resolution(frequency, curve)
-        shown = frequency < carried(scene, method)
+        shown = frequency <= carried(scene, method)
         top.plot(frequency[shown], curve[shown], color=colour, label=method)
         if (name, method) in halves:
             frequency, curve, count = fourier_ring_correlation(
@@ -214,7 +211,7 @@ Image(path)
 # :alt: Fourier ring correlation with the truth and between half-sets for a crystal and a protein
 #
 # Fourier ring correlation with the truth (top) and between halves of the same electrons (bottom), with
-# the ½-bit curve and 0.143. The summed bright field ends where its scan does. Halves agree on what is reproducible, which includes what a method always
+# the ½-bit curve and 0.143. The summed bright field ends at its scan's Nyquist frequency. Halves agree on what is reproducible, which includes what a method always
 # does; only the truth says what is right.
 # ```
 
