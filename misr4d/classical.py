@@ -106,6 +106,7 @@ def parallax(
     upsampling: int = 3,
     *,
     align: bool = False,
+    fit: bool = False,
     correct: bool = True,
 ) -> Tensor:
     """Parallax (tilt-corrected bright field) by py4DSTEM: register the views, then merge them.
@@ -121,6 +122,9 @@ def parallax(
     align : bool
         Refine the shifts by cross-correlation. Off by default: the defocus is known here, as it
         is to every other method, and at low dose cross-correlation loses it.
+    fit : bool
+        Fit the aberrations to the refined shifts and correct with what was found, instead of the
+        known defocus; needs `align`. Off by default for the same reason.
     correct : bool
         Flip the sign of the contrast transfer function where it is negative, which turns the
         aligned bright-field image into a phase image.
@@ -133,13 +137,16 @@ def parallax(
     Raises
     ------
     ValueError
-        If step, defocus and detector leave the up-sampled image under-determined.
+        If step, defocus and detector leave the up-sampled image under-determined, or `fit` is
+        asked for without `align`.
 
     References
     ----------
     Varnavides et al., arXiv:2309.05250; Yu et al., Nature Methods (2025), tilt-corrected
     bright-field STEM.
     """
+    if fit and not align:
+        raise ValueError("fit is True and align False; aberrations are fitted to aligned shifts")
     acquisition.check_upsampling(upsampling)
     cube, mask = patterns_from_views(views, acquisition)
     datacube = _py4dstem(cube, acquisition)
@@ -166,9 +173,12 @@ def parallax(
             plot_upsampled_BF_comparison=False,
             progress_bar=False,
         )
-        if correct:
+        if fit:
+            run.aberration_fit()
+        else:
             run.aberrations_C1 = -acquisition.defocus
-            run.aberration_correct(use_CTF_fit=False, plot_corrected_phase=False)
+        if correct:
+            run.aberration_correct(use_CTF_fit=fit, plot_corrected_phase=False)
             image = run.recon_phase_corrected
         else:
             image = run.recon_BF_subpixel_aligned

@@ -73,6 +73,9 @@ REGISTER: Mapping[str, Entry] = {
     "dose_series_crystal": Entry(
         "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: summed VBF, parallax, direct, truth"
     ),
+    "dose_series_glass": Entry(
+        "03_dose_series", "Fig. 4b", "Cu-Zr glass against dose: summed VBF, parallax, direct, truth"
+    ),
     "dose_series_protein": Entry(
         "03_dose_series", "Fig. 4c", "Apoferritin against dose: summed VBF, parallax, direct, truth"
     ),
@@ -182,9 +185,8 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
     if not 0 < length < width:
         raise ValueError(f"a scale bar of {length:g} Å does not fit an image {width:g} Å wide")
     left, top = x0 + 0.05 * width, max(y0, y1) - 0.075 * height
-    axes.add_patch(
-        Rectangle((left, top), length, 0.025 * height, color="white", ec="black", lw=0.4)
-    )
+    bar = Rectangle((left, top), length, 0.025 * height, fc="white", ec="black", lw=0.8)
+    axes.add_patch(bar)
     text = f"{length:g} Å" if label is None else label
     if text:
         axes.text(
@@ -195,7 +197,7 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
             va="bottom",
             fontsize=7,
             color="white",
-            bbox={"facecolor": "black", "alpha": 0.55, "pad": 1, "linewidth": 0},
+            bbox={"facecolor": "black", "alpha": 0.8, "pad": 1, "linewidth": 0},
         )
 
 

@@ -60,8 +60,10 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
         projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
         periodic=True,
     )
-    fine = torch.from_numpy(np.asarray(built.build(lazy=False).array, dtype=np.float32))
-    slices = torch.stack([optics.fourier_resample(one, shape) for one in fine])
+    # FFTW's default plans depend on timings, and so would the last digits and every drawn count.
+    with abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"}):
+        array = np.asarray(built.build(lazy=False).array, dtype=np.float32)
+    slices = torch.stack([optics.fourier_resample(one, shape) for one in torch.from_numpy(array)])
     thicknesses = tuple(float(dz) for dz in built.slice_thickness)
     if specimen.ice:
         slices = slices + torch.from_numpy(ice_slices(specimen, shape, thicknesses))

@@ -111,7 +111,7 @@ class _Crystal:
 
 
 # Cells in Å and degrees, sites in fractions of the cell. Zone axes are our choice: the paper names
-# none for these; each puts atomic columns further apart than the information limit.
+# none for these; each is a low-index one that lays atoms over one another in columns.
 _CRYSTALS = {
     "MoS2": _Crystal(
         "MoS₂",

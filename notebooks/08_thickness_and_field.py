@@ -24,7 +24,7 @@
 # distance from the edge of a scan that ends inside the specimen. If the plain methods show both
 # effects, they are not a property of the network.
 #
-# **How long it takes.** About two minutes on two cores. Ptychography is left out unless
+# **How long it takes.** About three minutes on two cores. Ptychography is left out unless
 # `with_ptychography` is set: it takes minutes for each thickness.
 
 # %% tags=["parameters"]
@@ -178,6 +178,7 @@ for axes, key, label in (
             axes.plot(x, mid[fine], style, color=colour, ms=3, label=name)
             axes.fill_between(x, low[fine], high[fine], color=colour, alpha=0.2, lw=0)
     axes.set(xlabel="thickness (nm)", ylabel=label)
+    axes.set_xticks([t / 10 for t in thicknesses], [f"{t / 10:g}" for t in thicknesses])
 grid[1].axhline(ATOMIC.information_limit, color="0.6", ls="--", lw=0.8)
 grid[1].annotate(
     "λ/2α",

@@ -69,6 +69,20 @@ def test_alignment_by_cross_correlation_finds_the_known_shifts(
     assert correlation(known, found) > 0.95
 
 
+def test_fitted_aberrations_stand_in_for_a_defocus_that_is_not_known(
+    weak: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    views, phase = weak
+    wrong = replace(ATOMIC, defocus=350.0)
+    told = parallax(views, ATOMIC, align=True)
+    misled = parallax(views, wrong, align=True)
+    fitted = parallax(views, wrong, align=True, fit=True)
+    assert correlation(fitted, phase) > correlation(misled, phase) + 0.2
+    assert correlation(fitted, told) > 0.99
+    with pytest.raises(ValueError, match="fit is True and align False"):
+        parallax(views, ATOMIC, fit=True)
+
+
 def test_parallax_refuses_views_without_displacement() -> None:
     with pytest.raises(ValueError, match="under-determined"):
         parallax(torch.ones(177, 64, 64), replace(ATOMIC, defocus=0.0))

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from misr4d import __version__, bench
 from misr4d.cli import main
+from misr4d.specimens import SPECIMENS
 
 
 def call(*arguments: str) -> Result:
@@ -22,12 +23,13 @@ def test_the_installed_command_says_what_it_is() -> None:
     assert {"bench", "info"} <= set(call("--help").output.split())
 
 
-@pytest.mark.parametrize("name", ["Li2CoO3", "apoferritin"])
-def test_info_names_density_size_source_and_licence(name: str) -> None:
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_info_names_composition_density_size_source_and_licence(name: str) -> None:
     done = call("info", name)
     assert done.exit_code == 0
-    for word in ("Å", "source", "licence"):
+    for word in ("composition", "extent", "thickness", "source", "licence"):
         assert word in done.output
+    assert ("density" in done.output) != ("mass" in done.output)
 
 
 def test_info_follows_the_thickness() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import abtem
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,20 @@ from tests.conftest import Scene
 def single_atom() -> Specimen:
     atoms = Atoms("Ti", [[5.0, 7.0, 2.0]], cell=[12.0, 16.0, 4.0], pbc=(True, True, False))
     return Specimen("atom", "Ti", atoms, "atomic", "test", "test")
+
+
+def test_a_potential_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFTW may not choose its plans by timing: the last digits would differ from run to run."""
+    efforts, build = [], abtem.Potential.build
+
+    def watched(self: abtem.Potential, **options: Any) -> Any:
+        efforts.append(abtem.config.get("fftw.planning_effort"))
+        return build(self, **options)
+
+    monkeypatch.setattr(abtem.Potential, "build", watched)
+    first, second = (build_potential(single_atom(), 0.1, 1.0) for _ in range(2))
+    assert efforts == ["FFTW_ESTIMATE"] * 2
+    assert torch.equal(first.slices, second.slices)
 
 
 def test_potential_sits_where_the_atom_is_and_has_its_forward_scattering() -> None:
