@@ -41,9 +41,11 @@ METHOD_COLOURS = {
     "SSB": "#e69f00",
     "OBF": "#56b4e9",
     "direct": "#d55e00",
+    "attention U-Net": "#882255",
+    "informed": "#332288",
     "truth": "#000000",
 }
-"""One colour a method, throughout (Okabe-Ito, told apart by colour-blind readers)."""
+"""One colour a method, throughout (Okabe-Ito and Tol, told apart by colour-blind readers)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "vbf_against_dose": Entry(
         "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
+    ),
+    "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
+    "training_curves": Entry(
+        "02_training", "-", "Loss of a small run and of the two shipped networks"
+    ),
+    "network_images": Entry(
+        "02_training", "Fig. 4a", "Crystal and protein by direct ptychography and two networks"
     ),
     "hero": Entry(
         "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"

@@ -6,6 +6,7 @@ Weights are safetensors beside this module, checked against the checksum on thei
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -37,10 +38,11 @@ __all__ = [
     "load_network",
     "nearest_regime",
     "pack",
+    "training_log",
 ]
 
 _FOLDER = files("misr4d") / "data" / "weights"
-SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
+SHIPPED = ("DirectInformed", "AttentionUNet")
 """Networks whose weights come with the package."""
 
 _TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
@@ -93,6 +95,13 @@ def card(name: str) -> dict[str, Any]:
     return found
 
 
+def training_log(name: str) -> list[dict[str, float]]:
+    """Read the log of a shipped network's training: ``step``, ``loss``, ``rate``, ``seconds``."""
+    card(name)
+    text = (_FOLDER / f"{name}.csv").read_text(encoding="utf-8")
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
 @cache
 def load_network(name: str, device: str = "cpu") -> nn.Module:
     """Load a shipped network, checked, in evaluation mode.
@@ -122,7 +131,7 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     Parameters
     ----------
     weights : Path
-        ``weights.safetensors`` of a finished :func:`misr4d.training.train`.
+        ``weights.safetensors`` of a finished :func:`misr4d.training.train`, its ``log.csv`` beside.
     name : str
         One of :data:`SHIPPED`.
     extra : dict
@@ -144,7 +153,9 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
         **extra,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    log = weights.with_name("log.csv").read_bytes()
     for path, data in (
+        (folder / f"{name}.csv", log),
         (folder / f"{name}.safetensors", content),
         (folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode()),
     ):

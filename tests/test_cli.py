@@ -81,3 +81,13 @@ def test_bench_runs_the_plan_it_was_asked_for(
     assert plans[2].doses == (300.0, float("inf"))
     assert plans[2].methods == ("direct",)
     assert plans[2].draws == 2
+
+
+def test_train_refuses_what_cannot_run(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", "--network", "magic"])
+    assert result.exit_code == 2
+    assert "'magic' is not one of 'DirectInformed', 'AttentionUNet', 'DualPath'" in result.output
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = CliRunner().invoke(main, ["train", "--out", str(tmp_path / "file")])
+    assert result.exit_code == 2
+    assert "is a file" in result.output

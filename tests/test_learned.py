@@ -21,6 +21,7 @@ from misr4d.learned import (
     load_network,
     nearest_regime,
     pack,
+    training_log,
 )
 from misr4d.metrics import correlation
 from misr4d.networks import AttentionUNet, DirectInformed, DualPath
@@ -37,7 +38,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = Training(width=8, depth=3)
     network = build_network(config)
     torch.nn.init.normal_(network.body.output.weight, std=0.01)  # type: ignore[union-attr, arg-type]
-    weights = tmp_path / "trained.safetensors"
+    weights = tmp_path / "run" / "weights.safetensors"
+    weights.parent.mkdir()
+    weights.with_name("log.csv").write_text("step,loss\n20,0.5\n", encoding="utf-8")
     save_file(network.state_dict(), weights, {"config": json.dumps(vars(config))})
     pack(weights, "DirectInformed", {"device": "a test", "intervals": {"0.68": 1.1, "0.95": 2.2}})
     return tmp_path
@@ -47,6 +50,7 @@ def test_a_packed_network_comes_back(shipped: Path) -> None:
     record = card("DirectInformed")
     assert record["device"] == "a test"
     assert record["training"]["width"] == 8
+    assert training_log("DirectInformed") == [{"step": 20.0, "loss": 0.5}]
     network = load_network("DirectInformed")
     assert not network.training
     assert record["parameters"] == sum(p.numel() for p in network.parameters())
