@@ -73,7 +73,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 # * **SSB, OBF, direct**: direct ptychography with single-side-band and optimum-bright-field weights, and
 #   the joint least-squares solution with the prior spectrum read off the noisy data.
 # * **Attention U-Net, informed**: the shipped networks, the first on the raw views as in the paper but
-#   narrower, the second on the direct estimate; trained for about the same time on two cores.
+#   narrower, the second on the direct estimate; trained for minutes on one core ({doc}`02_training`).
 
 # %% tags=["remove-input"]
 choice = ptychography_tuning()["choice"]
