@@ -309,6 +309,12 @@ def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
     return weight.clamp(1e-3, 1)
 
 
+def _evenly_lit(views: Tensor, acquisition: Acquisition) -> Tensor:
+    """Divide views by what each pixel gets in vacuum: those on the rim are lit in part only."""
+    lit = acquisition.view_illumination.to(views.device, torch.float32)
+    return views.float() / lit[:, None, None]
+
+
 @torch.inference_mode()
 def attention_unet(
     views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
@@ -332,7 +338,7 @@ def attention_unet(
     model = network or load_network("AttentionUNet", str(views.device))
     nx, ny = views.shape[1:]
     pad = (0, -ny % 16, 0, -nx % 16)
-    padded = functional.pad(views[None].float(), pad, mode="replicate")
+    padded = functional.pad(_evenly_lit(views, acquisition)[None], pad, mode="replicate")
     image = model(padded)[0, 0, : UPSAMPLING * nx, : UPSAMPLING * ny]
     return image - image.mean()  # type: ignore[no-any-return]
 
@@ -348,5 +354,5 @@ def dual_path(
     """
     model = network or load_network("DualPath", str(views.device))
     shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
-    image = model(views[None].float(), shifts, angles)[0, 0]
+    image = model(_evenly_lit(views, acquisition)[None], shifts, angles)[0, 0]
     return image - image.mean()  # type: ignore[no-any-return]

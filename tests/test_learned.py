@@ -128,6 +128,22 @@ def test_networks_on_views_take_what_they_were_made_for() -> None:
     assert found.shape == (120, 108)
 
 
+def test_pixels_on_the_rim_count_by_what_lights_them() -> None:
+    """Vacuum looks the same through pixels that the disc covers in part as through whole ones."""
+    points = acquisition_of("atomic", 2)
+    finite = replace(points, pixel_samples=3)
+    lit = finite.view_illumination.float()
+    assert float(lit.min()) < 0.6
+    vacuum = torch.ones(points.number_of_views, 32, 32)
+    for call, network in (
+        (attention_unet, AttentionUNet(points.number_of_views, width=4).eval()),
+        (dual_path, DualPath(4, fused=8).eval()),
+    ):
+        one = call(vacuum, points, network=network)
+        other = call(vacuum * lit[:, None, None], finite, network=network)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_nearest_regime_goes_by_the_step() -> None:
     assert nearest_regime(ATOMIC) == "atomic"
     assert nearest_regime(replace(MOLECULAR, step=(2.5, 2.5))) == "molecular"
