@@ -181,7 +181,8 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, supply: Path) -> None:
     """Killed without warning after a checkpoint, then run to the end: the same weights."""
     config = replace(TINY, steps=24, checkpoint=2)
-    code = (
+    code = (  # sums round differently on another number of threads
+        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from dataclasses import replace; from pathlib import Path\n"
         "from tests.test_training import TINY; from misr4d.training import train\n"
         f"train(replace(TINY, steps=24, checkpoint=2), Path({str(tmp_path / 'killed')!r}), "
