@@ -339,8 +339,8 @@ Markdown(
   four established methods on {ahead["attention U-Net"]} of {len(TRIO)} specimens by correlation, direct
   ptychography, which needs no training, on {ahead["direct"]}, and the informed network on
   {ahead["informed"]}; the informed network is ahead of direct ptychography on {over_direct}. The attention
-  U-Net is narrower than the paper's and was trained for less than an hour on two cores, so this
-  is no verdict on the paper's own weights. Correlation rewards the shape and low frequencies of a
+  U-Net is narrower than the paper's and was trained for minutes on one core, so this is no verdict on
+  the paper's own weights. Correlation rewards the shape and low frequencies of a
   specimen: read the resolution beside it.
 """
 )

@@ -178,29 +178,32 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None
         train(replace(TINY, learning_rate=1e-2), tmp_path / "parts", device="cpu")
 
 
-def test_a_run_that_was_killed_goes_on(tmp_path: Path, supply: Path) -> None:
-    """Killed without warning after a checkpoint, then run to the end: the same weights."""
-    config = replace(TINY, steps=24, checkpoint=2)
-    code = (  # sums round differently on another number of threads
-        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Train in a process of its own."""
+    code = (
         "from dataclasses import replace; from pathlib import Path\n"
         "from tests.test_training import TINY; from misr4d.training import train\n"
-        f"train(replace(TINY, steps=24, checkpoint=2), Path({str(tmp_path / 'killed')!r}), "
-        "device='cpu')"
+        f"train(replace(TINY, steps=24, checkpoint=2), Path({str(folder)!r}), device='cpu')"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parent.parent
-    )
+    root = Path(__file__).parent.parent
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], cwd=root)
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, supply: Path) -> None:
+    """Killed without warning after a checkpoint, then run to the end: the same weights."""
+    process = start(tmp_path / "killed")
     checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 240
+    while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert checkpoint.is_file()
     assert not (tmp_path / "killed" / "weights.safetensors").is_file()
-    resumed = load_file(train(config, tmp_path / "killed", device="cpu"))
-    straight = load_file(train(config, tmp_path / "straight", device="cpu"))
+    for folder in ("killed", "straight"):
+        assert start(tmp_path / folder).wait() == 0
+    resumed = load_file(tmp_path / "killed" / "weights.safetensors")
+    straight = load_file(tmp_path / "straight" / "weights.safetensors")
     for name, value in straight.items():
         torch.testing.assert_close(value, resumed[name], rtol=0, atol=0, msg=name)
     with (tmp_path / "killed" / "log.csv").open(encoding="utf-8", newline="") as file:
