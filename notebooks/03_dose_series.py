@@ -23,8 +23,8 @@
 #
 # **What is measured here.** How far methods *without any training* get on the same doses: the summed
 # bright field, parallax, and direct ptychography with up-sampling. They are the baseline that a
-# network has to beat. Each method sees the same noisy draws. The network itself comes in a later
-# chapter; here is no verdict on it yet, only on the line it starts from.
+# network has to beat. Each method sees the same noisy draws. The networks are in
+# {doc}`02_training` and {doc}`06_method_comparison`; here is the line that they start from.
 #
 # **How long it takes.** About a minute on two cores.
 
@@ -405,7 +405,8 @@ Markdown(
   {summary(protein, best[protein], first, "correlation")[1]:.2f}.
 * **Claims C1 and C4** compare the network with one iterative ptychography. Columns and shell are
   visible here, without a network, at doses where the paper finds ptychography drowned. Whether a
-  tuned ptychography drowns too, and what a network adds, is for later chapters: the verdict is open.
+  tuned ptychography drowns too, and what a network adds, the chapters on training and on methods
+  show; the verdict is open.
 * **More aliases.** Solving {every_alias} × {every_alias} aliases, all that reach 2α at the protein's
   4 Å step, instead of the {UPSAMPLING} × {UPSAMPLING} of the image changes the correlation from
   {more[picked][0]:.4f} to {more[picked][1]:.4f} at {picked:g} e⁻/Å² and from {more[math.inf][0]:.4f} to

@@ -379,7 +379,7 @@ Markdown(
 * Along the beam a glass or a polymer 20 Å thick is a superposition of layers: a resolved spot is
   seldom an atom, and no picture of this kind shows the disorder in three dimensions.
 * **Claim C8** says that a trained network adds nothing false to any of these. What a linear method
-  shows is in the electrons; the network is compared with it, specimen by specimen, once it is here.
+  shows is in the electrons; the networks are compared with it on three of these specimens so far.
 """
 )
 
