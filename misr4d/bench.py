@@ -267,7 +267,11 @@ def _compute(
             count = workers or os.cpu_count() or 1
             scheduler = stack.enter_context(
                 dask.LocalCluster(
-                    n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+                    n_workers=count,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    # Its page of counters takes a free port: the usual one may serve another run.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 )
             )
         client = stack.enter_context(dask.Client(scheduler))

@@ -71,7 +71,10 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
     import distributed
 
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
     ) as cluster:
         pids = [worker.process.pid for worker in cluster.workers.values()]
         result: list[dict[str, Any]] = []
