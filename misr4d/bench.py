@@ -279,15 +279,9 @@ def _compute(
         for row in missing:
             own = row.method if row.method == _SLOW else None
             groups.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
-        # Of a specimen's ptychographies those of high dose, with most iterations, start first: none
-        # is left to run alone at the end.
-        specimens = list(dict.fromkeys(row.specimen for row in missing))
-        order = sorted(
-            groups, key=lambda g: (specimens.index(g[0]), g[3] is None, -g[1] if g[3] else 0.0)
-        )
         futures = {
-            client.submit(measure_rows, groups[key], seed, priority=-index, pure=False): groups[key]
-            for index, key in enumerate(order)
+            client.submit(measure_rows, group, seed, priority=-index, pure=False): group
+            for index, group in enumerate(groups.values())
         }
         bar = stack.enter_context(
             tqdm(
