@@ -22,15 +22,16 @@ import torch
 from misr4d import REGIMES
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
-from misr4d.learned import attention_unet, dual_path, informed, load_network, pack
+from misr4d.learned import attention_unet, card, dual_path, informed, load_network, pack
 from misr4d.metrics import correlation
 from misr4d.multislice import build_potential
 from misr4d.potential import truth
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
 from misr4d.study import SIMULATION
-from misr4d.training import UPSAMPLING, acquisition_of, example, make_batch, recorded_training
+from misr4d.training import UPSAMPLING, example, make_batch, recorded_training
 
 HELD_OUT = ("Li2CoO3", "CuZr", "apoferritin")
 DOSES = (50.0, 100.0, 300.0, 1000.0, math.inf)
@@ -64,9 +65,8 @@ def scores(name: str) -> list[dict[str, Any]]:
         specimen = make_specimen(specimen_name)
         sampling, slices, _ = SIMULATION[specimen.regime]
         potential = build_potential(specimen, sampling, slices)
-        acquisition = replace(
-            REGIMES[specimen.regime], detector_pixel=acquisition_of("atomic", 0).detector_pixel
-        )
+        regime = REGIMES[specimen.regime]
+        acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
         focused = acquisition.refocused(potential.thickness / 2)
         exact = simulate_views(potential, acquisition)
         reference = truth(potential, acquisition, UPSAMPLING)
@@ -124,11 +124,9 @@ def main(name: str, folder: Path, device: str, steps: int) -> None:
         "command": f"misr4d train with the values under 'training'; then "
         f"python benchmarks/ship_network.py {name}",
     }
-    card = pack(folder / "weights.safetensors", name, facts)
+    pack(folder / "weights.safetensors", name, facts)
     if name == "DirectInformed":
-        from misr4d.learned import card as read_card
-
-        record = read_card(name)
+        record = card(name)
         for regime, count in (("atomic", 40), ("molecular", 8)):
             for index in range(count):
                 example(regime, 1, index, defocus_error=record["training"]["defocus_error"])
@@ -136,8 +134,7 @@ def main(name: str, folder: Path, device: str, steps: int) -> None:
         facts |= {"intervals": factors, "coverage": covered}
         print(facts)
     facts["held_out"] = scores(name)
-    pack(folder / "weights.safetensors", name, facts)
-    print(f"wrote {card}")
+    print(f"wrote {pack(folder / 'weights.safetensors', name, facts)}")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,9 @@ from misr4d import ATOMIC
 from misr4d.direct import DirectPtychography
 from misr4d.dose import expose
 from misr4d.multislice import build_potential, simulate_datacube
-from misr4d.probes import simulate_patterns
+from misr4d.probes import WINDOW, simulate_patterns
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
-from misr4d.study import WINDOW
 
 
 def median_time(action: Callable[[], object], repeats: int) -> float:

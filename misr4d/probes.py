@@ -17,7 +17,15 @@ from misr4d.acquisition import Acquisition
 from misr4d.datacube import Datacube
 from misr4d.potential import Potential
 
-__all__ = ["simulate_patterns", "smallest_window"]
+__all__ = ["WINDOW", "camera_pixel", "simulate_patterns", "smallest_window"]
+
+WINDOW = 48.0
+"""Side of the window [Å]: our choice, which holds the probes of both regimes."""
+
+
+def camera_pixel(wavelength: float) -> float:
+    """Side of the study's detector pixel [mrad], three of a window's λ/window: about 1.23 mrad."""
+    return 3 * wavelength / WINDOW * 1e3
 
 
 def smallest_window(acquisition: Acquisition, thickness: float = 0.0) -> float:
@@ -36,7 +44,7 @@ def simulate_patterns(
     potential: Potential,
     acquisition: Acquisition,
     *,
-    window: float = 48.0,
+    window: float = WINDOW,
     max_angle: float | None = None,
     device: torch.device | str = "cpu",
     batch: int = 64,
@@ -50,8 +58,7 @@ def simulate_patterns(
     acquisition : Acquisition
         Its detector is ignored: the pixels are λ/window.
     window : float
-        Side of the window [Å]; our choice of 48 Å holds the probes of both regimes, and three of
-        its detector pixels make one of about 1.23 mrad.
+        Side of the window [Å].
     max_angle : float, optional
         Largest recorded angle along an axis [mrad]; default twice the semi-angle, capped by the
         wave field.

@@ -26,19 +26,17 @@ from misr4d.dose import electrons_per_probe
 from misr4d.fetch import cache_folder
 from misr4d.learned import attention_unet, informed
 from misr4d.multislice import build_potential
+from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
-from misr4d.probes import simulate_patterns
+from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.settings import ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
 __all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene"]
 
-UPSAMPLING = 3  # paper §2.1.1
-
 # Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
 # [mrad]: our choice; the ×3 image of a 4 Å scan carries nothing that angles above 13 mrad add.
 SIMULATION = {"atomic": (1 / 3, 2.0, 20.0), "molecular": (0.5, 20.0, 13.0)}
-WINDOW = 48.0  # Å, see misr4d.probes
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
         acquisition = replace(acquisition, defocus=defocus)
-    pixel = 3 * acquisition.wavelength / WINDOW * 1e3
+    pixel = camera_pixel(acquisition.wavelength)
     acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=3)
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]

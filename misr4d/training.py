@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from misr4d import corpus, optics
-from misr4d import potential as potential_module
-from misr4d import reciprocity as reciprocity_module
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.corpus import draw_specimen
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
@@ -39,6 +36,7 @@ from misr4d.fetch import cache_folder
 from misr4d.losses import PaperLoss, gaussian_likelihood, ring_error
 from misr4d.networks import NETWORKS, UPSAMPLING, direct_features
 from misr4d.potential import project_atoms, truth
+from misr4d.probes import WINDOW, camera_pixel
 from misr4d.reciprocity import simulate_views
 
 __all__ = [
@@ -62,7 +60,6 @@ DEFOCI = {
 }
 """Defoci from the middle of the specimen [Å], about those of the two regimes (our choice)."""
 
-_DETECTOR = 48.0  # Å: window whose patterns, three pixels in one, the study's detector is made of
 # Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
 # coarser than one for a figure: what it misses is far below the noise.
 _SIMULATION = {"atomic": (1 / 3, 2.0, 24), "molecular": (256 / 480, 25.0, 6)}
@@ -175,7 +172,7 @@ PRESETS = {
 def acquisition_of(regime: str, kernel: int) -> Acquisition:
     """Measurement whose defocus counts from the specimen's middle: one of :data:`DEFOCI`."""
     base = REGIMES[regime]
-    pixel = 3 * base.wavelength / _DETECTOR * 1e3
+    pixel = camera_pixel(base.wavelength)
     return replace(base, defocus=DEFOCI[regime][kernel], detector_pixel=pixel)
 
 
@@ -194,14 +191,15 @@ def _method(regime: str, kernel: int, device: str) -> DirectPtychography:
 def _sources() -> str:
     """Hash of the code that an example depends on."""
     digest = hashlib.sha256()
-    for module in (corpus, potential_module, reciprocity_module, optics):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    digest.update(repr((DEFOCI, _SIMULATION, _DETECTOR)).encode())
+    for name in ("acquisition", "corpus", "direct", "optics", "potential", "reciprocity"):
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    digest.update(repr((DEFOCI, _SIMULATION, WINDOW)).encode())
     return digest.hexdigest()[:16]
 
 
-def _example_path(regime: str, seed: int, index: int) -> Path:
-    return cache_folder() / "corpus" / _sources() / f"{regime}-{seed}-{index}.npz"
+def _example_path(regime: str, seed: int, index: int, defocus_error: float) -> Path:
+    name = f"{regime}-{seed}-{defocus_error:g}-{index}.npz"
+    return cache_folder() / "corpus" / _sources() / name
 
 
 def example(
@@ -227,7 +225,7 @@ def example(
         ``score`` and ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the
         views). It is kept, and made only once.
     """
-    path = _example_path(regime, seed, index)
+    path = _example_path(regime, seed, index, defocus_error)
     if path.is_file():
         return path
     specimen = draw_specimen(regime, seed, index)
@@ -284,7 +282,7 @@ def prepare(config: Training, workers: int | None = None, device: str = "cpu") -
         for index in range(config.specimens)
         for regime in _regimes(config)
         if index < _supply(config, regime)
-        and not _example_path(regime, config.seed, index).is_file()
+        and not _example_path(regime, config.seed, index, config.defocus_error).is_file()
     ]
     if not tasks:
         return
@@ -326,8 +324,6 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 class _Draw:
     """One sample's specimen and noise."""
 
-    regime: str
-    kernel: int
     path: Path
     dose: float
     detector: float
@@ -347,7 +343,13 @@ def _draw(
     detector = _uniform(own, 0, config.detector_noise) if _uniform(own) < 1 / 3 else 0.0
     vacuum = _uniform(own) < config.vacuum and config.network == "DirectInformed"
     path = example(regime, config.seed, index, defocus_error=config.defocus_error, device=device)
-    return _Draw(regime, kernel, path, dose, detector, vacuum)
+    return _Draw(path, dose, detector, vacuum)
+
+
+def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
+    """Draw the regime and the defocus that a batch shares."""
+    regime = "molecular" if _uniform(generator) < config.molecular else "atomic"
+    return regime, int(torch.randint(len(DEFOCI[regime]), (), generator=generator))
 
 
 def _turned(images: Tensor, turn: int, roll: tuple[int, int]) -> Tensor:
@@ -371,8 +373,7 @@ def _informed_group(
     config: Training, count: int, generator: torch.Generator, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw maps, step and truth of samples that share regime and defocus."""
-    regime = "molecular" if _uniform(generator) < config.molecular else "atomic"
-    kernel = int(torch.randint(len(DEFOCI[regime]), (), generator=generator))
+    regime, kernel = _condition(config, generator)
     method = _method(regime, kernel, device)
     acquisition = acquisition_of(regime, kernel)
     draws = [_draw(config, regime, kernel, generator, device) for _ in range(count)]
@@ -390,13 +391,8 @@ def _informed_group(
             )
         electrons = electrons_per_pixel(one.dose, acquisition)
         # Poisson counts, and the detector's own noise, in units of a fully lit pixel.
-        variance = (
-            0.0
-            if math.isinf(one.dose)
-            else (intensity / electrons + (one.detector / electrons) ** 2) / positions
-        )
+        variances.append((intensity / electrons + (one.detector / electrons) ** 2) / positions)
         scores.append(score)
-        variances.append(variance)
         misfits.append(misfit)
         targets.append(target)
     shot = torch.tensor(variances)
@@ -415,7 +411,7 @@ def _informed_group(
     return whole[:, :-1], step, whole[:, -1]
 
 
-@lru_cache(maxsize=8)
+@cache
 def _view_order(regime: str, turn: int) -> Tensor:
     """Which view takes each view's place when the scan is turned."""
     k = acquisition_of(regime, 0).view_frequencies
@@ -431,10 +427,9 @@ def _view_order(regime: str, turn: int) -> Tensor:
 
 def _view_batch(
     config: Training, generator: torch.Generator, device: str, chosen: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, str, int]:
+) -> tuple[Tensor, Tensor, Acquisition]:
     """Draw noisy views and truth of samples that share regime and defocus."""
-    regime = "molecular" if _uniform(generator) < config.molecular else "atomic"
-    kernel = int(torch.randint(len(DEFOCI[regime]), (), generator=generator))
+    regime, kernel = _condition(config, generator)
     acquisition = acquisition_of(regime, kernel)
     stacks, targets = [], []
     for _ in range(config.batch):
@@ -459,8 +454,7 @@ def _view_batch(
         targets.append(_turned(target, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
     target = torch.stack(targets)
     target = target - target.mean((-2, -1), keepdim=True)
-    step = torch.full((config.batch,), min(acquisition.step))
-    return torch.stack(stacks).to(device), step, target.to(device), regime, kernel
+    return torch.stack(stacks).to(device), target.to(device), acquisition
 
 
 def view_geometry(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
@@ -503,14 +497,14 @@ def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") 
             batches.append(Batch((maps, steps), target, float(steps[0])))
         return batches
     if config.network == "AttentionUNet":
-        views, steps, target, _, _ = _view_batch(config, generator, device, None)
-        return [Batch((views,), target, float(steps[0]))]
+        views, target, acquisition = _view_batch(config, generator, device, None)
+        return [Batch((views,), target, min(acquisition.step))]
     number = acquisition_of("atomic", 0).number_of_views
     chosen = torch.randperm(number, generator=generator)[: config.views]
-    views, steps, target, regime, kernel = _view_batch(config, generator, device, chosen)
-    shifts, angles = view_geometry(acquisition_of(regime, kernel))
+    views, target, acquisition = _view_batch(config, generator, device, chosen)
+    shifts, angles = view_geometry(acquisition)
     inputs = (views, shifts[chosen].to(device), angles[chosen].to(device))
-    return [Batch(inputs, target, float(steps[0]))]
+    return [Batch(inputs, target, min(acquisition.step))]
 
 
 # ---- the loop --------------------------------------------------------------------------------

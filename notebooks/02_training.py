@@ -58,11 +58,12 @@ from misr4d.learned import attention_unet, card, informed, training_log
 from misr4d.metrics import correlation
 from misr4d.multislice import build_potential
 from misr4d.potential import project_atoms, truth
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
 from misr4d.study import SIMULATION, UPSAMPLING
-from misr4d.training import PRESETS, acquisition_of, build_network, loss_of, make_batch, train
+from misr4d.training import PRESETS, build_network, loss_of, make_batch, train
 
 figures.use_style()
 
@@ -193,8 +194,8 @@ for name in (crystal, protein):
     specimen = make_specimen(name)
     sampling, slices, _ = SIMULATION[specimen.regime]
     potential = build_potential(specimen, sampling, slices)
-    detector = acquisition_of("atomic", 0).detector_pixel  # the one that both were trained for
-    acquisition = replace(REGIMES[specimen.regime], detector_pixel=detector)
+    regime = REGIMES[specimen.regime]  # with the detector that both were trained for
+    acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
     method = DirectPtychography(
         acquisition.refocused(potential.thickness / 2),
         UPSAMPLING,

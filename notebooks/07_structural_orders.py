@@ -56,10 +56,11 @@ from misr4d.dose import expose
 from misr4d.metrics import correlation
 from misr4d.multislice import build_potential
 from misr4d.potential import truth
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import SPECIMENS, describe, make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
-from misr4d.study import SIMULATION, UPSAMPLING, WINDOW
+from misr4d.study import SIMULATION, UPSAMPLING
 
 figures.use_style()
 
@@ -305,7 +306,7 @@ parameters = [
         "detector pixel",
         lambda a: f"{a.detector_pixel:.2f} mrad",
         "our choice; where whole patterns are simulated, three of their pixels, "
-        f"{3e3 * ATOMIC.wavelength / WINDOW:.2f} mrad",
+        f"{camera_pixel(ATOMIC.wavelength):.2f} mrad",
     ),
     both("views", lambda a: f"{a.number_of_views}", "follows; the released code takes 32 × 32"),
     line(

@@ -58,14 +58,14 @@ from misr4d.dose import count_electrons, electrons_per_pixel, expose, thin
 from misr4d.learned import attention_unet, informed
 from misr4d.metrics import correlation
 from misr4d.potential import project_atoms, truth
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation
 from misr4d.study import UPSAMPLING
-from misr4d.training import acquisition_of
 
 figures.use_style()
-ACQUISITION = replace(ATOMIC, detector_pixel=acquisition_of("atomic", 0).detector_pixel)
+ACQUISITION = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
 PIXEL = (ACQUISITION.step[0] / UPSAMPLING, ACQUISITION.step[1] / UPSAMPLING)
 
 
