@@ -29,9 +29,9 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
     sampling : float
         Upper bound of the lateral sampling [Å]; the nearest finer one that divides the cell into
         a product of small primes is used. abTEM interpolates atoms between pixels, which blurs
-        them by up to a tenth of the truth at the samplings used here; it is therefore asked for
-        a grid three times finer, which is then cropped in Fourier space (1.6 % are left on
-        Li₂CoO₃, against the exact phases of :func:`misr4d.potential.project_atoms`).
+        them at the samplings used here; it is therefore asked for a grid three times finer, which
+        is then cropped in Fourier space. ``tests/test_potential.py`` bounds what is left against
+        the exact phases of :func:`misr4d.potential.project_atoms`.
     slice_thickness : float
         Upper bound of the slice thickness [Å]; slices are equally thick.
 
