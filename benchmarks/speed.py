@@ -7,6 +7,9 @@
 * Full diffraction patterns of the same scan by the windowed multislice that the study uses, against
   the same scan of abTEM's; ``tests/test_probes.py`` holds the two to each other.
 * One direct reconstruction of a 64×64 scan with 177 views against drawing that scan's electrons.
+* The shipped networks on one such scan against its direct reconstruction.
+* A training sample of the informed network, whose noise is added to the clean statistic, against a
+  sample of drawn electrons in every view, as the raw-view networks need.
 
 Each is the median of a few runs. Seconds are printed to say how long a run is, not to compare
 machines.
@@ -17,16 +20,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from misr4d import ATOMIC
-from misr4d.direct import DirectPtychography
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
+from misr4d.learned import SHIPPED, attention_unet, dual_path, informed
 from misr4d.multislice import build_potential, simulate_datacube
-from misr4d.probes import WINDOW, simulate_patterns
+from misr4d.networks import UPSAMPLING
+from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
+from misr4d.training import Training, example, make_batch
 
 
 def median_time(action: Callable[[], object], repeats: int) -> float:
@@ -39,6 +46,41 @@ def median_time(action: Callable[[], object], repeats: int) -> float:
         action()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def training_samples(network: str) -> float:
+    """Seconds a sample of a training batch takes to draw, its specimens simulated beforehand."""
+    config = Training(network=network, specimens=5, molecular=0.0, batch=8)
+    for index in range(5):
+        example("atomic", config.seed, index)
+    steps = iter(range(1000))  # never the same twice
+    return median_time(lambda: make_batch(config, next(steps)), 9) / config.batch
+
+
+def networks() -> None:
+    """Print what the shipped networks take for one scan, and their training samples."""
+    acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
+    focused = acquisition.refocused(10.0)
+    method = DirectPtychography(
+        focused, aliases=UPSAMPLING, amplitude_contrast=AMPLITUDE_CONTRAST["atomic"]
+    )
+    generator = torch.Generator().manual_seed(0)
+    views = torch.rand((acquisition.number_of_views, 64, 64), generator=generator)
+    solve = median_time(lambda: method(views), 11)
+    print(f"\nnetworks, {len(views)} views of 64×64, ×3, in all:")
+    actions: dict[str, Callable[[], object]] = {
+        "DirectInformed": lambda: informed(method, views),
+        "AttentionUNet": lambda: attention_unet(views, focused),
+        "DualPath": lambda: dual_path(views, focused),
+    }
+    for name in SHIPPED:
+        taken = median_time(actions[name], 5)
+        print(f"  {name:15} {taken:6.3f} s = {taken / solve:.1f} × the direct reconstruction")
+    added, drawn = training_samples("DirectInformed"), training_samples("AttentionUNet")
+    print(
+        f"\ntraining samples: {1 / added:.0f} a second with noise added to the statistic, "
+        f"{drawn / added:.1f} × as many as with electrons drawn in every view"
+    )
 
 
 def main() -> None:
@@ -70,6 +112,7 @@ def main() -> None:
         f"({draw:.4f} s);\n  its kernels, once for a measurement, {build / solve:.0f} × a "
         "reconstruction"
     )
+    networks()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "checkerboard",
     "contrast_to_noise",
     "correlation",
     "dose_to_reach",
@@ -291,6 +292,46 @@ def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> floa
     if not spread > 0:
         raise ValueError("the background has no spread; contrast to noise cannot be defined")
     return abs(float(s.mean() - b.mean())) / spread
+
+
+def checkerboard(image: Tensor, period: int, *, reach: int = 6) -> float:
+    """Power of a pattern that repeats every `period` pixels, over that of its surroundings.
+
+    A pixel shuffle writes each pixel of a block by weights of its own; where these disagree, a
+    pattern of the block's period stands in the whole image, at multiples of the frequency
+    1/period along both axes. Both powers are geometric means, so that white noise gives about 1.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(X, Y)``, its sides multiples of the period.
+    period : int
+        The up-sampling factor.
+    reach : int
+        The surroundings: frequency steps to either side.
+
+    Raises
+    ------
+    ValueError
+        If the image is not finite, or its sides are no multiples of the period or too short.
+    """
+    check_pair(image, image)
+    nx, ny = image.shape
+    if period < 2 or nx % period or ny % period or min(nx, ny) <= 2 * reach * period:
+        raise ValueError(
+            f"image {nx} × {ny} and period {period} do not fit; expected a period of 2 or more, "
+            f"and sides that are multiples of it above {2 * reach * period} pixels"
+        )
+    power = torch.fft.fft2(image.double() - image.double().mean()).abs().square()
+    logs = (power + 1e-12 * power.mean() + 1e-300).log()
+    ratios = []
+    for order in range(1, period**2):
+        centre = (order // period * (nx // period), order % period * (ny // period))
+        around = torch.roll(logs, (reach - centre[0], reach - centre[1]), (0, 1))
+        around = around[: 2 * reach + 1, : 2 * reach + 1]
+        peak = around[reach, reach]
+        ratios.append(peak - (around.sum() - peak) / (around.numel() - 1))
+    return float(torch.stack(ratios).mean().exp())
 
 
 def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:

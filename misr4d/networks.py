@@ -317,6 +317,7 @@ class _GatedUNet(nn.Module):
 
 
 _TRUSTS = (1.0, 10.0)  # as smooth as the spectrum asks, and ten times sharper
+FEATURES = len(_TRUSTS) + 1  # maps of direct_features
 
 
 def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[Tensor, Tensor]:
@@ -360,7 +361,7 @@ class DirectInformed(nn.Module):
         super().__init__()
         self.unshuffle = nn.PixelUnshuffle(UPSAMPLING)
         self.shuffle = nn.PixelShuffle(UPSAMPLING)
-        inputs = (len(_TRUSTS) + 1) * UPSAMPLING**2 + 4
+        inputs = FEATURES * UPSAMPLING**2 + FEATURES + 1
         self.body = _GatedUNet(inputs, width, 2 * UPSAMPLING**2, depth)
 
     def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

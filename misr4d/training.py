@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from misr4d.acquisition import REGIMES, Acquisition
@@ -34,7 +35,7 @@ from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
 from misr4d.dose import electrons_per_pixel
 from misr4d.fetch import cache_folder
 from misr4d.losses import PaperLoss, gaussian_likelihood, ring_error
-from misr4d.networks import NETWORKS, UPSAMPLING, direct_features
+from misr4d.networks import FEATURES, NETWORKS, UPSAMPLING, direct_features
 from misr4d.potential import project_atoms, truth
 from misr4d.probes import WINDOW, camera_pixel
 from misr4d.reciprocity import simulate_views
@@ -44,12 +45,14 @@ __all__ = [
     "PRESETS",
     "Training",
     "acquisition_of",
+    "aligned",
     "build_network",
     "example",
     "loss_of",
     "make_batch",
     "prepare",
     "recorded_training",
+    "simulate_example",
     "train",
     "view_geometry",
 ]
@@ -63,6 +66,8 @@ DEFOCI = {
 # Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
 # coarser than one for a figure: what it misses is far below the noise.
 _SIMULATION = {"atomic": (1 / 3, 2.0, 24), "molecular": (256 / 480, 25.0, 6)}
+
+_HELD = 800  # examples of an endless supply that memory holds: both regimes, old and new
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,12 @@ class Training:
     steps, batch : int
         Optimiser steps, and samples in each (of every process).
     specimens : int
-        Distinct specimens of each regime; 0 never repeats one, which needs processes that make
-        them as fast as they are used.
+        Distinct specimens of each regime, simulated beforehand and kept on disk; 0 for an endless
+        supply, simulated while training on the device that trains.
+    pool : int
+        Specimens of each regime that an endless supply holds at once, in memory (2 MB each).
+    renewed : float
+        How many of them it replaces in a step; those it lets go never come back.
     molecular : float
         Share of the samples that are molecules.
     learning_rate, weight_decay : float
@@ -97,11 +106,16 @@ class Training:
         Standard deviation of the relative error of the assumed defocus.
     views : int
         Views drawn for each step of `DualPath`; the other networks see all.
+    inputs : {"views", "aligned", "direct"}
+        What `AttentionUNet` is given: the raw views as in the paper, views that the known geometry
+        has registered, or the maps of direct ptychography that `DirectInformed` starts from.
     attention, head, loss, fresh_noise :
         For the ablations: gates on or off, the layer after the pixel shuffle, the paper's loss or
-        parts of it, and whether noise is drawn anew each time a specimen is met (paper §2.1.2).
+        its L1 alone, and whether noise is drawn anew each time a specimen is met (paper §2.1.2).
     seed : int
         Of everything.
+    repeat : int
+        Another number draws other first weights and other noise of the same specimens.
     checkpoint : int
         Steps between checkpoints.
     """
@@ -112,6 +126,8 @@ class Training:
     steps: int = 20_000
     batch: int = 16  # our choice; the released code's is 32
     specimens: int = 0
+    pool: int = 300  # our choice: about 1 GB
+    renewed: float = 0.5  # our choice: a specimen is met some tens of times
     molecular: float = 0.35  # our choice: they vary less than crystals do
     learning_rate: float = 1e-3  # our choice; the released code's is 0.5e-4
     weight_decay: float = 1e-4  # released code
@@ -122,17 +138,19 @@ class Training:
     detector_noise: float = 0.1  # our choice; paper §2.1.2 states no size
     defocus_error: float = 0.01  # our choice
     views: int = 48  # our choice: what two cores can bear
+    inputs: str = "views"
     attention: bool = True
     head: str = "1x1"
     loss: str = "paper"
     fresh_noise: bool = True
     seed: int = 0
+    repeat: int = 0
     checkpoint: int = 500
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
             raise ValueError(f"network is {self.network!r}; expected one of {', '.join(NETWORKS)}")
-        for name in ("width", "depth", "steps", "batch", "checkpoint", "views"):
+        for name in ("width", "depth", "steps", "batch", "checkpoint", "views", "pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
         low, high = self.doses
@@ -141,8 +159,22 @@ class Training:
         for name in ("molecular", "infinite", "vacuum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
-        if self.loss not in {"paper", "l1"}:
-            raise ValueError(f"loss is {self.loss!r}; expected 'paper' or 'l1'")
+        if self.pool > _HELD // 2 or not 0 <= self.renewed <= self.pool / 2:
+            raise ValueError(
+                f"pool is {self.pool} and renewed {self.renewed}; expected at most {_HELD // 2} "
+                "specimens, and to renew from none to half of them in a step"
+            )
+        for name, known in (("loss", ("paper", "l1")), ("inputs", ("views", "aligned", "direct"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                )
+        if self.inputs != "views" and self.network != "AttentionUNet":
+            raise ValueError(
+                f"inputs is {self.inputs!r}; {self.network} has its own: only AttentionUNet chooses"
+            )
+        if not self.fresh_noise and (self.network, self.inputs) == ("DirectInformed", "views"):
+            raise ValueError("fresh_noise is False; DirectInformed is always given fresh noise")
 
 
 def recorded_training(record: dict[str, Any]) -> Training:
@@ -202,9 +234,9 @@ def _example_path(regime: str, seed: int, index: int, defocus_error: float) -> P
     return cache_folder() / "corpus" / _sources() / name
 
 
-def example(
+def simulate_example(
     regime: str, seed: int, index: int, *, defocus_error: float = 0.01, device: str = "cpu"
-) -> Path:
+) -> dict[str, Tensor]:
     """Simulate a specimen's views at infinite dose, and what direct ptychography takes from them.
 
     Parameters
@@ -216,18 +248,14 @@ def example(
         Standard deviation of the relative difference between the true defocus and the one that
         the reconstruction is told.
     device : str
-        Where to compute.
+        Where to compute; the result is in memory.
 
     Returns
     -------
-    Path
-        An npz of ``views`` (float16 ``(M, 64, 64)``), ``truth`` (float32 ``(192, 192)``, rad),
-        ``score`` and ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the
-        views). It is kept, and made only once.
+    dict
+        ``views`` (float16 ``(M, 64, 64)``), ``truth`` (float32 ``(192, 192)``, rad), ``score`` and
+        ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the views).
     """
-    path = _example_path(regime, seed, index, defocus_error)
-    if path.is_file():
-        return path
     specimen = draw_specimen(regime, seed, index)
     cell = specimen.atoms.cell.lengths()
     sampling, thinnest, most = _SIMULATION[regime]
@@ -246,19 +274,36 @@ def example(
     true = replace(told, defocus=told.defocus * (1 + error) + float(cell[2]) / 2)
     views = simulate_views(potential, true, device=device)
     statistic = _method(regime, kernel, device).statistic(views)
+    return {
+        "views": views.cpu().half(),
+        "truth": truth(potential, told, UPSAMPLING).cpu(),
+        "score": statistic.score[0].cpu(),
+        "misfit": statistic.noise[0].cpu(),
+        "intensity": views.mean().cpu(),
+    }
+
+
+def example(
+    regime: str, seed: int, index: int, *, defocus_error: float = 0.01, device: str = "cpu"
+) -> Path:
+    """Make an example only once: an npz of what :func:`simulate_example` returns, kept."""
+    path = _example_path(regime, seed, index, defocus_error)
+    if path.is_file():
+        return path
+    found = simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "wb") as file:
-        np.savez(
-            file,
-            views=views.cpu().numpy().astype(np.float16),
-            truth=truth(potential, told, UPSAMPLING).cpu().numpy(),
-            score=statistic.score[0].cpu().numpy(),
-            misfit=statistic.noise[0].cpu().numpy(),
-            intensity=np.float32(views.mean()),
-        )
+        np.savez(file, **{k: v.numpy() for k, v in found.items()})
     os.replace(temporary, path)
     return path
+
+
+@lru_cache(maxsize=_HELD)
+def _fresh_example(
+    regime: str, seed: int, index: int, defocus_error: float, device: str
+) -> dict[str, Tensor]:
+    return simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
 
 
 def _work(task: tuple[str, int, int, float, str]) -> None:
@@ -298,11 +343,16 @@ def _regimes(config: Training) -> list[str]:
 
 
 def _supply(config: Training, regime: str) -> int:
-    """Distinct specimens of a regime: fewer molecules, each larger and slower."""
-    if config.specimens == 0:
-        return 2**31 - 1
+    """Distinct specimens of a regime at one time: fewer molecules, each larger and slower."""
     share = 1.0 if regime == "atomic" else 0.2
-    return max(len(DEFOCI[regime]), round(config.specimens * share))
+    return max(len(DEFOCI[regime]), round((config.specimens or config.pool) * share))
+
+
+def _first(config: Training, regime: str, step: int) -> int:
+    """First specimen that an endless supply holds at a step."""
+    if config.specimens:
+        return 0
+    return math.floor(step * config.renewed * _supply(config, regime) / config.pool)
 
 
 @lru_cache(maxsize=6000)
@@ -324,26 +374,31 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 class _Draw:
     """One sample's specimen and noise."""
 
-    path: Path
+    load: Callable[[str], Tensor]
+    index: int
     dose: float
     detector: float
     vacuum: bool
 
 
 def _draw(
-    config: Training, regime: str, kernel: int, generator: torch.Generator, device: str
+    config: Training, regime: str, kernel: int, step: int, generator: torch.Generator, device: str
 ) -> _Draw:
     """Draw a specimen that was measured at a defocus, a dose, and the detector's noise."""
     kernels = len(DEFOCI[regime])
     number = int(torch.randint(_supply(config, regime) // kernels, (), generator=generator))
-    index = number * kernels + kernel
+    index = (number + _first(config, regime, step) // kernels) * kernels + kernel
     own = generator if config.fresh_noise else _generator(config.seed, index)
     low, high = (math.log(d) for d in config.doses)
     dose = math.inf if _uniform(own) < config.infinite else math.exp(_uniform(own, low, high))
     detector = _uniform(own, 0, config.detector_noise) if _uniform(own) < 1 / 3 else 0.0
     vacuum = _uniform(own) < config.vacuum and config.network == "DirectInformed"
-    path = example(regime, config.seed, index, defocus_error=config.defocus_error, device=device)
-    return _Draw(path, dose, detector, vacuum)
+    key = (regime, config.seed, index)
+    if config.specimens:
+        path = example(*key, defocus_error=config.defocus_error, device=device)
+        return _Draw(partial(_load, path), index, dose, detector, vacuum)
+    held = _fresh_example(*key, config.defocus_error, device)
+    return _Draw(held.__getitem__, index, dose, detector, vacuum)
 
 
 def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
@@ -370,18 +425,18 @@ def _symmetry(generator: torch.Generator) -> tuple[int, tuple[int, int]]:
 
 
 def _informed_group(
-    config: Training, count: int, generator: torch.Generator, device: str
+    config: Training, count: int, step: int, generator: torch.Generator, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw maps, step and truth of samples that share regime and defocus."""
     regime, kernel = _condition(config, generator)
     method = _method(regime, kernel, device)
     acquisition = acquisition_of(regime, kernel)
-    draws = [_draw(config, regime, kernel, generator, device) for _ in range(count)]
+    draws = [_draw(config, regime, kernel, step, generator, device) for _ in range(count)]
     positions = math.prod(acquisition.scan_shape)
     scores, variances, misfits, targets = [], [], [], []
     for one in draws:
-        score, target = _load(one.path, "score"), _load(one.path, "truth")
-        intensity, misfit = float(_load(one.path, "intensity")), float(_load(one.path, "misfit"))
+        score, target = one.load("score"), one.load("truth")
+        intensity, misfit = float(one.load("intensity")), float(one.load("misfit"))
         if one.vacuum:
             score, target, intensity, misfit = (
                 torch.zeros_like(score),
@@ -400,7 +455,7 @@ def _informed_group(
     statistic = Statistic(
         torch.stack(scores).to(device) + noise, (torch.tensor(misfits) + shot).to(device)
     )
-    maps, step = direct_features(method, statistic)
+    maps, scan_step = direct_features(method, statistic)
     target = torch.stack(targets).to(device)
     both = torch.cat([maps, (target - target.mean((-2, -1), keepdim=True))[:, None]], 1)
     moved = []
@@ -408,7 +463,7 @@ def _informed_group(
         turn, roll = _symmetry(generator)
         moved.append(_turned(one, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
     whole = torch.stack(moved)
-    return whole[:, :-1], step, whole[:, -1]
+    return whole[:, :-1], scan_step, whole[:, -1]
 
 
 @cache
@@ -425,36 +480,35 @@ def _view_order(regime: str, turn: int) -> Tensor:
     return torch.cdist(turned, k).argmin(1)
 
 
-def _view_batch(
-    config: Training, generator: torch.Generator, device: str, chosen: Tensor | None
-) -> tuple[Tensor, Tensor, Acquisition]:
-    """Draw noisy views and truth of samples that share regime and defocus."""
-    regime, kernel = _condition(config, generator)
-    acquisition = acquisition_of(regime, kernel)
-    stacks, targets = [], []
-    for _ in range(config.batch):
-        one = _draw(config, regime, kernel, generator, device)
-        turn, roll = _symmetry(generator)
-        views = _load(one.path, "views").float()
-        if math.isfinite(one.dose):
-            electrons = electrons_per_pixel(one.dose, acquisition)
-            own = generator
-            if not config.fresh_noise:
-                own = _generator(config.seed, int(one.path.stem.split("-")[-1]), 1)
-            views = torch.poisson(views * electrons, generator=own) / electrons
-            if one.detector:
-                noise = torch.randn(views.shape, generator=own)
-                bias = torch.randn((len(views), 1, 1), generator=own)
-                views = views + one.detector / electrons * (noise + 0.5 * bias)
-        views = views[_view_order(regime, turn)]
-        if chosen is not None:
-            views = views[chosen]
-        target = _load(one.path, "truth")
-        stacks.append(_turned(views, turn, roll))
-        targets.append(_turned(target, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
-    target = torch.stack(targets)
-    target = target - target.mean((-2, -1), keepdim=True)
-    return torch.stack(stacks).to(device), target.to(device), acquisition
+def _view_sample(
+    config: Training,
+    condition: tuple[str, int],
+    step: int,
+    generator: torch.Generator,
+    device: str,
+    chosen: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw one sample's noisy views ``(M, 64, 64)`` and truth of zero mean ``(192, 192)``."""
+    regime, kernel = condition
+    one = _draw(config, regime, kernel, step, generator, device)
+    turn, roll = _symmetry(generator)
+    views = one.load("views").float()
+    if math.isfinite(one.dose):
+        electrons = electrons_per_pixel(one.dose, acquisition_of(regime, kernel))
+        own = generator
+        if not config.fresh_noise:
+            own = _generator(config.seed, one.index, 1)
+        views = torch.poisson(views * electrons, generator=own) / electrons
+        if one.detector:
+            noise = torch.randn(views.shape, generator=own)
+            bias = torch.randn((len(views), 1, 1), generator=own)
+            views = views + one.detector / electrons * (noise + 0.5 * bias)
+    views = views[_view_order(regime, turn)]
+    if chosen is not None:
+        views = views[chosen]
+    target = one.load("truth")
+    target = _turned(target - target.mean(), turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
+    return _turned(views, turn, roll), target
 
 
 def view_geometry(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
@@ -468,6 +522,17 @@ def view_geometry(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
     step = torch.tensor(acquisition.step, dtype=torch.float64)
     shifts = acquisition.registering_shifts / step
     return shifts.float(), (acquisition.view_angles / acquisition.semiangle).float()
+
+
+def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
+    """Register views ``(..., M, Rx, Ry)`` by the known geometry, in Fourier space, cyclically."""
+    shifts = view_geometry(acquisition)[0].to(views.device)  # (M, 2), scan steps
+    nx, ny = views.shape[-2:]
+    qx = torch.fft.fftfreq(nx, device=views.device)[:, None]
+    qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]
+    turns = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
+    moved = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * turns)
+    return torch.fft.irfft2(moved, s=(nx, ny))
 
 
 @dataclass(frozen=True)
@@ -487,21 +552,40 @@ def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") 
     list of Batch
         Parts of the step that share regime and defocus.
     """
-    generator = _generator(config.seed, step, rank)
+    generator = _generator(config.seed, config.repeat, step, rank)
     if config.network == "DirectInformed":
         parts = 2 if config.batch > 1 else 1
         sizes = [config.batch - config.batch // 2, config.batch // 2][:parts]
         batches = []
         for size in sizes:
-            maps, steps, target = _informed_group(config, size, generator, device)
+            maps, steps, target = _informed_group(config, size, step, generator, device)
             batches.append(Batch((maps, steps), target, float(steps[0])))
         return batches
+    if config.network == "AttentionUNet" and config.inputs == "direct":
+        maps, steps, target = _informed_group(config, config.batch, step, generator, device)
+        return [Batch((functional.pixel_unshuffle(maps, UPSAMPLING),), target, float(steps[0]))]
     if config.network == "AttentionUNet":
-        views, target, acquisition = _view_batch(config, generator, device, None)
-        return [Batch((views,), target, min(acquisition.step))]
-    number = acquisition_of("atomic", 0).number_of_views
-    chosen = torch.randperm(number, generator=generator)[: config.views]
-    views, target, acquisition = _view_batch(config, generator, device, chosen)
+        # Each sample has its own regime and defocus: batch normalisation is used afterwards with
+        # the statistics of all of them, so it must be trained on their mixture.
+        samples, scan_steps = [], []
+        for _ in range(config.batch):
+            condition = _condition(config, generator)
+            views, target = _view_sample(config, condition, step, generator, device)
+            acquisition = acquisition_of(*condition)
+            if config.inputs == "aligned":
+                views = aligned(views, acquisition)
+            samples.append((views, target))
+            scan_steps.append(min(acquisition.step))
+        views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
+        return [Batch((views,), target, min(scan_steps))]
+    condition = _condition(config, generator)
+    acquisition = acquisition_of(*condition)
+    chosen = torch.randperm(acquisition.number_of_views, generator=generator)[: config.views]
+    samples = [
+        _view_sample(config, condition, step, generator, device, chosen)
+        for _ in range(config.batch)
+    ]
+    views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
     shifts, angles = view_geometry(acquisition)
     inputs = (views, shifts[chosen].to(device), angles[chosen].to(device))
     return [Batch(inputs, target, min(acquisition.step))]
@@ -513,13 +597,15 @@ def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") 
 def build_network(config: Training) -> nn.Module:
     """Build a run's network, untrained, from its seed."""
     state = torch.random.get_rng_state()
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed + 1000 * config.repeat)
     try:
         if config.network == "DirectInformed":
             return NETWORKS[config.network](config.width, config.depth)  # type: ignore[no-any-return]
         if config.network == "DualPath":
             return NETWORKS[config.network](config.width)  # type: ignore[no-any-return]
         views = acquisition_of("atomic", 0).number_of_views
+        if config.inputs == "direct":
+            views = FEATURES * UPSAMPLING**2
         network: nn.Module = NETWORKS[config.network](
             views, config.width, config.depth, config.attention, config.head
         )
@@ -708,7 +794,9 @@ def train(
     bar = tqdm(
         total=config.steps, initial=run.step, unit="step", disable=None if rank == 0 else True
     )
-    began = time.monotonic()
+    # On a GPU its time; on a CPU that of all cores, which other processes do not lengthen.
+    clock = time.monotonic if device.startswith("cuda") else time.process_time
+    began = clock()
     try:
         while run.step < end:
             loss = _one_step(config, run, network, rank, device)
@@ -716,7 +804,7 @@ def train(
             run.follow()
             bar.update()
             if log is not None:
-                log.add(run.step, loss, _rate(config, run.step - 1), time.monotonic() - began)
+                log.add(run.step, loss, _rate(config, run.step - 1), clock() - began)
                 bar.set_postfix(loss=f"{log.mean:.4f}")
             if report is not None:
                 report(run.step, loss)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from misr4d.metrics import (
+    checkerboard,
     contrast_to_noise,
     correlation,
     dose_to_reach,
@@ -225,3 +226,18 @@ def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
         electrons_saved(doses.flip(0), method, baseline, generator)
     with pytest.raises(ValueError, match=r"expected \(draws, doses\)"):
         electrons_saved(doses, method[:, :3], baseline, generator)
+
+
+def test_checkerboard_of_noise_of_a_smooth_image_and_of_a_pattern() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((40, 192, 192), generator=generator)
+    found = torch.tensor([checkerboard(one, 3) for one in noise]).log()
+    assert abs(float(found.mean())) < 0.2
+    tile = torch.tensor([[1.0, -0.5, -0.5], [0.0, 0.2, -0.2], [-1.0, 0.3, 0.7]])
+    pattern = tile.repeat(64, 64)
+    one = checkerboard(noise[0] + pattern, 3)
+    assert one > 30
+    # A layer of one weight and one bias, the paper's head after a shuffle to one channel, is blind.
+    assert checkerboard(-0.3 * (noise[0] + pattern) + 2.0, 3) == pytest.approx(one, rel=1e-6)
+    with pytest.raises(ValueError, match="64 × 64 and period 3 do not fit"):
+        checkerboard(torch.zeros(64, 64), 3)

@@ -8,13 +8,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from misr4d import ATOMIC
+from misr4d import ATOMIC, training
 from misr4d.optics import registering_shift
 from misr4d.training import (
     PRESETS,
@@ -66,6 +67,9 @@ def cached(supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"doses": (100.0, 10.0)}, r"doses are \(100\.0, 10\.0\) e⁻/Å²; expected 0 < low < high"),
         ({"vacuum": 1.5}, "vacuum is 1.5; expected a share"),
         ({"loss": "l3"}, "loss is 'l3'"),
+        ({"inputs": "sounds"}, "inputs is 'sounds'; expected one of views, aligned, direct"),
+        ({"pool": 10_000}, "pool is 10000 and renewed 0.5; expected at most 400 specimens"),
+        ({"fresh_noise": False}, "DirectInformed is always given fresh noise"),
     ],
 )
 def test_a_wrong_run_is_refused(change: dict[str, object], message: str) -> None:
@@ -241,6 +245,52 @@ def test_two_processes_train_one_network(tmp_path: Path, supply: Path) -> None:
 def test_an_endless_supply_cannot_be_prepared() -> None:
     with pytest.raises(ValueError, match="specimens is 0, an endless supply"):
         prepare(replace(TINY, specimens=0))
+
+
+def test_an_endless_supply_moves_on_and_leaves_nothing_on_disk(
+    monkeypatch: pytest.MonkeyPatch, supply: Path
+) -> None:
+    """Specimens enter and leave by the step alone, so that a resumed run meets the same ones."""
+    made: list[int] = []
+    real = training.simulate_example
+
+    def counted(regime: str, seed: int, index: int, **options: Any) -> dict[str, torch.Tensor]:
+        made.append(index)
+        # The five of the supply stand for all: what they look like does not matter here.
+        return real(regime, seed, index % 5, **options)
+
+    monkeypatch.setattr(training, "simulate_example", counted)
+    training._fresh_example.cache_clear()
+    files = sorted(supply.rglob("*"))
+    config = replace(TINY, specimens=0, pool=5, renewed=0.5, batch=1, vacuum=0.0)
+    early = make_batch(config, 0)
+    make_batch(config, 20)
+    assert made[0] < 5
+    assert 10 <= made[1] < 15
+    make_batch(config, 0)
+    assert len(made) == 2  # held in memory
+    training._fresh_example.cache_clear()
+    (again,) = make_batch(config, 0)
+    torch.testing.assert_close(again.inputs[0], early[0].inputs[0], rtol=0, atol=0)
+    assert sorted(supply.rglob("*")) == files
+    training._fresh_example.cache_clear()
+
+
+def test_inputs_of_the_ablations(supply: Path) -> None:
+    """Aligned views of a crystal agree better with each other than raw ones do."""
+    config = replace(
+        TINY, network="AttentionUNet", doses=(1e6, 2e6), batch=2, detector_noise=0.0, infinite=1.0
+    )
+    (raw,) = make_batch(config, 1)
+    (registered,) = make_batch(replace(config, inputs="aligned"), 1)
+    spread = [float(b.inputs[0].mean(1).var()) for b in (raw, registered)]
+    assert spread[1] > 1.2 * spread[0]  # what is in register survives the mean over views
+    torch.testing.assert_close(raw.target, registered.target)
+    (direct,) = make_batch(replace(config, inputs="direct"), 1)
+    network = build_network(replace(config, inputs="direct"))
+    assert network(direct.inputs[0]).shape == (2, 1, 192, 192)
+    with pytest.raises(ValueError, match="only AttentionUNet chooses"):
+        replace(TINY, inputs="aligned")
 
 
 def test_presets_are_runs() -> None:

@@ -1,0 +1,204 @@
+"""Train the attention U-Net anew with one thing changed at a time, and measure what that does.
+
+    python benchmarks/ablate.py
+
+A small network, a few minutes each, because only the differences matter: every variant sees the
+same specimens, doses, steps and starting seed. Scored on specimens drawn like those of the
+training but from another seed, and on crystals of the paper, at one dose, with the same electrons
+for all. Trainings are kept below ``_output/ablations`` and taken up where they stopped; the
+result lands in ``misr4d/data/ablations.json``. About forty minutes on one core.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+import misr4d
+from misr4d import ATOMIC
+from misr4d.acquisition import Acquisition
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.dose import expose
+from misr4d.metrics import checkerboard, correlation
+from misr4d.multislice import build_potential
+from misr4d.networks import UPSAMPLING, direct_features
+from misr4d.potential import truth
+from misr4d.probes import camera_pixel
+from misr4d.reciprocity import simulate_views
+from misr4d.specimens import make_specimen
+from misr4d.spectra import fourier_ring_correlation, resolution
+from misr4d.training import (
+    Training,
+    acquisition_of,
+    aligned,
+    build_network,
+    example,
+    loss_of,
+    make_batch,
+    train,
+)
+
+BASE = Training(
+    network="AttentionUNet",
+    width=8,
+    depth=4,
+    steps=500,
+    batch=8,
+    specimens=100,
+    molecular=0.0,
+    learning_rate=2e-3,
+    doses=(100.0, 3000.0),
+    infinite=0.0,
+    detector_noise=0.0,
+    checkpoint=100,
+)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as the paper": {},
+    "aligned views": {"inputs": "aligned"},
+    "direct estimate": {"inputs": "direct"},
+    "no attention gates": {"attention": False},
+    "3×3 head": {"head": "3x3"},
+    "no head": {"head": "none"},
+    "fixed noise": {"fresh_noise": False},
+    "L1 only": {"loss": "l1"},
+}
+"""What each variant changes; every other value is the base's."""
+DOSE = 300.0
+UNSEEN = range(16)  # specimens of the training's kind, from seed 1
+CRYSTALS = ("Li2CoO3", "CaTiO3", "CuZr")
+OUT = Path(misr4d.__file__).parent / "data" / "ablations.json"
+
+Case = tuple[str, Tensor, Tensor, Acquisition]  # group, exact views, truth, focused acquisition
+
+
+def cases() -> list[Case]:
+    """List what is scored: unseen specimens of the training's kind, and the paper's crystals."""
+    found: list[Case] = []
+    for index in UNSEEN:
+        with np.load(example("atomic", 1, index), allow_pickle=False) as stored:
+            views, reference = (torch.from_numpy(stored[k]).float() for k in ("views", "truth"))
+        found.append(("unseen", views, reference, acquisition_of("atomic", index % 5)))
+    acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
+    for name in CRYSTALS:
+        potential = build_potential(make_specimen(name), 1 / 3, 2.0)
+        views = simulate_views(potential, acquisition)
+        reference = truth(potential, acquisition, UPSAMPLING)
+        found.append((name, views, reference, acquisition.refocused(potential.thickness / 2)))
+    return found
+
+
+@torch.inference_mode()
+def apply(network: nn.Module, config: Training, views: Tensor, acquisition: Acquisition) -> Tensor:
+    """Reconstruct one stack by a variant ``(M, 64, 64) → (192, 192)``."""
+    given = views
+    if config.inputs == "aligned":
+        given = aligned(views, acquisition)
+    elif config.inputs == "direct":
+        method = DirectPtychography(
+            acquisition,
+            UPSAMPLING,
+            aliases=UPSAMPLING,
+            amplitude_contrast=AMPLITUDE_CONTRAST["atomic"],
+        )
+        maps, _ = direct_features(method, method.statistic(views))
+        given = functional.pixel_unshuffle(maps, UPSAMPLING)[0]
+    image: Tensor = network(given[None])[0, 0]
+    return image
+
+
+def score(network: nn.Module, config: Training, scored: list[Case]) -> list[dict[str, Any]]:
+    """Correlation, FRC-0.5 resolution and checkerboard of each case's image."""
+    rows = []
+    for number, (group, exact, reference, acquisition) in enumerate(scored):
+        generator = torch.Generator().manual_seed(number)
+        image = apply(network, config, expose(exact, acquisition, DOSE, generator), acquisition)
+        pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
+        curve = fourier_ring_correlation(image, reference, pixel, width=3)
+        fine = resolution(*curve[:2])
+        rows.append(
+            {
+                "group": group,
+                "correlation": round(correlation(image, reference), 4),
+                "resolution": round(fine, 3) if np.isfinite(fine) else None,
+                "checkerboard": round(checkerboard(image, UPSAMPLING), 3),
+            }
+        )
+    return rows
+
+
+@torch.inference_mode()
+def loss_gap(network: nn.Module, config: Training) -> tuple[float, float]:
+    """Mean loss on the training's own samples, and on other specimens with other noise."""
+    own = [b for step in range(20) for b in make_batch(config, step)]
+    unseen = replace(config, seed=1, specimens=len(UNSEEN) + 4, fresh_noise=True)
+    other = [b for step in range(20) for b in make_batch(unseen, step)]
+    first, second = (
+        float(torch.stack([loss_of(config, network, b) for b in part]).mean())
+        for part in (own, other)
+    )
+    return first, second
+
+
+def trained(changes: dict[str, Any], seed: int, folder: Path) -> tuple[nn.Module, Training, float]:
+    """Train a variant, or read it back; return it, its configuration and its core-seconds."""
+    config = replace(BASE, **changes, repeat=seed)
+    weights = train(config, folder, device="cpu")
+    network = build_network(config)
+    network.load_state_dict(load_file(weights))
+    with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
+        seconds = float(list(csv.DictReader(file))[-1]["seconds"])
+    return network.eval(), config, seconds
+
+
+@click.command(help=__doc__)
+@click.option("--seeds", default=2, show_default=True, help="Trainings of each variant.")
+@click.option("--folder", default="_output/ablations", show_default=True, type=Path)
+def main(seeds: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    scored = cases()
+    results = []
+    for seed in range(seeds):
+        for name, changes in VARIANTS.items():
+            place = folder / f"{name.replace(' ', '_').replace('×', 'x')}-{seed}"
+            network, config, seconds = trained(changes, seed, place)
+            seen, unseen = loss_gap(network, config)
+            rows = score(network, config, scored)
+            middle = np.median([r["correlation"] for r in rows if r["group"] == "unseen"])
+            print(f"{name}, {seed}: {middle:.3f}, loss {seen:.3f} and {unseen:.3f}", flush=True)
+            results.append(
+                {
+                    "variant": name,
+                    "seed": seed,
+                    "parameters": sum(p.numel() for p in network.parameters()),
+                    "core_seconds": round(seconds, 1),
+                    "loss_seen": round(seen, 5),
+                    "loss_unseen": round(unseen, 5),
+                    "scores": rows,
+                }
+            )
+    record = {
+        "command": "python benchmarks/ablate.py",
+        "base": asdict(BASE),
+        "variants": VARIANTS,
+        "dose": DOSE,
+        "results": results,
+    }
+    temporary = OUT.with_name(f".{OUT.name}")
+    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, OUT)
+    print(f"wrote {OUT}")
+
+
+if __name__ == "__main__":
+    main()
