@@ -1,0 +1,265 @@
+"""Defocus from a scan itself: the one by which its bright-field views register.
+
+View k is displaced in proportion to its angle a_k; the shift M·a_k registers it, with the 2×2
+matrix M = −defocus·R(θ)·T and R(θ)·T as in :mod:`misr4d.detector`. Registered views add up to the
+power Σ_q |Σ_k I_k(q)·exp(−2πi q·M·a_k)|², whose inner sum is a Fourier transform over the detector
+at the point Mᵀq. One transform therefore serves all trials of M, each a look-up per frequency.
+
+That finds the neighbourhood. Yet a view near the rim of the disc has one side band of q only, whose
+phase is another than that of both, so that views of large things register a few per cent off. The
+best trial is therefore refined by the power that two side bands explain, each registered on its
+own, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ; how they relate, which depends on the defocus
+again and on how the specimen absorbs, is left free.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import torch
+from numpy.typing import NDArray
+from scipy.signal.windows import tukey
+from torch import Tensor
+
+from misr4d import optics
+from misr4d.acquisition import Acquisition
+from misr4d.detector import TurnedAcquisition, detector_axes, detector_index
+
+__all__ = ["Focus", "estimate_defocus"]
+
+# Our choices: frequencies, the strongest, enough for 64 × 64 positions and a bound to memory, and
+# those of them that the search looks at; samples of the transform over the detector for each of its
+# own; parts left out for the error.
+_FREQUENCIES = 2048
+_SEARCHED = 512
+_OVERSAMPLING = 4
+_PARTS = 8
+# Our choice, so high because the best of some ten thousand trials is picked.
+_CERTAIN = 8.0
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Defocus as estimated from the views, and the rotation that goes with it.
+
+    Parameters
+    ----------
+    defocus : float
+        Counted from the specimen's middle [Å]; positive is underfocus.
+    error : float
+        Standard error, by leaving out parts of the frequencies [Å].
+    rotation : float
+        θ of the detector [deg]: as given, or as found if the specimen is underfocused. At
+        θ + 180° the same displacements mean as much overfocus.
+    rotation_error : float
+        Standard error [deg]; zero for a rotation that was given.
+    transposed : bool
+    score : float
+        By how many standard deviations of all trials the best exceeds their median.
+    """
+
+    defocus: float
+    error: float
+    rotation: float
+    rotation_error: float
+    transposed: bool
+    score: float
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether noise alone may have made it."""
+        return self.score < _CERTAIN
+
+
+class _Registered:
+    """Power of registered views, frequency by frequency, for trials of M."""
+
+    def __init__(self, views: Tensor, acquisition: Acquisition) -> None:
+        index = detector_index(acquisition).numpy()
+        nx, ny = acquisition.scan_shape
+        # The edge of a field stands still in all views, and is faded out.
+        window = torch.from_numpy(np.multiply.outer(tukey(nx, 0.5), tukey(ny, 0.5))).float()
+        still = (views * window).sum((1, 2), keepdim=True) / window.sum()
+        spectra = torch.fft.rfft2((views - still) * window)
+        qx, qy = optics.frequencies((nx, ny), acquisition.step)
+        kept = spectra.shape[1:]
+        qx, qy = qx.expand(kept), qy[:, : kept[1]].abs().expand(kept)
+        q = (qx**2 + qy**2).sqrt()
+        # Nothing is transferred beyond 2α; the lowest frequencies hold what drifts.
+        inside = (q > 1.5 / min(acquisition.field)) & (q < 1 / acquisition.information_limit)
+        power = torch.where(inside, spectra.abs().square().sum(0).double(), -1.0).flatten()
+        keep = power.topk(min(_FREQUENCIES, int(inside.sum()))).indices
+        if len(keep) == 0 or not float(power[keep].sum()) > 0:
+            raise ValueError("the views do not vary over the scan; they show no defocus")
+        self.q = torch.stack([qx.flatten()[keep], qy.flatten()[keep]], 1).numpy()
+        self.values = spectra.flatten(1)[:, keep].T.contiguous().numpy()  # (F, M)
+        self.angles = index * (acquisition.detector_pixel * 1e-3)
+        self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
+        self.scale = acquisition.detector_pixel * 1e-3 * self.side
+        self.wavelength = acquisition.wavelength
+        self.cutoff = (acquisition.semiangle * 1e-3 / acquisition.wavelength) ** 2 * (1 + 1e-9)
+        searched = self.values[:_SEARCHED]
+        grid = np.zeros((len(searched), self.side, self.side), dtype=np.complex64)
+        grid[:, index[:, 0], index[:, 1]] = searched
+        self.power = (np.abs(scipy.fft.fft2(grid)) ** 2).astype(np.float32)
+
+    def rough(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Power for many M ``(T, 2, 2)`` [Å/rad], by linear interpolation ``(T,)``."""
+        place, q = np.arange(len(self.power)), self.q[: len(self.power)]
+        found = np.empty(len(matrices))
+        for start in range(0, len(matrices), 64):
+            at = np.einsum("fi,tij->tfj", q, matrices[start : start + 64]) * self.scale
+            low = np.floor(at).astype(np.intp)
+            part = (at - low).astype(np.float32)
+            x0, y0 = (low[..., a] % self.side for a in (0, 1))
+            x1, y1 = (x0 + 1) % self.side, (y0 + 1) % self.side
+            px, py = part[..., 0], part[..., 1]
+            near = self.power[place, x0, y0] * (1 - px) + self.power[place, x1, y0] * px
+            far = self.power[place, x0, y1] * (1 - px) + self.power[place, x1, y1] * px
+            total = near * (1 - py) + far * py
+            found[start : start + 64] = total.sum(1, dtype=np.float64)
+        return found
+
+    def explained(self, point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]:
+        """Power of every frequency that two side bands at this defocus explain ``(F,)``."""
+        defocus = float(np.hypot(*point))
+        turn = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed).numpy()
+        k = self.angles @ turn.T / self.wavelength
+        cross = self.q @ k.T
+        distance = (k**2).sum(1) + (self.q**2).sum(1)[:, None]
+        minus = (distance - 2 * cross <= self.cutoff).astype(np.float32)
+        plus = (distance + 2 * cross <= self.cutoff).astype(np.float32)
+        # exp(−2πi·λC₁₀·k·q), with C₁₀ = −defocus, takes out what displaces a view.
+        turned = np.exp((2j * np.pi * self.wavelength * defocus * cross).astype(np.complex64))
+        turned *= self.values
+        first, second = (turned * minus).sum(1), (turned * plus).sum(1)
+        # The Gram matrix of the two, kept from being singular where they cover the same views.
+        a, d, c = minus.sum(1) + 0.1, plus.sum(1) + 0.1, (minus * plus).sum(1)
+        shared = 2 * c * (first.conj() * second).real
+        power = d * np.abs(first) ** 2 + a * np.abs(second) ** 2 - shared
+        found: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
+        return found
+
+
+def estimate_defocus(
+    views: Tensor, acquisition: Acquisition, orientation: tuple[float, bool] | None = None
+) -> Focus:
+    """Estimate the defocus, and the rotation with it unless that is known.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(M, Rx, Ry)``, of an unturned detector.
+    acquisition : Acquisition
+        As it would be with an unturned detector; its defocus does not matter.
+    orientation : (float, bool), optional
+        Rotation [deg] and transpose of the detector. With it the sign of the defocus is found;
+        without, underfocus is assumed, since half a turn does the same as the other sign.
+
+    Returns
+    -------
+    Focus
+        See its ``ambiguous``.
+
+    Raises
+    ------
+    ValueError
+        If the acquisition is turned, or the views do not vary over the scan.
+
+    References
+    ----------
+    Varnavides et al., arXiv:2309.05250, for the displacement of views as a measure of defocus.
+    """
+    if isinstance(acquisition, TurnedAcquisition):
+        raise ValueError("the acquisition is turned already; give the unturned one")
+    registered = _Registered(views, acquisition)
+    alpha = acquisition.semiangle * 1e-3
+    # A quarter of a period at the rim, for the finest frequency.
+    spacing = 0.25 / (alpha * float(np.hypot(*registered.q.T).max()))
+    # Our choice: no view is displaced by more than a quarter of the field, or 32 steps.
+    reach = float((np.minimum(acquisition.scan_shape, 128) * acquisition.step).min())
+    largest = reach / (4 * alpha)
+    # What stands still in all views, as flicker of the beam does, would pass for focus.
+    smallest = max(max(acquisition.step) / (2 * alpha), 1.5 * spacing)
+    if orientation is None:
+        line = np.arange(-largest, largest + spacing, spacing)
+        x, y = (a.ravel() for a in np.meshgrid(line, line, indexing="ij"))
+        distance = np.hypot(x, y)
+        inside = (distance >= smallest) & (distance <= largest)
+        points = np.stack([x[inside], y[inside]], 1)
+        directions, flips = np.eye(2), [False, True]
+    else:
+        turn = math.radians(orientation[0])
+        directions, flips = np.array([[math.cos(turn), math.sin(turn)]]), [orientation[1]]
+        line = np.arange(smallest, largest + spacing, spacing)
+        points = np.concatenate([-line[::-1], line])[:, None] * directions
+    trials = {f: registered.rough(np.stack([_matrix(p, f) for p in points])) for f in flips}
+    flip = max(flips, key=lambda f: float(trials[f].max()))
+    every = np.concatenate(list(trials.values()))
+    middle = np.median(every)
+    deviation = 1.4826 * np.median(np.abs(every - middle))
+    score = float((trials[flip].max() - middle) / max(deviation, 1e-30))
+    start = points[int(trials[flip].argmax())]
+    best, parts = _refined(registered, start, directions, flip, spacing / 2)
+    error = parts - parts.mean(0)
+    across = math.sqrt((_PARTS - 1) / _PARTS)
+    length = float(np.hypot(*best))
+    along = best / length
+    defocus_error = across * float(np.linalg.norm(error @ along))
+    if orientation is not None:
+        sign = math.copysign(1.0, float(best @ directions[0]))
+        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score)
+    sideways = across * float(np.linalg.norm(error @ np.array([-along[1], along[0]])))
+    angle = math.degrees(math.atan2(best[1], best[0]))
+    return Focus(length, defocus_error, angle, math.degrees(sideways / length), flip, score)
+
+
+def _matrix(point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]:
+    """Build M of a defocus of length |point| at the rotation that the point shows."""
+    axes = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed)
+    matrix: NDArray[np.float64] = -float(np.hypot(*point)) * axes.numpy()
+    return matrix
+
+
+def _refined(
+    views: _Registered,
+    start: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    flip: bool,
+    spacing: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Top of a parabola through trials around a point, and tops with each part left out."""
+    steps = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * len(directions), indexing="ij"), -1)
+    steps = steps.reshape(-1, len(directions))
+    part = np.arange(len(views.q)) % _PARTS
+    best = start
+    for _ in range(4):
+        trials = [best + s @ directions * spacing for s in steps]
+        power = np.stack([views.explained(trial, flip) for trial in trials])
+        sums = np.stack([power.sum(1)] + [power[:, part != p].sum(1) for p in range(_PARTS)])
+        tops = np.stack([_top(steps, values) for values in sums]) @ directions * spacing
+        centre, best = best, best + tops[0]
+        spacing /= 2
+    return best, centre + tops[1:]
+
+
+def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where a parabola through trials is highest, or the best trial if it opens upwards."""
+    n = steps.shape[1]
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    design = np.column_stack(
+        [np.ones(len(steps)), steps, *(steps[:, i] * steps[:, j] for i, j in pairs)]
+    )
+    fit = np.linalg.lstsq(design, values, rcond=None)[0]
+    curve = np.zeros((n, n))
+    for (i, j), value in zip(pairs, fit[1 + n :], strict=True):
+        curve[i, j] += value
+        curve[j, i] += value
+    if np.linalg.eigvalsh(curve).max() >= 0:
+        highest: NDArray[np.float64] = steps[int(values.argmax())]
+        return highest
+    found: NDArray[np.float64] = np.clip(-np.linalg.solve(curve, fit[1 : 1 + n]), -1.5, 1.5)
+    return found

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from misr4d import ATOMIC, MOLECULAR, Acquisition
+from misr4d.detector import TurnedAcquisition
+from misr4d.dose import expose
+from misr4d.focus import estimate_defocus
+from misr4d.reciprocity import simulate_views
+from tests.conftest import weak_phase
+
+
+def views_of(acquisition: Acquisition, dose: float, seed: int = 0) -> torch.Tensor:
+    """Views of a weak random phase, counted."""
+    potential, _ = weak_phase(0.1, seed)
+    views = simulate_views(potential, acquisition)
+    return expose(views, acquisition, dose, torch.Generator().manual_seed(seed))
+
+
+def unturned(acquisition: Acquisition) -> Acquisition:
+    return Acquisition(
+        defocus=0.0,
+        step=acquisition.step,
+        scan_shape=acquisition.scan_shape,
+        detector_pixel=acquisition.detector_pixel,
+    )
+
+
+@pytest.mark.parametrize(
+    ("defocus", "rotation", "transposed"), [(300.0, 0.0, False), (900.0, -137.0, True)]
+)
+def test_defocus_and_rotation_are_found_in_few_electrons(
+    defocus: float, rotation: float, transposed: bool
+) -> None:
+    """At 300 e⁻/Å², and their errors are what they say."""
+    true = TurnedAcquisition.of(replace(ATOMIC, defocus=defocus), rotation, transposed)
+    found = estimate_defocus(views_of(true, 300.0), unturned(true))
+    assert not found.ambiguous
+    assert found.transposed == transposed
+    assert found.defocus == pytest.approx(defocus, rel=0.02)
+    assert found.rotation == pytest.approx(rotation, abs=1.0)
+    assert abs(found.defocus - defocus) < 4 * found.error + 2.0
+    assert abs(found.rotation - rotation) < 4 * found.rotation_error + 0.1
+    assert found.error < 0.02 * defocus
+
+
+def test_a_known_rotation_tells_overfocus_from_underfocus() -> None:
+    true = TurnedAcquisition.of(replace(ATOMIC, defocus=-500.0), 30.0)
+    views = views_of(true, 300.0)
+    found = estimate_defocus(views, unturned(true), (30.0, False))
+    assert found.defocus == pytest.approx(-500.0, rel=0.02)
+    assert (found.rotation, found.rotation_error) == (30.0, 0.0)
+    # Without it underfocus is assumed, half a turn from there.
+    free = estimate_defocus(views, unturned(true))
+    assert free.defocus == pytest.approx(500.0, rel=0.02)
+    assert free.rotation == pytest.approx(-150.0, abs=1.0)
+
+
+def test_noise_alone_is_said_to_be_ambiguous() -> None:
+    flat = torch.ones(ATOMIC.number_of_views, *ATOMIC.scan_shape)
+    noise = expose(flat, ATOMIC, 100.0, torch.Generator().manual_seed(0))
+    assert estimate_defocus(noise, unturned(ATOMIC)).ambiguous
+    with pytest.raises(ValueError, match="do not vary"):
+        estimate_defocus(flat, unturned(ATOMIC))
+    with pytest.raises(ValueError, match="turned already"):
+        estimate_defocus(flat, TurnedAcquisition.of(MOLECULAR, 1.0))
