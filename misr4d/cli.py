@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -137,6 +139,127 @@ def train(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{result}; log and picture of the loss in {out}")
+
+
+@main.command(
+    epilog="\b\nExample:\n  misr4d simulate Li2CoO3 --dose 300 --out scan.h5\n"
+    "  misr4d reconstruct scan.h5 --out result"
+)
+@click.argument("specimen")
+@click.option("--dose", required=True, help="e⁻/Å² on the specimen, or inf for no counting noise.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("scan.h5"),
+    show_default=True,
+    help="File to write: EMD 1.0, which py4DSTEM reads too.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the counting noise.")
+@click.option("--thickness", type=float, help="Thickness along the beam, Å.")
+@click.option("--defocus", type=float, help="Å, positive is underfocus.")
+@click.option("--positions", type=int, help="Scan only N × N of them, 32 or more: quicker.")
+def simulate(
+    specimen: str,
+    dose: str,
+    out: Path,
+    seed: int,
+    thickness: float | None,
+    defocus: float | None,
+    positions: int | None,
+) -> None:
+    """Simulate a scan of SPECIMEN and write the electrons of every detector pixel.
+
+    SPECIMEN is one of the paper's, such as Li2CoO3, CuZr or apoferritin; a wrong name lists them.
+    """
+    from misr4d.recording import record_scan
+
+    try:
+        recording = record_scan(
+            specimen,
+            _numbers((dose,))[0],
+            seed=seed,
+            thickness=thickness,
+            defocus=defocus,
+            positions=positions,
+        )
+        path = recording.write(out)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    rx, ry, qx, qy = recording.cube.patterns.shape
+    click.echo(f"{path}: {rx} × {ry} positions, {qx} × {qy} pixels, with the truth beside them")
+
+
+@main.command(
+    epilog="\b\nExamples:\n  misr4d reconstruct scan.h5 --out result\n"
+    "  misr4d reconstruct my.mib --scan-shape 256 256 --energy 300e3 --semiangle 10 \\\n"
+    "      --step 1.2 --defocus 800 --out result"
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("_output/reconstruction"),
+    show_default=True,
+    help="Folder of image.npz, image.png and report.json.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["informed", "direct"]),
+    default="informed",
+    show_default=True,
+    help="The shipped network that starts from direct ptychography, or that alone.",
+)
+@click.option("--energy", type=float, help="Of the electrons, eV: 300e3 for 300 kV.")
+@click.option("--step", type=float, nargs=1, help="Distance between probe positions, Å.")
+@click.option("--semiangle", type=float, help="Convergence semi-angle, mrad.")
+@click.option("--detector-pixel", type=float, help="Side of a detector pixel, mrad.")
+@click.option("--defocus", type=float, help="Å, positive is underfocus.")
+@click.option("--rotation", type=float, help="Of the detector against the scan, deg, Rx to Ry.")
+@click.option(
+    "--transpose/--no-transpose",
+    "transposed",
+    default=None,
+    help="Whether the detector's axes are swapped, before the rotation.",
+)
+@click.option("--thickness", type=float, help="Of the specimen, Å, if defocus counts from its top.")
+@click.option("--dose", type=float, help="e⁻/Å²; by default from the counts.")
+@click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
+@click.option("--dataset", help="Which array, of a file that holds several.")
+@click.option("--scan-shape", type=int, nargs=2, help="Positions RX RY of a list of patterns.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
+def reconstruct(
+    file: Path,
+    out: Path,
+    method: Literal["informed", "direct"],
+    dataset: str | None,
+    scan_shape: tuple[int, int] | None,
+    seed: int,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Reconstruct the scan in FILE, on a grid three times finer than its positions.
+
+    Reads NumPy, HDF5 and EMD of py4DSTEM, Zarr of abTEM, and by RosettaSciIO what cameras write
+    (.mib, .dm4, .blo, .hspy, .emd, …). Energy, step and semi-angle come from the file, unless
+    given. Centre, disc, drift, rotation and, if need be, the defocus are estimated, unless given.
+    No training is needed.
+    """
+    from misr4d.reading import read_scan
+    from misr4d.report import reconstruct as run
+
+    try:
+        scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
+        click.echo(scan.described(), err=True)
+        report = run(scan, method=method, seed=seed)
+        paths = report.write(out)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(report.record(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(report.summary())
+        click.echo("written: " + ", ".join(str(p) for p in paths))
 
 
 if __name__ == "__main__":

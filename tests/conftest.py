@@ -13,6 +13,7 @@ from torch import Tensor
 from misr4d import ATOMIC, Acquisition, optics
 from misr4d.multislice import build_potential
 from misr4d.potential import Potential
+from misr4d.recording import Recording, record_scan
 from misr4d.specimens import Specimen
 
 
@@ -61,3 +62,9 @@ def weak_phase(amplitude: float = 0.01, seed: int = 0) -> tuple[Potential, Tenso
     phase = (phase - phase.mean()) / phase.std() * amplitude
     volts = (phase / optics.interaction_parameter(300e3)).float()[None]
     return Potential(volts, (64.0, 64.0), (1.0,)), phase.float()
+
+
+@pytest.fixture(scope="session")
+def small_recording() -> Recording:
+    """32 × 32 positions over a corner of CaTiO₃ and the vacuum around it, at 2000 e⁻/Å²."""
+    return record_scan("CaTiO3", 2000.0, positions=32)

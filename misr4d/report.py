@@ -1,0 +1,605 @@
+"""From a scan of one's own to an image, what it rests on, and where not to trust it.
+
+:func:`reconstruct` is what ``misr4d reconstruct`` calls: calibrate what is not known, cut the
+views, reconstruct, compare half-sets, warn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from scipy.signal.windows import tukey
+from torch import Tensor, nn
+
+from misr4d import __version__
+from misr4d.acquisition import REGIMES, Acquisition
+from misr4d.calibration import Disc, estimate_rotation, find_disc, fit_descan, recentre
+from misr4d.datacube import Datacube
+from misr4d.detector import TurnedAcquisition
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.dose import thin
+from misr4d.focus import estimate_defocus
+from misr4d.learned import card, informed, informed_tiled, nearest_regime
+from misr4d.networks import UPSAMPLING
+from misr4d.reading import Quantity, Scan, Survey, survey
+from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+
+__all__ = ["METHODS", "Prepared", "Report", "prepare", "reconstruct"]
+
+Method = Literal["informed", "direct"]
+METHODS = get_args(Method)
+
+# Our choice: the network was trained on discs some eight detector pixels in radius.
+_DISC_RADIUS = 8.0
+# Our choice: a departure from what the network was trained at that is worth a warning.
+_FAR = 1.25
+_TILE = 64  # scan positions: the network's training field
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan made ready: recentred patterns, the measurement they are of, and what that rests on.
+
+    Parameters
+    ----------
+    cube : Datacube
+        Recentred; on disk, where it was.
+    acquisition : Acquisition
+        Its defocus counts from the specimen's middle; a turned one if the detector is turned.
+    quantities : mapping
+        Every number that entered, with its origin.
+    counted : bool
+        Whether the patterns are counts of electrons.
+    warnings : tuple of str
+    """
+
+    cube: Datacube
+    acquisition: Acquisition
+    quantities: Mapping[str, Quantity]
+    counted: bool
+    warnings: tuple[str, ...]
+
+
+def prepare(scan: Scan) -> Prepared:
+    """Calibrate a scan: what is neither given nor in the file is estimated from the patterns.
+
+    Parameters
+    ----------
+    scan : Scan
+        Energy and step must be known, and the semi-angle or the detector pixel.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    ValueError
+        If something that must be known is not, or the patterns are not a scan of at least
+        32 × 32 positions with a whole bright-field disc; the message says which.
+    """
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
+            "32 × 32"
+        )
+    energy, step = scan.value("energy"), scan.value("step")
+    if "semiangle" not in scan.known and "detector_pixel" not in scan.known:
+        scan.value("semiangle")
+    known = dict(scan.known)
+    warnings = list(scan.notes)
+    seen = survey(scan)
+    cube, disc = _recentred(scan, seen, known)
+    semiangle, pixel = _angles(disc, known, warnings)
+    electrons, counted = _electrons(seen, step, known, warnings)
+    cube = replace(cube, detector_pixel=(pixel, pixel), electrons=electrons)
+    binning = _binning(semiangle / pixel)
+    known["binning"] = Quantity(binning, "pixel", "estimated")
+    acquisition = Acquisition(
+        defocus=known["defocus"].value if "defocus" in known else 0.0,  # or estimated below
+        step=step,
+        energy=energy,
+        semiangle=semiangle,
+        scan_shape=(positions[0], positions[1]),
+        detector_pixel=binning * pixel,
+        pixel_samples=3,  # our choice: what the study's own detector has
+    )
+    if "defocus" not in known:
+        focused = _focused(cube, acquisition, known, warnings)
+    else:
+        # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
+        known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
+        focused = acquisition.refocused(known["thickness"].value / 2)
+    focused.check_upsampling(UPSAMPLING)
+    turned = _turned(cube, focused, known, warnings)
+    # Nearer to the edge than this, some views show what lies outside the field.
+    known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
+    return Prepared(cube, turned, known, counted, tuple(warnings))
+
+
+def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Datacube, Disc]:
+    """Move the axis to the middle of the detector, along a drift if there is one."""
+    nowhere = (math.nan, math.nan)  # neither step nor pixel matters here
+    cube = Datacube(scan.patterns, nowhere, nowhere)
+    middle = tuple(n // 2 for n in scan.patterns.shape[2:])
+    if "centre" in known:
+        x, y = known["centre"].value
+        moved = recentre(cube, (x, y))
+        shift = (middle[0] - round(x), middle[1] - round(y))
+        return moved, find_disc(np.roll(seen.mean, shift, (0, 1)))
+    drift = fit_descan(cube)
+    # Whole pixels are all that counts can be moved by; less than one over the scan is left alone.
+    span = np.abs(drift.slope) @ (np.array(scan.patterns.shape[:2]) - 1)
+    error = drift.slope_error @ np.array(scan.patterns.shape[:2])
+    if (span > np.maximum(1.0, 3 * error)).any():
+        moved = recentre(cube, drift)
+        disc = find_disc(moved.mean_pattern())
+        known["descan"] = Quantity(
+            tuple(float(v) for v in span), "pixel", "estimated", float(error.max())
+        )
+        centre: tuple[float, float] = drift.middle
+    else:
+        found = find_disc(seen.mean)
+        centre = found.centre
+        moved = recentre(cube, found)
+        shift = (middle[0] - round(centre[0]), middle[1] - round(centre[1]))
+        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+    known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
+    return moved, disc
+
+
+def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
+    """Semi-angle and detector pixel [mrad], one from the other if need be by the disc's radius."""
+    known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
+    relative = disc.radius_error / disc.radius
+    if "detector_pixel" in known:
+        first, second = known["detector_pixel"].value
+        if abs(first - second) > 1e-3 * first:
+            raise ValueError(
+                f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
+                "the patterns first"
+            )
+        pixel = first
+        if "semiangle" not in known:
+            value = disc.semiangle(pixel)
+            known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative)
+    else:
+        pixel = disc.detector_pixel(known["semiangle"].value)
+        known["detector_pixel"] = Quantity((pixel, pixel), "mrad", "estimated", pixel * relative)
+    semiangle = float(known["semiangle"].value)
+    if abs(disc.radius * pixel / semiangle - 1) > 0.05:
+        warnings.append(
+            f"the disc has a radius of {disc.radius:.2f} pixels, which at {pixel:.4g} mrad is "
+            f"{disc.radius * pixel:.3g} mrad and not the semi-angle of {semiangle:.3g} mrad: check "
+            "both"
+        )
+    return semiangle, pixel
+
+
+def _electrons(
+    seen: Survey, step: tuple[float, float], known: dict[str, Quantity], warnings: list[str]
+) -> tuple[float, bool]:
+    """Electrons that a position receives, on the scale of the patterns; and whether they count."""
+    area = step[0] * step[1]
+    mean = float(seen.totals.mean())
+    if "dose" in known and seen.whole:
+        electrons = known["dose"].value * area
+        if mean > 1.2 * electrons:
+            warnings.append(
+                f"a position holds {mean:.4g} on average and the dose of {known['dose'].value:g} "
+                f"e⁻/Å² brings {electrons:.4g} electrons: these are not counts of single electrons"
+            )
+    elif seen.whole:
+        electrons = mean  # all that were detected; those scattered past the detector are missed
+        known["dose"] = Quantity(electrons / area, "e⁻/Å²", "estimated")
+    else:
+        electrons = mean
+        warnings.append(
+            "the patterns are not whole numbers, so electrons cannot be counted: there is no "
+            "half-set resolution and no dose, and intensities are relative to their mean"
+        )
+    empty = int((seen.totals == 0).sum())
+    if empty:
+        warnings.append(f"{empty} of {seen.totals.size} positions hold no electron")
+    return electrons, seen.whole
+
+
+def _binning(radius: float) -> int:
+    """Odd number of detector pixels that leaves a disc of about the radius trained on."""
+    odd = range(1, max(2, math.floor(radius / 3)) + 1, 2)
+    return min(odd, key=lambda n: abs(math.log(radius / n / _DISC_RADIUS)))
+
+
+def _focused(
+    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
+) -> Acquisition:
+    """Estimate the defocus from the views, and with it the rotation if that is not known."""
+    _check_orientation(known)
+    orientation = None
+    if "rotation" in known:
+        orientation = known["rotation"].value, known["transposed"].value
+    found = estimate_defocus(cube.views(acquisition), acquisition, orientation)
+    if found.ambiguous:
+        raise ValueError(
+            "the defocus is neither in the file nor given, and the views show none: the best of "
+            f"all trials, {found.defocus:.0f} Å, stands out by {found.score:.1f} standard "
+            "deviations only; pass --defocus, in Å"
+        )
+    known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
+    if orientation is None:
+        known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
+        known["transposed"] = Quantity(found.transposed, "", "estimated")
+        warnings.append(
+            f"the views register at a defocus of {found.defocus:.0f} Å and a rotation of "
+            f"{found.rotation:.1f}°, and as well at {-found.defocus:.0f} Å and half a turn from "
+            "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
+        )
+    return replace(acquisition, defocus=found.defocus)
+
+
+def _check_orientation(known: dict[str, Quantity]) -> None:
+    if "rotation" in known:
+        known.setdefault("transposed", Quantity(False, "", "assumed"))
+    elif "transposed" in known:
+        raise ValueError(
+            "it is known whether the detector is transposed, but not how it is rotated; pass "
+            "--rotation, in deg, or leave both to be estimated"
+        )
+
+
+def _turned(
+    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
+) -> Acquisition:
+    """Turn the detector as it lies in the scan: known, or estimated from the views."""
+    _check_orientation(known)
+    if "rotation" not in known:
+        found = estimate_rotation(cube, acquisition)
+        known["rotation"] = Quantity(found.rotation, "deg", "estimated")
+        known["transposed"] = Quantity(found.transposed, "", "estimated")
+        if found.ambiguous:
+            warnings.append(
+                f"the rotation of {found.rotation:.1f}° between scan and detector is uncertain "
+                f"(transpose by {found.transpose_score:.1f} and sign by {found.sign_score:.1f} "
+                "standard deviations): measure it at a higher dose and pass --rotation"
+            )
+    rotation, transposed = known["rotation"].value, known["transposed"].value
+    if rotation == 0 and not transposed:
+        return acquisition
+    return TurnedAcquisition.of(acquisition, rotation, transposed)
+
+
+# --- Images ------------------------------------------------------------------------------------
+
+
+class _Direct(nn.Module):
+    """In place of the network: the direct estimate that it starts from, without a deviation."""
+
+    def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        return maps[:, 0], torch.zeros_like(maps[:, 0])
+
+
+_STARTS: dict[str, nn.Module | None] = {"informed": None, "direct": _Direct()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """An image with its deviation, its resolution, what it rests on and what speaks against it.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file.
+    method : {"informed", "direct"}
+    mean : Tensor
+        The image ``(3·Rx, 3·Ry)`` [rad], of zero mean.
+    deviation : Tensor or None
+        Standard deviation of each pixel's error [rad]; only the network states one.
+    direct : Tensor
+        The plain direct estimate [rad].
+    pixel : (float, float)
+        Pixel size [Å].
+    quantities : mapping
+        Every number that entered, with its origin.
+    resolution : mapping
+        Method to half-set resolution by two thresholds [Å]; empty if electrons were not counted.
+    warnings : tuple of str
+    provenance : mapping
+        Reader, version, weights, and what the file says of its making.
+    """
+
+    source: str
+    method: str
+    mean: Tensor
+    deviation: Tensor | None
+    direct: Tensor
+    pixel: tuple[float, float]
+    quantities: Mapping[str, Quantity]
+    resolution: Mapping[str, Mapping[str, float]]
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """Return all but the images, as JSON can hold it; no resolution at all is ``null``."""
+        limits = {
+            name: {k: v if math.isfinite(v) else None for k, v in found.items()}
+            for name, found in self.resolution.items()
+        }
+        return {
+            "source": self.source,
+            "method": self.method,
+            "shape": list(self.mean.shape),
+            "pixel": {"value": list(self.pixel), "unit": "Å"},
+            "signal": {"value": float(self.mean.std()), "unit": "rad"},
+            "deviation": {
+                "value": None if self.deviation is None else _rms(self.deviation),
+                "unit": "rad",
+            },
+            "half_set_resolution": {**limits, "unit": "Å"} if limits else None,
+            "quantities": {name: q.record() for name, q in self.quantities.items()},
+            "warnings": list(self.warnings),
+            "provenance": dict(self.provenance),
+        }
+
+    def summary(self) -> str:
+        """Say in a few lines what came out, for a terminal."""
+        lines = [
+            f"{self.source}: {self.mean.shape[0]} × {self.mean.shape[1]} pixels of "
+            f"{self.pixel[0]:.4g} × {self.pixel[1]:.4g} Å, {self.method}"
+        ]
+        for name, q in self.quantities.items():
+            values = q.value if isinstance(q.value, tuple) else (q.value,)
+            shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
+            error = "" if q.error is None else f" ± {q.error:.2g}"
+            lines.append(f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})")
+        spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
+        lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
+        for name, found in self.resolution.items():
+            limits = ", ".join(f"{_period(v)} by {k}" for k, v in found.items())
+            lines.append(f"  {'half-sets':<15}{limits} ({name})")
+        lines += [f"warning: {text}" for text in self.warnings]
+        return "\n".join(lines)
+
+    def write(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write ``image.npz``, ``image.png`` and ``report.json``, each whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If the folder cannot be made or written to.
+        """
+        folder = Path(folder)
+        record = self.record()
+        names = ("image.npz", "image.png", "report.json")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=folder))
+        except OSError as error:
+            raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
+        try:
+            arrays = {"mean": self.mean.numpy(), "direct": self.direct.numpy()}
+            if self.deviation is not None:
+                arrays["deviation"] = self.deviation.numpy()
+            np.savez_compressed(
+                scratch / names[0],
+                **arrays,
+                pixel=np.array(self.pixel),
+                provenance=np.array(json.dumps(record, ensure_ascii=False)),
+            )
+            self._draw(scratch / names[1])
+            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+            (scratch / names[2]).write_text(text + "\n", encoding="utf-8")
+            for name in names:
+                os.replace(scratch / name, folder / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return tuple(folder / name for name in names)
+
+    def _draw(self, path: Path) -> None:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        from misr4d.figures import display_limits, dose_label, show_image, use_style
+
+        field = tuple(n * p for n, p in zip(self.mean.shape, self.pixel, strict=True))
+        dose = self.quantities.get("dose")
+        at = f", {dose_label(float(f'{dose.value:.3g}'))}" if dose is not None else ""
+        images = [(f"direct ptychography{at}", self.direct)]
+        if self.method != "direct":
+            images.append((f"{self.method}{at}", self.mean))
+        limits = display_limits([image for _, image in images])
+        panels = len(images) + (self.deviation is not None)
+        with mpl.rc_context():
+            use_style()
+            height = 3.2 * field[0] / field[1] + 0.4
+            figure = Figure(figsize=(3.2 * panels + 0.6, height), layout="constrained")
+            axes = figure.subplots(1, panels, squeeze=False)[0]
+            bar = _round_length(field[1] / 5)
+            for index, (title, image) in enumerate(images):
+                show_image(
+                    axes[index],
+                    image,
+                    (field[0], field[1]),
+                    title=title,
+                    limits=limits,
+                    bar=bar if index == 0 else None,
+                )
+            if self.deviation is not None:
+                shown = axes[-1].imshow(
+                    self.deviation, cmap="viridis", extent=(0, field[1], field[0], 0)
+                )
+                axes[-1].set(xticks=[], yticks=[], title="standard deviation [rad]")
+                axes[-1].spines[:].set_visible(False)
+                figure.colorbar(shown, ax=axes[-1], shrink=0.8)
+            figure.savefig(path, metadata={"Software": None})
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+def _period(value: float) -> str:
+    return f"{value:.3g} Å" if math.isfinite(value) else "none"
+
+
+def _round_length(length: float) -> float:
+    """Largest of 1, 2, 5, 10, 20, 50, … that is no longer."""
+    power = 10.0 ** math.floor(math.log10(length))
+    return max(m * power for m in (1.0, 2.0, 5.0) if m * power <= length)
+
+
+def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Report:
+    """Reconstruct a scan, on a grid three times finer than its positions.
+
+    Parameters
+    ----------
+    scan : Scan
+        As from :func:`misr4d.reading.read_scan`.
+    method : {"informed", "direct"}
+        The shipped network that starts from direct ptychography, or direct ptychography alone.
+    seed : int
+        Of the dealing of electrons into two half-sets.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        As :func:`prepare`, or if the method does not exist.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    ready = prepare(scan)
+    acquisition = ready.acquisition
+    views = ready.cube.views(acquisition)
+    direct = _image(views, acquisition, "direct")[0]
+    mean, deviation = (direct, None) if method == "direct" else _image(views, acquisition, method)
+    pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
+    limits: dict[str, dict[str, float]] = {}
+    if ready.counted:
+        halves = _halves(views, ready, seed)
+        for name in dict.fromkeys(("direct", method)):
+            pair = [_image(half, acquisition, name)[0] for half in halves]
+            limits[name] = _half_set_resolution(pair[0], pair[1], pixel)
+    provenance = {
+        "misr4d": __version__,
+        "reader": scan.reader,
+        "file": dict(scan.provenance),
+        "seed": seed,
+    }
+    if method == "informed":
+        provenance["weights"] = card("DirectInformed")["sha256"]
+    report = Report(
+        scan.path.name,
+        method,
+        mean,
+        deviation,
+        direct,
+        pixel,
+        ready.quantities,
+        limits,
+        ready.warnings,
+        provenance,
+    )
+    return replace(report, warnings=(*ready.warnings, *_doubts(report, acquisition)))
+
+
+def _image(views: Tensor, acquisition: Acquisition, name: str) -> tuple[Tensor, Tensor]:
+    """Image and deviation; all images of a field of one tile share its kernels."""
+    if max(acquisition.scan_shape) > _TILE:
+        found = informed_tiled(views, acquisition, tile=_TILE, network=_STARTS[name])
+    else:
+        found = informed(_kernels(acquisition), views, network=_STARTS[name])
+    return found.mean, found.deviation
+
+
+@lru_cache(maxsize=1)
+def _kernels(acquisition: Acquisition) -> DirectPtychography:
+    return DirectPtychography(
+        acquisition,
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
+    )
+
+
+def _halves(views: Tensor, ready: Prepared, seed: int) -> tuple[Tensor, Tensor]:
+    """Deal the counted electrons of the bright field into two independent measurements."""
+    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.empty_like(views)
+    for index, view in enumerate(views):  # one at a time: thinning works in double precision
+        first[index] = thin((view * share).round(), generator)[0] * (2 / share)
+    return first, 2 * views - first
+
+
+def _half_set_resolution(a: Tensor, b: Tensor, pixel: tuple[float, float]) -> dict[str, float]:
+    """Period at which two half-sets' images stop to agree [Å], by two thresholds.
+
+    The rim is faded out, an eighth of the field on each side: a real field is not periodic, and
+    the jump at its edge is the same in both halves.
+    """
+    window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
+    a, b = ((image - image.mean()) * window for image in (a, b))
+    frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)
+    return {
+        "half-bit": resolution(frequency, curve, half_bit_threshold(count)),
+        "0.143": resolution(frequency, curve, 0.143),
+    }
+
+
+def _doubts(report: Report, acquisition: Acquisition) -> list[str]:
+    """Where the network was not trained, and where its prior and not the data drew the image."""
+    if report.method == "direct":
+        return []
+    doubts = []
+    regime = nearest_regime(acquisition)
+    trained = REGIMES[regime]
+    for name, here, there, unit in (
+        ("step", min(acquisition.step), trained.step[0], "Å"),
+        ("semi-angle", acquisition.semiangle, trained.semiangle, "mrad"),
+        ("energy", acquisition.energy / 1e3, trained.energy / 1e3, "keV"),
+        (
+            "largest displacement of a view",
+            acquisition.largest_view_shift / min(acquisition.step),
+            trained.largest_view_shift / trained.step[0],
+            "steps",
+        ),
+    ):
+        if max(here / there, there / here) > _FAR:
+            doubts.append(
+                f"the {name} is {here:.3g} {unit} and the network was trained at {there:.3g} "
+                f"{unit} ({regime} regime): compare with direct"
+            )
+    if report.deviation is not None:
+        if _rms(report.deviation) > float(report.mean.std()):
+            doubts.append("the deviation is larger than the signal: this image shows noise")
+        doubts += _prior(report)
+    return doubts
+
+
+def _prior(report: Report) -> list[str]:
+    if not report.resolution:
+        return []
+    data, shown = report.resolution["direct"]["half-bit"], report.resolution[report.method]
+    if math.isinf(data):
+        return ["the half-sets of direct ptychography agree at no frequency: the prior drew this"]
+    if shown["half-bit"] < data / _FAR:
+        return [
+            f"half-sets agree to {_period(shown['half-bit'])} with the network and to "
+            f"{_period(data)} without: detail between the two rests on the network's prior"
+        ]
+    return []

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import py4DSTEM
+import pytest
+import torch
+
+from misr4d import ATOMIC
+from misr4d import report as reports
+from misr4d.metrics import correlation
+from misr4d.reading import Scan, read_scan
+from misr4d.recording import Recording
+from misr4d.report import Report, prepare, reconstruct
+
+
+@pytest.fixture(scope="module")
+def path(small_recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_recording.write(tmp_path_factory.mktemp("scan") / "scan.h5")
+
+
+@pytest.fixture(scope="module")
+def report(path: Path) -> Report:
+    return reconstruct(read_scan(path))
+
+
+def test_py4dstem_reads_our_file_calibrated_with_the_truth_in_it(
+    path: Path, small_recording: Recording
+) -> None:
+    cube = py4DSTEM.read(str(path))
+    assert isinstance(cube, py4DSTEM.DataCube)
+    np.testing.assert_array_equal(cube.data, small_recording.cube.patterns)
+    assert cube.calibration.get_Q_pixel_units() == "mrad"
+    assert cube.calibration.get_Q_pixel_size() == small_recording.cube.detector_pixel[0]
+    np.testing.assert_array_equal(cube.tree("truth").data, small_recording.truth.numpy())
+    assert cube.root.metadata["misr4d"]["specimen"] == "CaTiO3"
+    with h5py.File(path, "r") as file:
+        assert file["datacube_root/datacube/data"].compression == "gzip"
+
+
+def test_the_truth_comes_back_from_our_file(report: Report, small_recording: Recording) -> None:
+    """2000 e⁻/Å² on a corner of CaTiO₃ and vacuum: the field is not periodic."""
+    truth = small_recording.truth
+    assert correlation(report.mean, truth) > 0.85
+    assert correlation(report.direct, truth) > 0.8
+    assert report.mean.shape == truth.shape
+    assert {q.origin for n, q in report.quantities.items() if n in small_recording.quantities} == {
+        "file"
+    }
+    assert report.provenance["file"]["specimen"] == "CaTiO3"
+
+
+def test_half_sets_agree_further_with_more_electrons(report: Report, path: Path) -> None:
+    whole = report.resolution["direct"]["half-bit"]
+    scan = read_scan(path)
+    thinned = np.random.default_rng(0).binomial(np.asarray(scan.patterns[:, :]), 0.02)
+    fewer = reconstruct(replace(scan, patterns=thinned), method="direct")
+    assert whole < fewer.resolution["direct"]["half-bit"]
+
+
+def test_nothing_but_energy_step_semiangle_and_defocus_is_needed(
+    path: Path, small_recording: Recording, tmp_path: Path
+) -> None:
+    """Bare counts, off centre on the detector: centre, pixel and rotation are estimated."""
+    patterns = np.roll(small_recording.cube.patterns, (3, -2), (2, 3))
+    np.save(tmp_path / "bare.npy", patterns)
+    known = {n: small_recording.quantities[n] for n in ("energy", "step", "semiangle", "defocus")}
+    scan = read_scan(tmp_path / "bare.npy", **known, thickness=20.0)
+    ready = prepare(scan)
+    found = ready.quantities
+    middle = patterns.shape[2] // 2
+    assert found["centre"].value == pytest.approx((middle + 3, middle - 2), abs=0.3)
+    pixel = small_recording.cube.detector_pixel[0]
+    assert found["detector_pixel"].value[0] == pytest.approx(pixel, rel=0.02)
+    assert found["dose"].value == pytest.approx(small_recording.provenance["dose"], rel=0.1)
+    assert found["rotation"].value == pytest.approx(0.0, abs=3.0)
+    assert not found["transposed"].value
+    assert {found[n].origin for n in ("centre", "rotation", "detector_pixel")} == {"estimated"}
+
+
+def test_an_unknown_defocus_and_rotation_are_found_from_the_views(
+    path: Path, small_recording: Recording
+) -> None:
+    """The detector is turned by a quarter and transposed, which the file does not say."""
+    scan = read_scan(path)
+    turned = np.asarray(scan.patterns[:, :])[:, :, :, ::-1]
+    kept = {n: q for n, q in scan.known.items() if n not in {"defocus", "rotation", "transposed"}}
+    ready = prepare(replace(scan, patterns=turned, known=kept))
+    true = small_recording.quantities["defocus"] - small_recording.quantities["thickness"] / 2
+    assert ready.quantities["defocus"].value == pytest.approx(true, rel=0.03)
+    assert ready.quantities["transposed"].value
+    # Qy backwards is a transpose, then a quarter turn.
+    assert abs(ready.quantities["rotation"].value) == pytest.approx(90.0, abs=2.0)
+    assert "half a turn" in ready.warnings[-1]
+
+
+def test_what_is_written_is_whole_and_says_all(report: Report, tmp_path: Path) -> None:
+    written = report.write(tmp_path / "new" / "result")
+    assert sorted(p.name for p in (tmp_path / "new" / "result").iterdir()) == [
+        "image.npz",
+        "image.png",
+        "report.json",
+    ]
+    with np.load(written[0], allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["mean"], report.mean.numpy())
+        assert arrays["deviation"].shape == arrays["direct"].shape == arrays["mean"].shape
+        inside = json.loads(str(arrays["provenance"]))
+    record = json.loads(written[2].read_text(encoding="utf-8"))
+    assert record == inside == report.record()
+    assert record["quantities"]["defocus"]["origin"] == "file"
+    assert record["half_set_resolution"]["unit"] == "Å"
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_write_that_fails_leaves_nothing(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError, match="disk full"):
+        report.write(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="cannot be written to"):
+        report.write(tmp_path / "file" / "result")
+
+
+def test_fractions_have_an_image_but_no_half_sets(path: Path) -> None:
+    scan = read_scan(path)
+    known = {n: q for n, q in scan.known.items() if n != "dose"}
+    parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
+    found = reconstruct(replace(scan, patterns=parts, known=known), method="direct")
+    assert not found.resolution
+    assert found.record()["half_set_resolution"] is None
+    assert "not whole numbers" in found.warnings[0]
+    assert found.deviation is None
+
+
+def test_doubts_are_raised_where_the_network_was_not_trained(report: Report) -> None:
+    far = replace(ATOMIC, step=(2.0, 2.0), semiangle=21.0, energy=80e3)
+    text = " ".join(reports._doubts(report, far))
+    for word in ("step is 2 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
+        assert word in text
+    noisy = replace(report, deviation=torch.full_like(report.mean, 10.0))
+    assert "larger than the signal" in " ".join(reports._doubts(noisy, ATOMIC))
+    none = replace(report, resolution={"direct": {"half-bit": math.inf}, "informed": {}})
+    assert "agree at no frequency" in " ".join(reports._doubts(none, ATOMIC))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("energy", "the energy is neither in scan.h5 nor given; pass --energy, in eV"),
+        ("step", "the step is neither .* pass --step, in Å"),
+        (("semiangle", "detector_pixel"), "the semiangle is neither .* pass --semiangle, in mrad"),
+    ],
+)
+def test_what_must_be_known_is_asked_for(
+    left_out: str | tuple[str, ...], message: str, path: Path
+) -> None:
+    scan = read_scan(path)
+    gone = {left_out} if isinstance(left_out, str) else set(left_out)
+    with pytest.raises(ValueError, match=message):
+        prepare(replace(scan, known={n: q for n, q in scan.known.items() if n not in gone}))
+
+
+def test_a_scan_too_small_or_without_a_defocus_to_be_seen_is_refused(path: Path) -> None:
+    scan: Scan = read_scan(path)
+    with pytest.raises(ValueError, match="31 × 32 positions; expected at least 32 × 32"):
+        prepare(replace(scan, patterns=np.asarray(scan.patterns[:31])))
+    with pytest.raises(ValueError, match="unknown method 'magic'"):
+        reconstruct(scan, method="magic")  # type: ignore[arg-type]
+    known = {n: q for n, q in scan.known.items() if n != "defocus"}
+    rng = np.random.default_rng(0)
+    patterns = np.asarray(scan.patterns[:, :])
+    empty = rng.poisson(np.broadcast_to(patterns.mean((0, 1)), patterns.shape))
+    with pytest.raises(ValueError, match=r"the views show none.*pass --defocus"):
+        prepare(replace(scan, patterns=empty, known=known))
