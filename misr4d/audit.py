@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from ase import Atoms
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
 from misr4d.metrics import check_pair
 
-__all__ = ["false_peaks", "overconfidence", "survival"]
+__all__ = [
+    "Reliability",
+    "Rise",
+    "false_peaks",
+    "overconfidence",
+    "reliability",
+    "rise",
+    "survival",
+    "turn_disc",
+]
 
 
 def false_peaks(
@@ -141,3 +155,157 @@ def overconfidence(halves: Tensor, truth: Tensor, count: Tensor) -> float:
     foretold = (2 * f / (1 + f)).sqrt()
     weight = count.double() / count.double().sum()
     return float((weight * (foretold - truth.double())).sum())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What a predicted deviation promised of an image, and what became of it.
+
+    Parameters
+    ----------
+    foretold : float
+        Root mean square of the predicted deviation [rad].
+    found : float
+        Root mean square of the error [rad].
+    covered : dict of float to float
+        Share of pixels whose error lies within each interval, by the share it names.
+    """
+
+    foretold: float
+    found: float
+    covered: dict[float, float]
+
+
+def reliability(
+    image: Tensor,
+    truth: Tensor,
+    deviation: Tensor,
+    half_widths: Mapping[float, Tensor],
+    where: Tensor | None = None,
+) -> Reliability:
+    """Compare a predicted deviation with the error, after both images' means are removed.
+
+    Parameters
+    ----------
+    image, truth, deviation : Tensor
+        ``(X, Y)`` [rad].
+    half_widths : mapping of float to Tensor
+        Half width of each interval ``(X, Y)`` [rad], by the share that it names, as from
+        :meth:`misr4d.learned.Estimate.interval`.
+    where : Tensor, optional
+        Boolean ``(X, Y)``: only these pixels count; by default all. The means are of all.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, or no pixel counts.
+    """
+    inside = torch.ones_like(truth, dtype=torch.bool) if where is None else where
+    for other in (image, deviation, inside.to(truth.dtype), *half_widths.values()):
+        check_pair(other, truth)
+    if not inside.any():
+        raise ValueError("the mask of what counts holds no pixel; nothing can be compared")
+    error = ((image - image.mean()) - (truth - truth.mean())).double()[inside]
+    return Reliability(
+        foretold=float(deviation.double()[inside].square().mean().sqrt()),
+        found=float(error.square().mean().sqrt()),
+        covered={
+            share: float((error.abs() <= width.double()[inside]).double().mean())
+            for share, width in half_widths.items()
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How many times larger deviation and error are than on a reference: medians over draws.
+
+    Parameters
+    ----------
+    foretold, found : float
+        Of the predicted deviation, and of the error.
+    follows : bool or None
+        Whether the deviation rises with the error; None where the error does not rise.
+    """
+
+    foretold: float
+    found: float
+    follows: bool | None
+
+
+def rise(reference: Sequence[Reliability], other: Sequence[Reliability]) -> Rise:
+    """Ask whether a deviation rises where the error does, draw by draw.
+
+    Parameters
+    ----------
+    reference, other : sequence of Reliability
+        Of the same draws: where the network is at home, and elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If there is no draw, or not as many of both.
+    """
+    if not reference or len(reference) != len(other):
+        raise ValueError(
+            f"{len(reference)} draws of the reference and {len(other)} of the other; expected as "
+            "many of both, and at least one"
+        )
+    pairs = list(zip(reference, other, strict=True))
+    foretold = float(np.median([b.foretold / a.foretold for a, b in pairs]))
+    found = float(np.median([b.found / a.found for a, b in pairs]))
+    return Rise(foretold, found, foretold > 1 if found > 1 else None)
+
+
+def turn_disc(
+    atoms: Atoms,
+    centre: tuple[float, float],
+    radius: float,
+    *,
+    angle: float = 90.0,
+    gap: float = 1.2,
+) -> Atoms:
+    """Turn a disc of a specimen about the beam: the same lattice, another way round.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Beam along +z.
+    centre : (float, float)
+        Of the disc [Å].
+    radius : float
+        Of the disc [Å].
+    angle : float
+        Turn, counter-clockwise seen against the beam [°].
+    gap : float
+        A turned atom nearer than this to one that stayed is left out [Å]; our choice, shorter than
+        any bond to a metal.
+
+    Returns
+    -------
+    ase.Atoms
+
+    Raises
+    ------
+    ValueError
+        If the disc leaves the cell or holds no atom.
+    """
+    cell = atoms.cell.lengths()
+    if any(c - radius < 0 or c + radius > side for c, side in zip(centre, cell, strict=False)):
+        raise ValueError(
+            f"a disc of {radius:g} Å around {centre} Å leaves the cell of {cell[0]:g} × "
+            f"{cell[1]:g} Å"
+        )
+    offset = atoms.positions[:, :2] - np.asarray(centre)
+    inside = np.linalg.norm(offset, axis=1) < radius
+    if not inside.any():
+        raise ValueError(f"the disc of {radius:g} Å around {centre} Å holds no atom")
+    turned: Atoms = atoms[:]  # a copy
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turned.positions[inside, :2] = np.asarray(centre) + offset[inside] @ np.array([[c, s], [-s, c]])
+    keep = np.ones(len(atoms), dtype=bool)
+    if not inside.all():
+        distance, _ = cKDTree(turned.positions[~inside]).query(turned.positions[inside])
+        keep[np.flatnonzero(inside)[distance < gap]] = False
+    kept: Atoms = turned[keep]
+    return kept
