@@ -104,7 +104,7 @@ REGISTER: Mapping[str, Entry] = {
         "05_power_spectra", "-", "Spectral signal to noise and the bound by counting noise"
     ),
     "method_comparison": Entry(
-        "06_method_comparison", "Fig. 5", "Three specimens by five methods at 1000 e⁻/Å²"
+        "06_method_comparison", "Fig. 5", "Three specimens by each method at one dose"
     ),
     "method_curves": Entry(
         "06_method_comparison", "-", "Correlation and resolution against dose, all methods"
