@@ -125,11 +125,12 @@ REGISTER: Mapping[str, Entry] = {
         "08_thickness_and_field", "-", "Correlation against the distance from the edge"
     ),
     "invention_nothing": Entry(
-        "11_invention", "-", "What three methods make of vacuum and of a shuffled scan"
+        "11_invention", "-", "What each method makes of vacuum and of a shuffled scan"
     ),
     "invention_defect": Entry(
-        "11_invention", "-", "A removed column, and survival of two defects against dose"
+        "11_invention", "-", "A removed column and a turned disc by each method"
     ),
+    "invention_survival": Entry("11_invention", "-", "Survival of three defects against dose"),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"
     ),
