@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from docutils import nodes
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"book_{name}", ROOT / "book" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+build, check, rendering = load("build"), load("check"), load("rendering")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Two pages that are in order, one linking to a place on the other."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "style.css").write_text("p { background: url('dot.png') }")
+    (tmp_path / "dot.png").write_bytes(b"x" * 100)
+    (tmp_path / "index.html").write_text(
+        '<link rel="stylesheet" href="style.css"><link rel="canonical" href="https://x.org">'
+        '<a href="sub/two.html#here">two</a> <a href="https://x.org">elsewhere</a>'
+        '<img src="dot.png" alt="a dot"><script>let u = "https://x.org/later.js"</script>'
+    )
+    (tmp_path / "sub" / "two.html").write_text('<p id="here">x <a href="../index.html">back</a>')
+    return tmp_path
+
+
+def test_a_site_in_order_passes(site: Path) -> None:
+    assert list(check.problems(site)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('<a href="none.html">x</a>', "none.html does not exist"),
+        ('<a href="index.html#gone">x</a>', "index.html#gone names no place on that page"),
+        ('<a href="#gone">x</a>', "#gone names no place on that page"),
+        ('<img src="gone.png" alt="a dot">', "gone.png does not exist"),
+        ('<img src="dot.png">', "image dot.png has no alt text"),
+        ('<img src="dot.png" alt=" ">', "image dot.png has no alt text"),
+        ('<script src="https://x.org/a.js"></script>', "asks https://x.org/a.js from the network"),
+        ('<script src="//x.org/a.js"></script>', "asks //x.org/a.js from the network"),
+        ('<link rel="stylesheet" href="https://x.org/a.css">', "asks https://x.org/a.css"),
+        ("<style>@import 'https://x.org/a.css';</style>", "asks https://x.org/a.css"),
+        ('<p style="background: url(https://x.org/a.png)">', "asks https://x.org/a.png"),
+        ('<img srcset="dot.png 1x, gone.png 2x" src="dot.png" alt="a dot">', "gone.png does not"),
+    ],
+)
+def test_each_fault_is_named_with_its_page(site: Path, line: str, complaint: str) -> None:
+    (site / "index.html").write_text(line)
+    (found,) = check.problems(site)
+    assert found.startswith("index.html: ")
+    assert complaint in found
+
+
+def test_a_heavy_page_and_a_style_sheet_that_asks_the_network_are_named(site: Path) -> None:
+    (site / "style.css").write_text("@font-face { src: url(https://x.org/f.woff) }")
+    heavy, asking = check.problems(site, heaviest=200)
+    assert "index.html" in heavy
+    assert "the limit is 200" in heavy
+    assert asking == "style.css: asks https://x.org/f.woff from the network"
+
+
+def test_an_empty_folder_is_no_book(tmp_path: Path) -> None:
+    assert list(check.problems(tmp_path)) == [f"{tmp_path}: no page"]
+
+
+def test_equations_become_mathml() -> None:
+    inline = rendering.mathml(nodes.math("", r"\mathbf k \ge r^2"))
+    assert inline.startswith("<math")
+    assert "≥" in inline
+    block = rendering.mathml(nodes.math_block("", r"a &= b \\ c &= d"), block=True)
+    assert 'display="block"' in block
+    assert block.count("<mtr>") == 2
+
+
+def test_moduli_in_docstrings_are_plain_bars() -> None:
+    assert rendering.escape_moduli("Σ_k|γ_k(q)|² of ``a | b``") == r"Σ_k\|γ_k(q)\|² of ``a | b``"
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_slim_figure_has_the_same_pixels(tmp_path: Path, coloured: bool) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(rng.integers(0, 256, (40, 50, 1), dtype=np.uint8), 4, 2)
+    pixels[..., 3] = 255
+    pixels[0, 0, 0] ^= coloured
+    Image.fromarray(pixels).save(tmp_path / "fat.png")
+    build.slim(tmp_path / "fat.png", tmp_path / "slim.png")
+    with Image.open(tmp_path / "slim.png") as slim:
+        assert slim.mode == ("RGB" if coloured else "L")
+        np.testing.assert_array_equal(np.asarray(slim.convert("RGBA")), pixels)
+    assert (tmp_path / "slim.png").stat().st_size < (tmp_path / "fat.png").stat().st_size
