@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
+import jupytext
+import pytest
 import yaml
 
+from misr4d import __version__, figures, specimens, study
 from misr4d.figures import REGISTER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,3 +68,57 @@ def test_readme_shows_the_projects_own_picture() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "book/images/hero.png" in readme
     assert (ROOT / "book" / "images" / "hero.png").stat().st_size < 1_000_000
+
+
+MODULES = sorted(p.stem for p in (ROOT / "misr4d").glob("*.py") if p.stem != "__init__")
+
+
+def test_api_reference_has_every_module_once() -> None:
+    api = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"automodule:: misr4d\.(\w+)", api)) == MODULES
+
+
+def test_the_contributors_map_has_every_module_once() -> None:
+    guide = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in guide.splitlines() if line.startswith("| ")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == MODULES
+
+
+def test_the_contributors_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A specimen, a method and a figure are added as the page says, then taken out again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MISR4D_OUTPUT", str(tmp_path))
+    monkeypatch.setattr(specimens, "SPECIMENS", specimens.SPECIMENS)
+    for owner, name in ((specimens, "_CRYSTALS"), (study, "METHODS"), (figures, "REGISTER")):
+        monkeypatch.setattr(owner, name, dict(getattr(owner, name)))
+    monkeypatch.setattr("misr4d.bench.METHODS", study.METHODS)
+    guide = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
+    namespace: dict[str, object] = {}
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    for block in blocks:
+        exec(compile(block, "contributing.md", "exec"), namespace)
+    assert (tmp_path / "figures" / "silicon_truth.png").is_file()
+
+
+def test_changes_name_the_version_and_start_with_what_is_not_released() -> None:
+    text = (ROOT / "book" / "changes.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE)[:2] == ["Unreleased", __version__]
+
+
+def test_glossary_is_in_order_and_says_each_term_once() -> None:
+    text = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+    body = text.split("```{glossary}")[1].split("```")[0]
+    terms = [line for line in body.splitlines() if line and not line.startswith(" ")]
+    assert terms == sorted(set(terms), key=str.lower)
+    assert set(re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text)) <= set(terms)
+
+
+def test_ten_exercises_each_with_a_folded_solution() -> None:
+    cells = jupytext.read(ROOT / "notebooks" / "14_exercises.py").cells
+    numbers = []
+    for cell, following in itertools.pairwise(cells):
+        if found := re.match(r"## (\d+)\. ", cell.source):
+            numbers.append(int(found[1]))
+            assert following.metadata.get("tags") == ["hide-cell"]
+    assert numbers == list(range(1, 11))
