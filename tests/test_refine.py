@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from misr4d import ATOMIC, optics
+from misr4d.direct import DirectPtychography
+from misr4d.dose import count_electrons
+from misr4d.learned import Estimate
+from misr4d.metrics import correlation
+from misr4d.potential import Potential
+from misr4d.reciprocity import simulate_views
+from misr4d.refine import (
+    ExpectedViews,
+    _Problem,
+    deviance,
+    expected_deviance,
+    refine,
+)
+
+SMALL = replace(ATOMIC, scan_shape=(32, 32), detector_pixel=2.2)
+
+
+def random_phase(size: float, seed: int = 0, cutoff: float = 0.7) -> torch.Tensor:
+    """Smooth random phase of zero mean on the ×3 grid, of a given root mean square [rad]."""
+    noise = torch.randn((96, 96), generator=torch.Generator().manual_seed(seed))
+    qx, qy = optics.frequencies((96, 96), (1 / 3, 1 / 3))
+    keep = (qx**2 + qy**2).sqrt() < cutoff
+    image = torch.fft.ifft2(torch.fft.fft2(noise) * keep).real
+    image = image - image.mean()
+    return (image / image.std() * size).float()
+
+
+@pytest.mark.parametrize(("slices", "thickness"), [(1, 0.0), (4, 100.0)])
+def test_expected_views_are_those_of_the_simulation(slices: int, thickness: float) -> None:
+    phase = random_phase(0.05)
+    sigma = optics.interaction_parameter(SMALL.energy)
+    spacing = thickness / slices
+    potential = Potential(
+        (phase / sigma / slices).expand(slices, -1, -1), SMALL.field, (spacing,) * slices
+    )
+    middle = (slices - 1) / 2 * spacing
+    expected = simulate_views(potential, SMALL)
+    model = ExpectedViews(SMALL.refocused(middle), thickness=thickness, slices=slices)
+    found = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+    error = (found - expected).std() / (expected - 1).std()
+    assert float(error) < 3e-3  # the simulation's anti-aliasing is not the model's
+
+
+def test_gradient_against_finite_differences() -> None:
+    """In float64, of phase, dose factor and defocus, with several slices and samples a pixel."""
+    acquisition = replace(SMALL, scan_shape=(12, 12), detector_pixel=6.0, pixel_samples=3)
+    model = ExpectedViews(acquisition, thickness=40.0, slices=2)
+    generator = torch.Generator().manual_seed(1)
+    phase = 0.2 * torch.randn((36, 36), generator=generator, dtype=torch.float64)
+    counts = torch.poisson(torch.full((len(model), 12, 12), 3.0), generator=generator).double()
+    prior = torch.full_like(phase, 0.3)
+    problem = _Problem(counts, model, 3.0, 1e-3, torch.zeros_like(phase), prior)
+
+    def loss(x: torch.Tensor, gain: float, defocus: float) -> float:
+        one = torch.tensor([gain, defocus], dtype=torch.float64)
+        found, _, _, own = problem.evaluate(x, one[0], one[1], gradient=False)
+        return found / 2 + own
+
+    at = [phase.clone(), torch.tensor(1.02).double(), torch.tensor(500.0).double()]
+    leaves = [value.requires_grad_() for value in at]
+    problem.evaluate(leaves[0], leaves[1], leaves[2], gradient=True)
+    direction = torch.randn(phase.shape, generator=generator, dtype=torch.float64)
+    h = 1e-5
+    slope = (
+        loss(phase + h * direction, 1.02, 500.0) - loss(phase - h * direction, 1.02, 500.0)
+    ) / (2 * h)
+    assert leaves[0].grad is not None
+    assert slope == pytest.approx(float((leaves[0].grad * direction).sum()), rel=1e-6)
+    slope = (loss(phase, 1.02 + h, 500.0) - loss(phase, 1.02 - h, 500.0)) / (2 * h)
+    assert slope == pytest.approx(float(leaves[1].grad), rel=1e-6)  # type: ignore[arg-type]
+    slope = (loss(phase, 1.02, 500.0 + 1e-2) - loss(phase, 1.02, 500.0 - 1e-2)) / 2e-2
+    assert slope == pytest.approx(float(leaves[2].grad), rel=1e-5)  # type: ignore[arg-type]
+
+
+def test_expected_deviance_is_that_of_drawn_counts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for rate in (0.02, 0.7, 5.0, 80.0):
+        expected = torch.full((400_000,), rate)
+        drawn = deviance(torch.poisson(expected, generator=generator), expected).double()
+        mean, variance = (float(v[0]) for v in expected_deviance(expected[:1]))
+        assert float(drawn.mean()) == pytest.approx(mean, rel=0.01)
+        assert float(drawn.var()) == pytest.approx(variance, rel=0.03)
+    mean, variance = expected_deviance(torch.tensor([900.0]))
+    assert float(mean) == pytest.approx(1, abs=1e-3)
+    assert float(variance) == pytest.approx(2, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("size", "slices", "thickness", "share"), [(0.05, 1, 20.0, 0.3), (0.5, 4, 100.0, 0.1)]
+)
+def test_a_weak_and_a_strong_object_are_recovered(
+    size: float, slices: int, thickness: float, share: float
+) -> None:
+    """With many electrons and a weak prior, where direct ptychography is off if it is strong."""
+    phase = random_phase(size)
+    method = DirectPtychography(SMALL, aliases=3)
+    model = ExpectedViews(SMALL, thickness=thickness, slices=slices)
+    exact = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+    counts = count_electrons(exact, SMALL, 1e6, torch.Generator().manual_seed(0))
+    views = counts / (1e6 / SMALL.pixels_per_disc)
+    linear = method(views)
+    prior = Estimate(linear, torch.full_like(linear, share * size))
+    found = refine(counts, method, 1e6, prior, thickness=thickness, slices=slices, evaluations=45)
+    assert correlation(found.image, phase) > 0.99
+    assert correlation(found.image, phase) > correlation(linear, phase) - 2e-3
+    assert abs(found.excess) < 4
+    assert found.warning is None
+    assert found.history[0] >= found.history[-1]
+    torch.testing.assert_close(
+        found.moved, (found.image - linear + linear.mean()) / prior.deviation, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_wrong_defocus_is_noticed_and_fitted() -> None:
+    phase = random_phase(0.1)
+    method = DirectPtychography(SMALL, aliases=3)
+    model = ExpectedViews(SMALL)
+    exact = model(model.transmission(phase))
+    dose = 3e4
+    counts = count_electrons(exact, SMALL, dose, torch.Generator().manual_seed(0))
+    share = dose / SMALL.pixels_per_disc
+    wrong = DirectPtychography(replace(SMALL, defocus=SMALL.defocus + 60), aliases=3)
+    right, off, fitted = (
+        refine(
+            counts,
+            one,
+            dose,
+            Estimate(one(counts / share), torch.full_like(phase, 0.03)),
+            fit_defocus=fit,
+            evaluations=40,
+        )
+        for one, fit in ((method, False), (wrong, False), (wrong, True))
+    )
+    assert right.excess < 4
+    assert right.warning is None
+    assert off.excess > 10
+    assert off.warning is not None
+    assert "check defocus" in off.warning
+    assert abs(fitted.defocus - SMALL.defocus) < 10
+    assert fitted.excess < off.excess / 2
+    assert correlation(fitted.image, phase) > correlation(off.image, phase)
+
+
+def test_bad_input_is_named() -> None:
+    method = DirectPtychography(SMALL, aliases=3)
+    counts = torch.ones((SMALL.number_of_views, 32, 32))
+    prior = Estimate(torch.zeros(96, 96), torch.ones(96, 96))
+    with pytest.raises(ValueError, match="counts hold negative values"):
+        refine(-counts, method, 100.0, prior)
+    with pytest.raises(ValueError, match="dose is inf"):
+        refine(counts, method, math.inf, prior)
+    with pytest.raises(ValueError, match=r"the prior has shape \(9, 9\); expected \(96, 96\)"):
+        refine(counts, method, 100.0, Estimate(torch.zeros(9, 9), torch.ones(9, 9)))
+    with pytest.raises(ValueError, match=r"weight is 0\.0; expected a positive number"):
+        refine(counts, method, 100.0, prior, weight=0.0)
+    with pytest.raises(ValueError, match=r"thickness is -1\.0 Å in 1 slices"):
+        ExpectedViews(SMALL, thickness=-1.0)
