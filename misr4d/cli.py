@@ -223,6 +223,7 @@ def simulate(
 )
 @click.option("--thickness", type=float, help="Of the specimen, Å, if defocus counts from its top.")
 @click.option("--dose", type=float, help="e⁻/Å²; by default from the counts.")
+@click.option("--gain", type=float, help="Counts per electron, of a camera that does not count.")
 @click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
 @click.option("--dataset", help="Which array, of a file that holds several.")
 @click.option("--scan-shape", type=int, nargs=2, help="Positions RX RY of a list of patterns.")

@@ -38,6 +38,7 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "transposed": ("", 0, 1),
     "thickness": ("Å", 0.0, 1e5),
     "dose": ("e⁻/Å²", 1e-6, 1e12),
+    "gain": ("counts per electron", 1e-3, 1e6),
     "centre": ("pixel", 0.0, 1e5),
 }
 """What may be known of a scan."""

@@ -193,27 +193,23 @@ def _electrons(
 ) -> tuple[float, bool]:
     """Electrons that a position receives, on the scale of the patterns; and whether they count."""
     area = step[0] * step[1]
-    mean = float(seen.totals.mean())
-    if "dose" in known and seen.whole:
-        electrons = known["dose"].value * area
-        if mean > 1.2 * electrons:
-            warnings.append(
-                f"a position holds {mean:.4g} on average and the dose of {known['dose'].value:g} "
-                f"e⁻/Å² brings {electrons:.4g} electrons: these are not counts of single electrons"
-            )
-    elif seen.whole:
-        electrons = mean  # all that were detected; those scattered past the detector are missed
-        known["dose"] = Quantity(electrons / area, "e⁻/Å²", "estimated")
-    else:
-        electrons = mean
+    electrons = float(seen.totals.mean())  # all detected; those scattered past it are missed
+    gain = known["gain"].value if "gain" in known else 1.0
+    counted = seen.whole and gain == 1.0
+    if "dose" in known:
+        electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
+    elif seen.whole or gain != 1.0:
+        known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated")
+    if not counted:
+        why = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
         warnings.append(
-            "the patterns are not whole numbers, so electrons cannot be counted: there is no "
-            "half-set resolution and no dose, and intensities are relative to their mean"
+            f"the patterns {why}, so electrons cannot be dealt into half-sets: there is no "
+            "half-set resolution"
         )
     empty = int((seen.totals == 0).sum())
     if empty:
         warnings.append(f"{empty} of {seen.totals.size} positions hold no electron")
-    return electrons, seen.whole
+    return electrons, counted
 
 
 def _binning(radius: float) -> int:
@@ -489,7 +485,10 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
     mean, deviation = (direct, None) if method == "direct" else _image(views, acquisition, method)
     pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
     limits: dict[str, dict[str, float]] = {}
+    known, warnings = dict(ready.quantities), list(ready.warnings)
     if ready.counted:
+        known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
+        warnings += _miscounted(known["noise"].value)
         halves = _halves(views, ready, seed)
         for name in dict.fromkeys(("direct", method)):
             pair = [_image(half, acquisition, name)[0] for half in halves]
@@ -509,12 +508,12 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
         deviation,
         direct,
         pixel,
-        ready.quantities,
+        known,
         limits,
-        ready.warnings,
+        tuple(warnings),
         provenance,
     )
-    return replace(report, warnings=(*ready.warnings, *_doubts(report, acquisition)))
+    return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
 
 
 def _image(views: Tensor, acquisition: Acquisition, name: str) -> tuple[Tensor, Tensor]:
@@ -544,6 +543,32 @@ def _halves(views: Tensor, ready: Prepared, seed: int) -> tuple[Tensor, Tensor]:
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
         first[index] = thin((view * share).round(), generator)[0] * (2 / share)
     return first, 2 * views - first
+
+
+def _noise(views: Tensor, ready: Prepared) -> float:
+    """Variance that no object explains, over that of counted electrons; of the first tile."""
+    tile = [min(n, _TILE) for n in ready.acquisition.scan_shape]
+    part = views[:, : tile[0], : tile[1]]
+    method = _kernels(replace(ready.acquisition, scan_shape=(tile[0], tile[1])))
+    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    expected = float(part.mean()) / (share * tile[0] * tile[1])
+    return float(method.statistic(part).noise) / expected
+
+
+def _miscounted(noise: float) -> list[str]:
+    """Doubt that values are counts of electrons if their noise is not that of counting."""
+    if noise > 1.5:
+        return [
+            f"the noise is {noise:.3g} times that of counted electrons: either the camera gives "
+            "several counts per electron (pass --gain; the half-set resolution is then void), or "
+            "the dose is so high that what the linear model misses exceeds the noise"
+        ]
+    if noise < 0.7:
+        return [
+            f"the noise is {noise:.3g} times that of counted electrons: the patterns were filtered "
+            "or scaled, and the half-set resolution is too fine"
+        ]
+    return []
 
 
 def _half_set_resolution(a: Tensor, b: Tensor, pixel: tuple[float, float]) -> dict[str, float]:

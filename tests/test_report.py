@@ -15,7 +15,7 @@ import torch
 from misr4d import ATOMIC
 from misr4d import report as reports
 from misr4d.metrics import correlation
-from misr4d.reading import Scan, read_scan
+from misr4d.reading import Quantity, Scan, read_scan
 from misr4d.recording import Recording
 from misr4d.report import Report, prepare, reconstruct
 
@@ -142,6 +142,21 @@ def test_fractions_have_an_image_but_no_half_sets(path: Path) -> None:
     assert found.record()["half_set_resolution"] is None
     assert "not whole numbers" in found.warnings[0]
     assert found.deviation is None
+
+
+def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path: Path) -> None:
+    assert report.quantities["noise"].value == pytest.approx(1.0, abs=0.1)
+    scan = read_scan(path)
+    known = {n: q for n, q in scan.known.items() if n != "dose"}
+    scaled = replace(scan, patterns=np.asarray(scan.patterns[:, :]).astype(np.uint16) * 5)
+    found = reconstruct(replace(scaled, known=known), method="direct")
+    assert found.quantities["noise"].value == pytest.approx(5.0, rel=0.1)
+    assert "pass --gain" in found.warnings[0]
+    known["gain"] = Quantity(5.0, "counts per electron", "given")
+    found = reconstruct(replace(scaled, known=known), method="direct")
+    assert not found.resolution
+    assert found.quantities["dose"].value == pytest.approx(2000.0, rel=0.1)
+    assert "count 5 per electron" in found.warnings[0]
 
 
 def test_doubts_are_raised_where_the_network_was_not_trained(report: Report) -> None:
