@@ -51,6 +51,10 @@ COLUMNS = {
 """Measures of the table."""
 RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
 _SLOW = "ptychography"
+_NO_NUMBER = (
+    *("audit", "bench", "cli", "fetch", "figures", "focus", "goals"),
+    *("parameters", "reading", "recording", "refine", "report"),
+)
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 
 
@@ -191,8 +195,8 @@ def _package_hash() -> str:
     """Hash of the package's sources and data, which enter every row."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    # Plans, command line, drawing and downloads change no number.
-    skip = {"bench.py", "cli.py", "fetch.py", "figures.py", "parameters.py"}
+    # Plans, command line, drawing, reading, judging and downloads change no number.
+    skip = {f"{name}.py" for name in _NO_NUMBER}
     for path in sorted(root.rglob("*")):
         if path.suffix in {".py", ".npz", ".json", ".safetensors"} and path.name not in skip:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

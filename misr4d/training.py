@@ -190,7 +190,7 @@ def recorded_training(record: dict[str, Any]) -> Training:
 
 PRESETS = {
     "ci": Training(width=12, steps=200, batch=8, specimens=20, learning_rate=4e-3, checkpoint=40),
-    "cpu": Training(width=48, steps=12_000, specimens=1000),
+    "cpu": Training(width=48, steps=8_000, specimens=1000),
     "paper": Training(network="AttentionUNet", width=64, depth=5, steps=100_000, batch=32),
     "gpu": Training(width=96, steps=150_000, batch=64),
 }

@@ -13,8 +13,10 @@ from click.testing import CliRunner, Result
 
 from misr4d import __version__, bench
 from misr4d.cli import main
+from misr4d.networks import NETWORKS
 from misr4d.recording import Recording
 from misr4d.specimens import SPECIMENS
+from misr4d.training import PRESETS
 
 
 def call(*arguments: str) -> Result:
@@ -86,6 +88,12 @@ def test_bench_runs_the_plan_it_was_asked_for(
     assert plans[2].doses == (300.0, float("inf"))
     assert plans[2].methods == ("direct",)
     assert plans[2].draws == 2
+
+
+def test_train_offers_every_preset_and_network() -> None:
+    offered = {option.name: option.type for option in main.commands["train"].params}
+    assert list(offered["preset"].choices) == list(PRESETS)  # type: ignore[attr-defined]
+    assert set(offered["network"].choices) == set(NETWORKS)  # type: ignore[attr-defined]
 
 
 def test_train_refuses_what_cannot_run(tmp_path: Path) -> None:
