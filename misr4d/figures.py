@@ -42,6 +42,7 @@ METHOD_COLOURS = {
     "OBF": "#56b4e9",
     "direct": "#d55e00",
     "attention U-Net": "#882255",
+    "dual path": "#44aa99",
     "informed": "#332288",
     "truth": "#000000",
 }
@@ -69,24 +70,28 @@ REGISTER: Mapping[str, Entry] = {
     "vbf_against_dose": Entry(
         "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
     ),
-    "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
-    "training_curves": Entry(
-        "02_training", "-", "Loss of a small run and of the two shipped networks"
+    "architecture": Entry(
+        "02_training", "Fig. 1b", "The attention U-Net, drawn from one run, with its attention maps"
     ),
+    "architecture_gates": Entry(
+        "02_training", "-", "What the other networks start from, their gates and their images"
+    ),
+    "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
+    "training_curves": Entry("02_training", "-", "Loss of a small run and of the shipped networks"),
     "network_images": Entry(
-        "02_training", "Fig. 4a", "Crystal and protein by direct ptychography and two networks"
+        "02_training", "Fig. 4a", "Crystal and protein by direct ptychography and the networks"
     ),
     "hero": Entry(
         "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"
     ),
     "dose_series_crystal": Entry(
-        "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: summed VBF, parallax, direct, truth"
+        "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: untrained methods, networks, truth"
     ),
     "dose_series_glass": Entry(
-        "03_dose_series", "Fig. 4b", "Cu-Zr glass against dose: summed VBF, parallax, direct, truth"
+        "03_dose_series", "Fig. 4b", "Cu-Zr glass against dose: untrained methods, networks, truth"
     ),
     "dose_series_protein": Entry(
-        "03_dose_series", "Fig. 4c", "Apoferritin against dose: summed VBF, parallax, direct, truth"
+        "03_dose_series", "Fig. 4c", "Apoferritin against dose: untrained methods, networks, truth"
     ),
     "dose_series_curves": Entry(
         "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
@@ -123,6 +128,9 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "edge_of_the_field": Entry(
         "08_thickness_and_field", "-", "Correlation against the distance from the edge"
+    ),
+    "ablations": Entry(
+        "10_ablations", "-", "Correlation of eight variants of a small attention U-Net"
     ),
     "invention_nothing": Entry(
         "11_invention", "-", "What each method makes of vacuum and of a shuffled scan"
