@@ -21,19 +21,23 @@
 # apoferritin sharpens with dose where ptychography is noise until 1000 (claim C4). Cu-Zr glass stands
 # between them.
 #
-# **What is measured here.** How far methods *without any training* get on the same doses: the summed
-# bright field, parallax, and direct ptychography with up-sampling. They are the baseline that a
-# network has to beat. Each method sees the same noisy draws. The networks are in
-# {doc}`02_training` and {doc}`06_method_comparison`; here is the line that they start from.
+# **What is measured here.** How far methods *without any training* get on the same doses (the summed
+# bright field, parallax, and direct ptychography with up-sampling), and what the shipped networks of
+# {doc}`02_training` make of the same electrons. The first are the line that a network has to beat.
+# Iterative ptychography, the paper's baseline, takes minutes an image: it is tuned and ranked in
+# {doc}`06_method_comparison`, and stands here at the doses in `ptychography_doses`.
 #
-# **How long it takes.** About a minute on two cores.
+# **How long it takes.** About two minutes on two cores. Each dose of ptychography that no chapter has
+# run yet adds minutes, once.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime
 glass: str = "CuZr"  # scanned in the atomic regime
 protein: str = "apoferritin"  # scanned in the molecular regime
 doses: list[float] = [100.0, 200.0, 300.0, 500.0, 1000.0]  # e⁻/Å², finite; infinite dose is added
+ptychography_doses: list[float] = []  # e⁻/Å², of the doses above or infinite; minutes each
 draws: int = 8  # noise draws behind each median
+network_draws: int = 4  # of them, how many the networks on raw views see
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
@@ -43,6 +47,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,45 +59,61 @@ from misr4d import REGIMES, figures
 from misr4d.classical import parallax, summed_bright_field
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
 from misr4d.dose import expose
-from misr4d.metrics import correlation, psnr
+from misr4d.learned import SHIPPED, attention_unet, card, dual_path, informed
+from misr4d.metrics import correlation, dose_to_reach, psnr
 from misr4d.multislice import build_potential
 from misr4d.potential import truth
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation, resolution
+from misr4d.spectra import fourier_ring_correlation, power_spectrum, resolution
+from misr4d.study import METHODS, SIMULATION, UPSAMPLING, make_scene
 
 figures.use_style()
-UPSAMPLING = 3  # paper §2.1.1
+doses = sorted(doses)
 every_dose = [*doses, math.inf]
+if unknown := sorted(set(ptychography_doses) - set(every_dose)):
+    raise ValueError(f"ptychography_doses has {unknown}; expected some of {every_dose}")
 
 # %% [markdown]
 # ## Three specimens, two scales
 #
 # A scan of 64 × 64 positions with 1 Å steps holds a patch of crystal or glass; with the paper's 4 Å
 # steps, a whole protein. All are simulated true to scale, with wave fields fine enough for the probe.
-# The protein stands in vacuum (`make_specimen(…, ice=…)` puts it in ice).
+# The protein stands in vacuum (`make_specimen(…, ice=…)` puts it in ice). The detector is the one that
+# the networks were trained for, and every method sees it.
 
 # %%
-SIMULATION = {"atomic": (1 / 3, 2.0), "molecular": (0.5, 20.0)}  # Å: sampling, slice thickness
+RING = 3  # frequency steps: single ones are too few pixels at low frequency
+LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is called the lattice's
 
 scenes = {}
 for name in (crystal, glass, protein):
     sample = make_specimen(name)
-    acquisition = REGIMES[sample.regime]
+    regime = REGIMES[sample.regime]
+    acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
     acquisition.check_upsampling(UPSAMPLING)
-    potential = build_potential(sample, *SIMULATION[sample.regime])
+    sampling, slices, _ = SIMULATION[sample.regime]
+    potential = build_potential(sample, sampling, slices)
+    reference = truth(potential, acquisition, UPSAMPLING)
+    pixel = tuple(step / UPSAMPLING for step in acquisition.step)
+    frequency, power, count = power_spectrum(reference, pixel, width=RING)
+    lattice = int(((power * count) * (frequency > 1 / LATTICE)).argmax())
     scenes[name] = {
         "title": sample.short_title,
         "acquisition": acquisition,
         "views": simulate_views(potential, acquisition),
-        "truth": truth(potential, acquisition, UPSAMPLING),
+        "truth": reference,
+        "pixel": pixel,
+        "lattice": lattice,
+        "period": 1 / float(frequency[lattice]),
         # A single-slice method sees a thick specimen from its middle.
         "focused": acquisition.refocused(potential.thickness / 2),
         "contrast": AMPLITUDE_CONTRAST[sample.regime],
     }
 
 # %% [markdown]
-# ## Three methods
+# ## The methods
 #
 # * **Summed VBF**: all views added as they are.
 # * **Parallax** (py4DSTEM): views registered by the known defocus, merged on the finer grid, sign of
@@ -102,6 +123,11 @@ for name in (crystal, glass, protein):
 #   views themselves, ring by ring; no truth and no training enter. Its one fixed number, the
 #   amplitude contrast, was chosen on other specimens (`benchmarks/calibrate_direct.py`). The
 #   3 × 3 aliases that the image holds are solved; what solving more changes is measured below.
+# * **Networks**, those whose weights are shipped: the attention U-Net is the paper's, on the stacked
+#   views; the dual path is that of the paper's text, on the same views as a set; the informed network
+#   starts from direct ptychography. No training has seen these three specimens.
+# * **Ptychography** (py4DSTEM), where a dose is asked for: tuned on other specimens, from a full scan
+#   of that dose with electrons of its own, since the views of this page are not cut from a scan.
 
 
 # %%
@@ -112,38 +138,59 @@ def solve(scene, aliases):
 
 
 def methods(scene):
-    direct = solve(scene, UPSAMPLING)
+    focused, direct = scene["focused"], solve(scene, UPSAMPLING)
+    networks = {
+        "AttentionUNet": ("attention U-Net", lambda views: attention_unet(views, focused)),
+        "DualPath": ("dual path", lambda views: dual_path(views, focused)),
+        "DirectInformed": ("informed", lambda views: informed(direct, views).mean),
+    }
     return {
         "summed VBF": lambda views: summed_bright_field(views, UPSAMPLING),
-        "parallax": lambda views: parallax(views, scene["focused"], UPSAMPLING),
+        "parallax": lambda views: parallax(views, focused, UPSAMPLING),
         "direct": direct,
-    }
+    } | dict(method for name, method in networks.items() if name in SHIPPED)
 
 
 def measure(image, scene):
-    pixel = tuple(step / UPSAMPLING for step in scene["acquisition"].step)
-    # Rings of three frequency steps: single ones are too few pixels at low frequency.
-    frequency, curve, _ = fourier_ring_correlation(image, scene["truth"], pixel, width=3)
+    frequency, curve, _ = fourier_ring_correlation(
+        image, scene["truth"], scene["pixel"], width=RING
+    )
     return {
         "correlation": correlation(image, scene["truth"]),
         "psnr": psnr(image, scene["truth"]),
         "resolution": resolution(frequency, curve),
+        "lattice": float(curve[scene["lattice"]]),
     }
 
 
 table = []  # one row per specimen, method, dose and draw
 images = {}  # the first draw of each, for the figures
 for name, scene in scenes.items():
-    for method, reconstruct in methods(scene).items():
-        for dose in every_dose:
-            for draw in range(1 if math.isinf(dose) else draws):
-                generator = torch.Generator().manual_seed(seed + draw)
-                noisy = expose(scene["views"], scene["acquisition"], dose, generator)
+    reconstructions = methods(scene)
+    for dose in every_dose:
+        for draw in range(1 if math.isinf(dose) else draws):
+            generator = torch.Generator().manual_seed(seed + draw)
+            noisy = expose(scene["views"], scene["acquisition"], dose, generator)
+            for method, reconstruct in reconstructions.items():
+                if method in ("attention U-Net", "dual path") and draw >= network_draws:
+                    continue
                 image = reconstruct(noisy)
                 if draw == 0:
                     images[name, method, dose] = image
                 row = {"specimen": name, "method": method, "dose": dose, "draw": draw}
                 table.append(row | measure(image, scene))
+    for dose in ptychography_doses:
+        image = METHODS["ptychography"](make_scene(name).measure(dose, seed))
+        images[name, "ptychography", dose] = image
+        row = {"specimen": name, "method": "ptychography", "dose": dose, "draw": 0}
+        table.append(row | measure(image, scene))
+make_scene.cache_clear()  # its scans are large
+NETWORKS = [m for m in ("attention U-Net", "dual path", "informed") if m in reconstructions]
+SHOWN = [
+    *("summed VBF", "parallax"),
+    *(["ptychography"] if ptychography_doses else []),
+    *("direct", *NETWORKS),
+]
 
 # As many aliases of the protein as reach 2α, though the ×3 image does not hold them.
 picked = min(doses, key=lambda dose: abs(dose - 300))
@@ -165,19 +212,26 @@ for dose in (picked, math.inf):
 # %% tags=["hide-input", "remove-output"]
 def series(name, bar):
     scene = scenes[name]
-    # The truth stands in the row of the only method that is in rad, under the same grey limits.
     known = scene["truth"] - scene["truth"].mean()
+    # The truth stands in the row of direct ptychography, under the same grey limits.
     rows = [
         (
             method,
-            [images[name, method, dose] for dose in every_dose]
+            [images.get((name, method, dose)) for dose in every_dose]
             + [known if method == "direct" else None],
         )
-        for method in ("summed VBF", "parallax", "direct")
+        for method in SHOWN
     ]
     labels = [figures.dose_label(dose) for dose in every_dose] + [""]
     figure = figures.image_grid(rows, labels, scene["acquisition"].field, bar=bar)
-    figure.axes[-1].set_title("truth")
+    for place, (method, pictures) in enumerate(rows):
+        axes = figure.axes[place * len(labels) : (place + 1) * len(labels)]
+        if method == "direct":
+            axes[-1].set_title("truth")
+        if pictures[0] is None:  # a place without an image still names its row
+            axes[0].set_axis_on()
+            axes[0].set(xticks=[], yticks=[], ylabel=method)
+            axes[0].spines[:].set_visible(False)
     return figure
 
 
@@ -187,11 +241,12 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/dose_series_crystal.png
 # :name: fig-dose-series-crystal
-# :alt: Li2CoO3 at six doses by three methods; with direct ptychography the columns show from 100 electrons per square angstrom
+# :alt: Li2CoO3 against dose by methods without training and by the shipped networks; with direct ptychography the columns show from 100 electrons per square angstrom
 #
-# Li₂CoO₃ along [010], 20 Å thick, against dose (compare Fig. 4a). Rows share their grey limits; the
-# truth is the projected phase, band-limited to 2α, under the limits of the direct row. Scale bar
-# 20 Å.
+# Li₂CoO₃ along [010], 20 Å thick, against dose (compare Fig. 4a, where the network stands over
+# ptychography). Rows share their grey limits; the truth is the projected phase, band-limited to 2α,
+# under the limits of the direct row. Ptychography, where it stands, has a full scan of the same dose.
+# Scale bar 20 Å.
 # ```
 
 # %% [markdown]
@@ -204,7 +259,7 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/dose_series_glass.png
 # :name: fig-dose-series-glass
-# :alt: Cu-Zr glass at six doses by three methods; with direct ptychography dark and bright spots sharpen with dose
+# :alt: Cu-Zr glass against dose by methods without training and by the shipped networks; with direct ptychography dark and bright spots sharpen with dose
 #
 # Cu₅₀Zr₅₀ glass, 20 Å thick, against dose (compare Fig. 4b), grey limits as above. Spots are chance
 # alignments of atoms along the beam. Scale bar 20 Å.
@@ -220,7 +275,7 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/dose_series_protein.png
 # :name: fig-dose-series-protein
-# :alt: Apoferritin at six doses by three methods; with direct ptychography the hollow shell shows from 100 electrons per square angstrom
+# :alt: Apoferritin against dose by methods without training and by the shipped networks; with direct ptychography the hollow shell shows from 100 electrons per square angstrom
 #
 # Apoferritin (6Z6U) in vacuum, 4 Å scan step, against dose (compare Fig. 4c). Scale bar 50 Å.
 # ```
@@ -277,23 +332,22 @@ for column, (name, scene) in enumerate(scenes.items()):
     acquisition = scene["acquisition"]
     for row, measure_name in enumerate(("correlation", "resolution")):
         axes = grid[row, column]
-        for method in ("summed VBF", "parallax", "direct"):
-            low, middle, high = np.array(
-                [summary(name, method, dose, measure_name) for dose in doses]
-            ).T
+        for method in SHOWN:
+            at = np.array([dose for dose in doses if (name, method, dose) in images])
             colour = figures.METHOD_COLOURS[method]
-            shown = np.isfinite(middle)
-            if shown.any():
-                axes.plot(
-                    np.array(doses)[shown], middle[shown], "o-", color=colour, label=method, ms=3
-                )
+            if len(at):
+                low, middle, high = np.array(
+                    [summary(name, method, dose, measure_name) for dose in at]
+                ).T
+                shown = np.isfinite(middle)
+                marker = "D" if method == "ptychography" else "o-"
+                axes.plot(at[shown], middle[shown], marker, color=colour, label=method, ms=3)
                 both = shown & np.isfinite(low) & np.isfinite(high)
-                axes.fill_between(
-                    np.array(doses)[both], low[both], high[both], color=colour, alpha=0.25, lw=0
-                )
-            limit = summary(name, method, math.inf, measure_name)[1]
-            if math.isfinite(limit):
-                axes.axhline(limit, color=colour, ls=":", lw=1)
+                axes.fill_between(at[both], low[both], high[both], color=colour, alpha=0.25, lw=0)
+            if (name, method, math.inf) in images:
+                limit = summary(name, method, math.inf, measure_name)[1]
+                if math.isfinite(limit):
+                    axes.axhline(limit, color=colour, ls=":", lw=1)
         axes.set_xscale("log")
     grid[0, column].set_title(scene["title"])
     axes = grid[1, column]
@@ -317,7 +371,12 @@ for column, (name, scene) in enumerate(scenes.items()):
     axes.yaxis.set_minor_formatter("")
     axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
     axes.xaxis.set_minor_formatter("")
-grid[0, 0].legend(loc="center right")
+figure.legend(
+    *grid[0, 0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=len(SHOWN),
+    fontsize=8,
+)
 grid[0, 0].set_ylabel("correlation with the truth")
 grid[1, 0].set_ylabel("FRC-0.5 resolution (Å)")
 path = figures.save(figure, "dose_series_curves")
@@ -327,18 +386,21 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/dose_series_curves.png
 # :name: fig-dose-series-curves
-# :alt: Correlation with the truth and resolution against dose for three methods and three specimens, with limits
+# :alt: Correlation with the truth and resolution against dose for three specimens, for methods without training and the shipped networks, with limits
 #
 # Correlation (top) and FRC-0.5 resolution (bottom; smaller is finer) against dose. Dotted: the same
 # method at infinite dose. Dashed: limits. A method whose curve never reaches one half has no point.
+# Ptychography, where it stands, has one draw.
 # ```
 
 
 # %% tags=["remove-input"]
 def cell(name, method, dose):
+    if (name, method, dose) not in images:
+        return "·"
     low, middle, high = summary(name, method, dose, "correlation")
     fine = summary(name, method, dose, "resolution")[1]
-    spread = "" if math.isinf(dose) else f" ({low:.2f}–{high:.2f})"
+    spread = "" if math.isinf(dose) or method == "ptychography" else f" ({low:.2f}–{high:.2f})"
     return f"{middle:.2f}{spread}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
@@ -348,11 +410,17 @@ lines = [
     + " | ".join(cell(name, method, dose) for dose in every_dose)
     + " |"
     for name, scene in scenes.items()
-    for method in ("summed VBF", "parallax", "direct")
+    for method in SHOWN
 ]
+fewer = [m for m in NETWORKS if m != "informed"] if network_draws < draws else []
+exceptions = "; ".join(
+    [f"{', '.join(fewer)}: of {network_draws}"] * bool(fewer)
+    + ["ptychography: one draw"] * bool(ptychography_doses)
+)
 Markdown(
-    f"Correlation with the truth, median (interquartile range) of {draws} draws, and FRC-0.5 "
-    "resolution:\n\n" + "\n".join([head, "|---" * (2 + len(every_dose)) + "|", *lines])
+    f"Correlation with the truth, median (interquartile range) of {draws} draws"
+    f"{f' ({exceptions})' if exceptions else ''}, and FRC-0.5 resolution:\n\n"
+    + "\n".join([head, "|---" * (2 + len(every_dose)) + "|", *lines])
 )
 
 # %% tags=["remove-cell"]
@@ -360,6 +428,7 @@ figures.save_results(
     "03_dose_series",
     {
         "draws": draws,
+        "network_draws": network_draws,
         "seed": seed,
         "summary": [
             {
@@ -374,49 +443,205 @@ figures.save_results(
                             strict=True,
                         )
                     )
-                    for key in ("correlation", "psnr", "resolution")
+                    for key in ("correlation", "psnr", "resolution", "lattice")
                 },
             }
             for name in scenes
-            for method in ("summed VBF", "parallax", "direct")
+            for method in SHOWN
             for dose in every_dose
+            if (name, method, dose) in images
         ],
     },
 )
 
+# %% [markdown]
+# ## How many electrons a network saves
+#
+# The dose at which a network has the correlation that direct ptychography has at another, by
+# interpolation between the medians; nothing is extrapolated.
+
+
+# %% tags=["hide-input"]
+def median(name, method, dose, measure_name="correlation"):
+    return summary(name, method, dose, measure_name)[1]
+
+
+def needed(name, network, dose):
+    """Dose at which a network correlates like direct ptychography at `dose`, in words."""
+    if len(doses) < 2:
+        return "·"  # one dose cannot be interpolated
+    curve = torch.tensor([median(name, network, d) for d in doses])
+    found = dose_to_reach(torch.tensor(doses), curve, median(name, "direct", dose))
+    if math.isinf(found):
+        return f"above {doses[-1]:g}"
+    return f"below {doses[0]:g}" if found == 0 else f"{found:.0f}"
+
+
 # %% tags=["remove-input"]
-first = min(doses)
-crystal_first = summary(crystal, "direct", first, "correlation")[1]
-glass_first = summary(glass, "direct", first, "correlation")[1]
-protein_first = summary(protein, "direct", first, "correlation")[1]
+lines = [
+    f"| {scene['title']} | {network} | "
+    + " | ".join(needed(name, network, dose) for dose in doses)
+    + " |"
+    for name, scene in scenes.items()
+    for network in NETWORKS
+]
+Markdown(
+    "Dose (e⁻/Å²) that a network needs for direct ptychography's correlation at\n\n"
+    + "\n".join(
+        [
+            "| specimen | network | " + " | ".join(map(figures.dose_label, doses)) + " |",
+            "|---" * (2 + len(doses)) + "|",
+            *lines,
+        ]
+    )
+)
+
+# %% tags=["remove-input"]
+C1_NETWORK, C1_PTYCHOGRAPHY, C4_PTYCHOGRAPHY = 200.0, 500.0, 1000.0  # e⁻/Å², the paper's §3.2
+first, last = doses[0], doses[-1]
+
+
+def listed(method, dose, names=tuple(scenes)):
+    return ", ".join(f"{median(name, method, dose):.2f}" for name in names)
+
+
+def ahead(method, measure_name, sign):
+    """Cases, specimens times doses, in which a method is ahead of direct ptychography."""
+    return sum(
+        sign * median(name, method, dose, measure_name)
+        > sign * median(name, "direct", dose, measure_name)
+        for name in scenes
+        for dose in every_dose
+    )
+
+
+def called(method):
+    return "informed network" if method == "informed" else method
+
+
+def lattice_from(method):
+    """Lowest dose from which on the crystal's lattice ring correlates by a half, if any."""
+    found = None
+    for dose in reversed(doses):
+        if median(crystal, method, dose, "lattice") < 0.5:
+            break
+        found = dose
+    return found
+
+
+def period(name, method, dose):
+    value = median(name, method, dose, "resolution")
+    return "none" if math.isinf(value) else f"{value:.1f} Å"
+
+
 best = {
-    name: max(("summed VBF", "parallax"), key=lambda m: summary(name, m, first, "correlation")[1])
-    for name in scenes
+    name: max(("summed VBF", "parallax"), key=lambda m: median(name, m, first)) for name in scenes
 }
+cases = len(scenes) * len(every_dose)
+against = "; ".join(
+    f"the {called(m)} correlates better in {ahead(m, 'correlation', 1)} of {cases} cases and resolves finer "
+    f"in {ahead(m, 'resolution', -1)}"
+    for m in NETWORKS
+)
+at_first = "; ".join(f"the {called(m)} {listed(m, first)}" for m in NETWORKS)
+saved = "; ".join(
+    f"the {called(m)} " + ", ".join(f"{needed(n, m, last)} on {scenes[n]['title']}" for n in scenes)
+    for m in NETWORKS
+)
+
+lattice = {m: lattice_from(m) for m in SHOWN if m != "ptychography"}
+ring_from = ", ".join(f"{m} {'at none' if d is None else f'{d:g}'}" for m, d in lattice.items())
+kept = [m for m in NETWORKS if lattice[m] is not None and lattice[m] <= C1_NETWORK]
+if first > C1_NETWORK:
+    c1 = f"No dose here is as low as the claim's {C1_NETWORK:g} e⁻/Å²."
+else:
+    c1 = " ".join(
+        f"From {C1_NETWORK:g} e⁻/Å² on the {called(m)} {'has' if m in kept else 'does not have'} the "
+        "lattice by this measure."
+        for m in NETWORKS
+    )
+low = [d for d in sorted(ptychography_doses) if d < C1_PTYCHOGRAPHY]
+if low:
+    ring = [median(crystal, "ptychography", d, "lattice") for d in low]
+    c1 += (
+        " Tuned ptychography correlates there by "
+        + ", ".join(f"{r:.2f} at {d:g} e⁻/Å²" for r, d in zip(ring, low, strict=True))
+        + (": that is a failure." if max(ring) < 0.5 else ": that is no failure.")
+    )
+else:
+    c1 += f" Ptychography below {C1_PTYCHOGRAPHY:g} e⁻/Å² is in the chapter on methods."
+
+c4 = "; ".join(
+    f"{m} {median(protein, m, first):.2f} ({period(protein, m, first)}) to "
+    f"{median(protein, m, last):.2f} ({period(protein, m, last)})"
+    for m in ("direct", *NETWORKS)
+)
+low = [d for d in sorted(ptychography_doses) if d < C4_PTYCHOGRAPHY]
+if low:
+    c4_ptychography = "Tuned ptychography, noise by the claim, has " + ", ".join(
+        f"{median(protein, 'ptychography', d):.2f} ({period(protein, 'ptychography', d)}) at {d:g} e⁻/Å²"
+        for d in low
+    )
+else:
+    c4_ptychography = f"Ptychography below {C4_PTYCHOGRAPHY:g} e⁻/Å² is in the chapter on methods"
+past = {}  # the finest that passes a limit, by specimen and method, and by how many rings
+for name, scene in scenes.items():
+    acquisition = scene["acquisition"]
+    limit = max(acquisition.information_limit, acquisition.nyquist_period(UPSAMPLING))
+    for method in SHOWN:
+        found = [
+            median(name, method, d, "resolution") for d in every_dose if (name, method, d) in images
+        ]
+        if min(found) < limit:
+            past[name, method] = (
+                min(found),
+                (1 / min(found) - 1 / limit) * max(acquisition.field) / RING,
+            )
+if past:
+    small = all(excess < 1 for _, excess in past.values())
+    limits = (
+        "Past them by this measure: "
+        + ", ".join(f"{m} on {scenes[n]['title']} ({r:.3f} Å)" for (n, m), (r, _) in past.items())
+        + (
+            ", each by less than a ring's width, which is as finely as this measure can tell."
+            if small
+            else ": beyond a limit no electron says anything, and a network speaks from its training."
+        )
+    )
+else:
+    limits = "No curve passes them."
 Markdown(
     f"""
 ## What was seen
 
 * At {first:g} e⁻/Å² direct ptychography, closed-form and untrained, correlates
-  {crystal_first:.2f} with the true phase of {scenes[crystal]["title"]}, {glass_first:.2f} with that of
-  {scenes[glass]["title"]} and {protein_first:.2f} with that of {scenes[protein]["title"]}; the best of
-  the other two reaches {summary(crystal, best[crystal], first, "correlation")[1]:.2f},
-  {summary(glass, best[glass], first, "correlation")[1]:.2f} and
-  {summary(protein, best[protein], first, "correlation")[1]:.2f}.
-* **Claims C1 and C4** compare the network with one iterative ptychography. Columns and shell are
-  visible here, without a network, at doses where the paper finds ptychography drowned. Whether a
-  tuned ptychography drowns too, and what a network adds, the chapters on training and on methods
-  show; the verdict is open.
+  {median(crystal, "direct", first):.2f} with the true phase of {scenes[crystal]["title"]},
+  {median(glass, "direct", first):.2f} with that of {scenes[glass]["title"]} and
+  {median(protein, "direct", first):.2f} with that of {scenes[protein]["title"]}; the better of summed VBF
+  and parallax reaches {", ".join(f"{median(n, best[n], first):.2f}" for n in scenes)}.
+* **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. Against direct
+  ptychography on the same electrons, over all doses: {against}.
+* **Electrons.** For direct ptychography's correlation at {last:g} e⁻/Å², of these doses in e⁻/Å²: {saved}.
+  The attention U-Net is narrower than the paper's and was trained for
+  {card("AttentionUNet")["seconds"] / 60:.0f} minutes, so what it lacks is no verdict on the paper's own
+  weights.
+* **Claim C1** (the network has the lattice of Li₂CoO₃ from {C1_NETWORK:g} e⁻/Å², ptychography fails below
+  {C1_PTYCHOGRAPHY:g}). The ring of the crystal's strongest lattice frequencies, at
+  {scenes[crystal]["period"]:.2f} Å, correlates with the truth by one half or more from these doses on, in
+  e⁻/Å²: {ring_from}. {c1}
+* **Claim C4** (the shell of apoferritin sharpens with dose, ptychography is noise until
+  {C4_PTYCHOGRAPHY:g} e⁻/Å²). Correlation and FRC-0.5 resolution go from {first:g} to {last:g} e⁻/Å²: {c4}.
+  {c4_ptychography}. The shell is there at the lowest dose without a network.
 * **More aliases.** Solving {every_alias} × {every_alias} aliases, all that reach 2α at the protein's
   4 Å step, instead of the {UPSAMPLING} × {UPSAMPLING} of the image changes the correlation from
   {more[picked][0]:.4f} to {more[picked][1]:.4f} at {picked:g} e⁻/Å² and from {more[math.inf][0]:.4f} to
   {more[math.inf][1]:.4f} at infinite dose (first draw). That is not worth
   {every_alias**2 / UPSAMPLING**2:.0f} times the unknowns, so the whole study solves the
   {UPSAMPLING} × {UPSAMPLING}.
-* Limits hold: no curve passes λ/2α = {scenes[crystal]["acquisition"].information_limit:.3f} Å on
-  the crystal and the glass, nor the output's Nyquist period of
-  {scenes[protein]["acquisition"].nyquist_period(UPSAMPLING):.2f} Å on the protein. At a 4 Å step the
-  ×3 image cannot carry sub-Ångström detail, whoever makes it (claim C9).
+* **Limits** are λ/2α = {scenes[crystal]["acquisition"].information_limit:.3f} Å on the crystal and the
+  glass, and the output's Nyquist period of
+  {scenes[protein]["acquisition"].nyquist_period(UPSAMPLING):.2f} Å on the protein. {limits} At a 4 Å step
+  the ×3 image cannot carry sub-Ångström detail, whoever makes it (claim C9).
 """
 )
 
