@@ -274,8 +274,8 @@ def _compute(
             # Dask trims workers' memory at 64 KiB, which also makes the allocator map every larger
             # array anew: more than half of the time of array work on fresh pages.
             roomy = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2**30)
-            own = {"distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **roomy}}
-            stack.enter_context(dask_settings.set(own))
+            environment = {"distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **roomy}}
+            stack.enter_context(dask_settings.set(environment))
             scheduler = stack.enter_context(
                 dask.LocalCluster(
                     n_workers=count,

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _FOLDER = files("misr4d") / "data" / "weights"
-SHIPPED = ("DirectInformed", "AttentionUNet")
+SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
 """Networks whose weights come with the package."""
 
 _TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
@@ -350,9 +350,21 @@ def dual_path(
     """Reconstruct by the dual-path network: ``(M, Rx, Ry) → (3·Rx, 3·Ry)`` [rad], of zero mean.
 
     Any number of views in any order, as long as `acquisition` lists them so; its defocus counts
-    from the specimen's middle.
+    from the specimen's middle. The network takes them all at once, but attention over many more
+    views than it was trained with picks out noise: they are dealt over the disc into groups of
+    about as many, and the images of the groups averaged.
     """
     model = network or load_network("DualPath", str(views.device))
+    usual = recorded_training(card("DualPath")).views
     shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
-    image = model(_evenly_lit(views, acquisition)[None], shifts, angles)[0, 0]
-    return image - image.mean()  # type: ignore[no-any-return]
+    order = sorted(range(len(angles)), key=lambda k: tuple(angles[k].tolist()))
+    groups = max(1, round(len(order) / usual))
+    lit = _evenly_lit(views, acquisition)
+    image = torch.stack(
+        [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in _dealt(order, groups)]
+    ).mean(0)
+    return image - image.mean()
+
+
+def _dealt(order: list[int], groups: int) -> list[list[int]]:
+    return [order[start::groups] for start in range(groups)]

@@ -420,7 +420,7 @@ def refine(
         if len(history) == evaluations or explained_too_well or 0 <= gained < _SMALL:
             raise _DoneError
         for whole, leaf in zip(outer, inner, strict=True):
-            if whole.requires_grad:
+            if whole.requires_grad and leaf.grad is not None:
                 whole.backward(leaf.grad / stretch**2, retain_graph=True)  # type: ignore[no-untyped-call]
         return torch.tensor(loss / stretch**2, dtype=torch.float64, device=device)
 

@@ -24,7 +24,7 @@ from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_probe
 from misr4d.fetch import cache_folder
-from misr4d.learned import attention_unet, informed
+from misr4d.learned import attention_unet, dual_path, informed
 from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
@@ -195,6 +195,7 @@ METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
     "OBF": lambda m: m.scene.direct(m.views, solver="obf"),
     "direct": lambda m: m.scene.direct(m.views),
     "attention U-Net": lambda m: attention_unet(m.views, m.scene.focused),
+    "dual path": lambda m: dual_path(m.views, m.scene.focused),
     "informed": lambda m: informed(m.scene.direct, m.views).mean,
 }
 """Every method of the study by name: from a measurement to an image on the ×3 grid."""

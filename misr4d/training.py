@@ -532,7 +532,8 @@ def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
     qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]
     turns = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
     moved = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * turns)
-    return torch.fft.irfft2(moved, s=(nx, ny))
+    found: Tensor = torch.fft.irfft2(moved, s=(nx, ny))
+    return found
 
 
 @dataclass(frozen=True)
