@@ -36,6 +36,7 @@ STAGE = BUILD / "stage"
 NOTEBOOKS = sorted(
     (ROOT / "notebooks").glob("*.py"), key=lambda p: (not p.stem.startswith("06_"), p.stem)
 )
+JUDGE = "15_claims"  # the last by name: it reads what the others wrote
 
 
 def stripped(source: Path) -> nbformat.NotebookNode:
@@ -69,14 +70,19 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     return {stem: dict(values.get(stem) or {}) for stem in stems}
 
 
-def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
-    """Hash of everything that a notebook's result depends on."""
+def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
+    """Hash of everything that a notebook's result depends on; `folder` is the profile's."""
     digest = hashlib.sha256(sys.version.encode())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
     suffixes = {".py", ".npz", ".json", ".safetensors"}
     package = sorted(p for p in (ROOT / "misr4d").rglob("*") if p.suffix in suffixes)
     for path in [source, ROOT / "constraints.txt", *package]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    if source.stem == JUDGE:
+        # The table as CSV: beside the same rows its JSON names the commit.
+        for path in [*sorted((folder / "results").glob("*.json")), folder / "bench" / "table.csv"]:
+            if path.stem != JUDGE and path.is_file():
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -87,7 +93,8 @@ def execute(profile: str) -> Path:
     os.environ["MISR4D_OUTPUT"] = str(folder)
     for source in NOTEBOOKS:
         parameters = read_profile(profile)[source.stem]
-        key, done = fingerprint(source, parameters), folder / "notebooks" / f"{source.stem}.key"
+        key = fingerprint(source, parameters, folder)
+        done = folder / "notebooks" / f"{source.stem}.key"
         target = folder / "notebooks" / f"{source.stem}.ipynb"
         if target.exists() and done.exists() and done.read_text() == key:
             print(f"{source.stem}: unchanged, not run again")

@@ -52,7 +52,7 @@ COLUMNS = {
 RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
 _SLOW = "ptychography"
 _NO_NUMBER = (
-    *("audit", "bench", "cli", "fetch", "figures", "focus", "goals"),
+    *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "goals"),
     *("parameters", "reading", "recording", "refine", "report"),
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)

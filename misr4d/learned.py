@@ -39,6 +39,7 @@ __all__ = [
     "nearest_regime",
     "pack",
     "training_log",
+    "view_groups",
 ]
 
 _FOLDER = files("misr4d") / "data" / "weights"
@@ -355,16 +356,17 @@ def dual_path(
     about as many, and the images of the groups averaged.
     """
     model = network or load_network("DualPath", str(views.device))
-    usual = recorded_training(card("DualPath")).views
     shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
-    order = sorted(range(len(angles)), key=lambda k: tuple(angles[k].tolist()))
-    groups = max(1, round(len(order) / usual))
     lit = _evenly_lit(views, acquisition)
     image = torch.stack(
-        [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in _dealt(order, groups)]
+        [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in view_groups(acquisition)]
     ).mean(0)
     return image - image.mean()
 
 
-def _dealt(order: list[int], groups: int) -> list[list[int]]:
-    return [order[start::groups] for start in range(groups)]
+def view_groups(acquisition: Acquisition) -> list[list[int]]:
+    """Deal the views over the disc into groups of about as many as `DualPath` was trained with."""
+    angles = acquisition.view_angles.round(decimals=6).tolist()
+    order = sorted(range(len(angles)), key=lambda k: tuple(angles[k]))
+    count = max(1, round(len(order) / recorded_training(card("DualPath")).views))
+    return [order[start::count] for start in range(count)]

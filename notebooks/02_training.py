@@ -63,6 +63,7 @@ from misr4d.learned import (
     informed,
     load_network,
     training_log,
+    view_groups,
 )
 from misr4d.metrics import correlation
 from misr4d.multislice import build_potential
@@ -324,8 +325,9 @@ if "DualPath" in SHIPPED:
     parts = {f"gate {level}": gate for level, gate in enumerate(model.decoder.gates)}
     whole = {"views": model.weigh[-1], "network": model}
     passed = watch(parts | whole, lambda: dual_path(noisy, method.acquisition, network=model))
-    # A softmax over the views, times their number: one is a fair share.
-    share = torch.softmax(passed["views"][1][:, 0], 0) * len(noisy)
+    # A softmax over the views of a group, times their number: one is a fair share.
+    group = view_groups(method.acquisition)[-1]
+    share = torch.softmax(passed["views"][1][:, 0], 0) * len(group)
     rows["dual path"] = [
         ("axial view", noisy[axial], "gray"),
         ("share of each view", share.mean((1, 2)), "disc"),
@@ -343,7 +345,7 @@ for line, (owner, panels) in zip(grid, rows.items(), strict=True):
         axes.set(xticks=[], yticks=[])
         axes.set_title(label, fontsize=8)
         if kind == "disc":
-            at = acquisition.view_angles
+            at = acquisition.view_angles[group]
             shown = axes.scatter(at[:, 1], -at[:, 0], c=picture, s=9, marker="s", cmap="viridis")
             axes.set(aspect="equal")
             axes.spines[:].set_visible(False)
@@ -369,8 +371,9 @@ Image(path)
 # :alt: The informed network's inputs, the maps of its gates, its image and deviation; below, where shipped, the dual path's
 #
 # The same electrons in the informed network and, where its weights are shipped, in the dual path below
-# it. Gates: mean over their channels, with channels × height × width above. Share of each view: its
-# weight in the mean of all views, where 1 is a fair share, by its angle in the bright-field disc.
+# it, which takes the views in groups; the last one is shown. Gates: mean over their channels, with
+# channels × height × width above. Share of each view: its weight in the mean of its group, where 1 is a
+# fair share, by its angle in the bright-field disc.
 # ```
 
 # %% [markdown]

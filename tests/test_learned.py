@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from misr4d import ATOMIC, MOLECULAR, learned
+from misr4d.detector import TurnedAcquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
 from misr4d.learned import (
@@ -22,6 +23,7 @@ from misr4d.learned import (
     nearest_regime,
     pack,
     training_log,
+    view_groups,
 )
 from misr4d.metrics import correlation
 from misr4d.networks import AttentionUNet, DirectInformed, DualPath
@@ -126,6 +128,22 @@ def test_networks_on_views_take_what_they_were_made_for() -> None:
     small = replace(ATOMIC, scan_shape=(40, 36))
     found = dual_path(torch.rand(177, 40, 36), small, network=DualPath(4, fused=8).eval())
     assert found.shape == (120, 108)
+
+
+def test_groups_of_views_cover_the_disc_once_whatever_the_order() -> None:
+    acquisition = acquisition_of("atomic", 2)
+    groups = view_groups(acquisition)
+    assert sorted(k for own in groups for k in own) == list(range(acquisition.number_of_views))
+    sizes = [len(own) for own in groups]
+    assert max(sizes) - min(sizes) <= 1
+    for own in groups:
+        assert float(acquisition.view_angles[own].mean(0).norm()) < 0.2 * acquisition.semiangle
+    turned = TurnedAcquisition.of(acquisition, 90.0)
+    angles = {tuple(a) for a in acquisition.view_angles[groups[0]].round(decimals=6).tolist()}
+    again = {
+        tuple(a) for a in turned.view_angles[view_groups(turned)[0]].round(decimals=6).tolist()
+    }
+    assert angles == again  # the same angles, listed in another order
 
 
 def test_pixels_on_the_rim_count_by_what_lights_them() -> None:
