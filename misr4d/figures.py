@@ -285,9 +285,9 @@ def image_grid(
     -------
     Figure
     """
-    height = 1.55 * len(rows) * field[0] / field[1] + 0.3
+    height = 1.3 * len(rows) * field[0] / field[1] + 0.3
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(1.5 * len(columns) + 0.4, height), layout=layout)
+    figure = Figure(figsize=(1.25 * len(columns) + 0.4, height), layout=layout)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (name, images) in enumerate(rows):
         counted = [True] * len(images) if common is None else common
