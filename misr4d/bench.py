@@ -285,7 +285,8 @@ def _compute(
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 )
             )
-        client = stack.enter_context(dask.Client(scheduler))
+        # Not dask's default: two benches at once would leave each other's behind.
+        client = stack.enter_context(dask.Client(scheduler, set_as_default=False))
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in missing:
             own = row.method if row.method == _SLOW else None
@@ -302,7 +303,7 @@ def _compute(
                 disable=None if progress else True,
             )
         )
-        for done in dask.as_completed(futures):
+        for done in dask.as_completed(futures, loop=client.loop):
             for row, found in zip(futures[done], done.result(), strict=True):
                 _write(parts[row], json.dumps(found) + "\n")
             bar.update(len(futures[done]))

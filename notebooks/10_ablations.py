@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Ablations
 #
-# **What the paper says.** Attention gates weigh the skips (§2.1.1, Eq. 2). A 1×1 convolution after the
+# **What the paper says** (§2). Attention gates weigh the skips (§2.1.1, Eq. 2). A 1×1 convolution after the
 # pixel shuffle removes checkerboards (claim C12). Noise drawn anew in every epoch prevents overfitting
 # (§2.1.2, claim C13). The fusion takes any number of views (§2.2, claim C14).
 #

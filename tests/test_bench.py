@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
 from misr4d import bench
@@ -140,6 +141,7 @@ def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
     assert tables[0] == tables[1] == read_table(tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {"", ".csv", ".json"}
     assert not list(tmp_path.rglob(".*"))
+    assert dask.config.get("scheduler", None) is None  # nothing is left that others compute by
 
 
 def test_the_table_says_how_it_was_made(tmp_path: Path, quick_rows: None) -> None:
