@@ -11,8 +11,8 @@ have about unit curvature, known in closed form for a weak phase, so that a few 
 do. It ends where nothing changes any more, and before that if the counts are explained better than
 their own noise allows (the discrepancy principle; Morozov 1966): what follows would be noise.
 
-The first stage has seen the same electrons, so its deviation is no independent prior: the weight w
-was measured on specimens of the training's kind (``benchmarks/calibrate_refine.py``).
+The first stage has seen the same electrons, so its deviation is no independent prior. How much it
+should count, the weight w, is not calibrated yet: 1 takes the deviation at its word.
 """
 
 from __future__ import annotations
