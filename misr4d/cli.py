@@ -114,6 +114,8 @@ def bench(
     help="Instead of the preset's.",
 )
 @click.option("--width", type=click.IntRange(1), help="Channels of its first level.")
+@click.option("--depth", type=click.IntRange(1), help="Its levels; DualPath has its own.")
+@click.option("--views", type=click.IntRange(1), help="Views of a DualPath sample.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--batch", type=click.IntRange(1), help="Samples in a step.")
 @click.option("--specimens", type=click.IntRange(0), help="Distinct specimens; 0: never again.")

@@ -173,6 +173,21 @@ def test_loss_falls() -> None:
     assert mean_loss() < before - 0.05
 
 
+@pytest.mark.parametrize("network", ["DirectInformed", "AttentionUNet"])
+def test_half_precision_rounds_the_network_and_not_its_loss(network: str) -> None:
+    config = replace(TINY, network=network)
+    batch = make_batch(config, 0)[0]
+    net = build_network(config)
+    if network == "DirectInformed":  # its last layer starts at zero: let it do something
+        net.body.output.weight.data.normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = loss_of(config, net, batch)
+        half = loss_of(replace(config, half=True), net, batch)
+    assert half.dtype == torch.float32
+    assert half != whole
+    assert half == pytest.approx(float(whole), rel=0.02)
+
+
 def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None:
     whole = load_file(train(TINY, tmp_path / "whole", device="cpu"))
     for end in (5, 8):
