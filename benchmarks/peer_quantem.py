@@ -88,7 +88,7 @@ def compare(python: Path) -> None:
         scene = make_scene(name)
         for dose in DOSES:
             measurement = scene.measure(dose, seed=0)
-            cube = measurement.patterns.binned(3)
+            cube = measurement.whole.binned(3)
             acquisition = scene.focused
             np.savez(
                 HOME / "counts.npz",

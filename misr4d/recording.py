@@ -164,7 +164,7 @@ def record_scan(
         acquisition = replace(acquisition, scan_shape=(positions, positions))
         scene = Scene(scene.specimen, acquisition, scene.potential)
     electrons = electrons_per_probe(dose, acquisition)
-    cube = scene.measure(dose, seed).patterns
+    cube = scene.measure(dose, seed).whole
     if math.isfinite(dose):
         counts = np.rint(cube.patterns * np.float32(electrons))
         kind = np.min_scalar_type(int(counts.max()))

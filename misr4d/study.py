@@ -22,17 +22,18 @@ from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.classical import idpc, parallax, summed_bright_field
 from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import electrons_per_probe
+from misr4d.dose import electrons_per_probe, expose
 from misr4d.fetch import cache_folder
 from misr4d.learned import attention_unet, dual_path, informed
 from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
+from misr4d.reciprocity import simulate_views
 from misr4d.settings import ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
-__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene"]
+__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place"]
 
 # Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
 # [mrad]: our choice; the ×3 image of a 4 Å scan carries nothing that angles above 13 mrad add.
@@ -47,7 +48,7 @@ class Scene:
     ----------
     specimen : Specimen
     acquisition : Acquisition
-        Its detector pixel is three of the simulated ones, averaged as a camera does.
+        Its detector pixel is three of the simulated ones; a camera averages over them.
     potential : Potential
     """
 
@@ -60,6 +61,11 @@ class Scene:
         """Diffraction patterns at infinite dose, as fractions of the electrons."""
         angle = SIMULATION[self.specimen.regime][2]
         return simulate_patterns(self.potential, self.acquisition, window=WINDOW, max_angle=angle)
+
+    @cached_property
+    def expected_views(self) -> Tensor:
+        """Views at infinite dose by reciprocity ``(M, Rx, Ry)``, without the patterns."""
+        return simulate_views(self.potential, self.acquisition)
 
     @cached_property
     def truth(self) -> Tensor:
@@ -107,6 +113,20 @@ class Scene:
         whole = self._fractions(counts[0] + counts[1], electrons)
         return self._measurement(dose, whole, (halves[0], halves[1]))
 
+    def expose(self, dose: float, seed: int) -> Measurement:
+        """Count electrons in the bright disc's pixels alone: quicker, and for most methods all.
+
+        Parameters
+        ----------
+        dose : float
+            e⁻/Å²; ``inf`` gives the expected views.
+        seed : int
+            Of the counting noise.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        views = expose(self.expected_views, self.acquisition, dose, generator)
+        return Measurement(self, dose, None, views)
+
     def _fractions(self, counts: NDArray[np.float32], electrons: float) -> Datacube:
         scaled = counts / np.float32(electrons)
         return Datacube(scaled, self.patterns.step, self.patterns.detector_pixel)
@@ -129,20 +149,36 @@ class Measurement:
     scene : Scene
     dose : float
         e⁻/Å².
-    patterns : Datacube
-        As fractions of the electrons.
+    patterns : Datacube or None
+        As fractions of the electrons; none where only views were simulated.
     views : Tensor
         ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
     halves : (Measurement, Measurement) or None
         The same electrons, dealt to two independent measurements of half the dose; none at
-        infinite dose.
+        infinite dose, or without patterns.
     """
 
     scene: Scene
     dose: float
-    patterns: Datacube
+    patterns: Datacube | None
     views: Tensor
     halves: tuple[Measurement, Measurement] | None = None
+
+    @property
+    def whole(self) -> Datacube:
+        """The patterns.
+
+        Raises
+        ------
+        ValueError
+            If only views were simulated.
+        """
+        if self.patterns is None:
+            raise ValueError(
+                f"the scan of {self.scene.specimen.name} at {self.dose:g} e⁻/Å² holds views alone; "
+                "iDPC and ptychography need its patterns: use Scene.measure, not Scene.expose"
+            )
+        return self.patterns
 
 
 @lru_cache(maxsize=2)
@@ -156,12 +192,26 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     thickness, defocus : float, optional
         In Å; the specimen's and the regime's own unless given.
     """
-    specimen = make_specimen(name, thickness=thickness)
+    return place(make_specimen(name, thickness=thickness), defocus)
+
+
+def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: int = 3) -> Scene:
+    """Put a specimen under its regime's measurement, the detector as the networks know it.
+
+    Parameters
+    ----------
+    specimen : Specimen
+    defocus : float, optional
+        In Å; the regime's own unless given.
+    pixel_samples : int
+        Points by which reciprocity averages over a detector pixel, each way. One is nine times
+        quicker, and takes the pixel for the point in its middle.
+    """
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
         acquisition = replace(acquisition, defocus=defocus)
     pixel = camera_pixel(acquisition.wavelength)
-    acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=3)
+    acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=pixel_samples)
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
     return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
@@ -171,14 +221,14 @@ def _ptychography(m: Measurement) -> Tensor:
     """Ptychography with tuned settings; minutes, so an image made before is read back."""
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
     # Everything that enters: counts, geometry, settings, and the code that uses them.
-    digest = hashlib.sha256(np.ascontiguousarray(m.patterns.patterns).data)
-    geometry = (m.patterns.step, m.patterns.detector_pixel, asdict(m.scene.focused))
+    digest = hashlib.sha256(np.ascontiguousarray(m.whole.patterns).data)
+    geometry = (m.whole.step, m.whole.detector_pixel, asdict(m.scene.focused))
     digest.update(repr((geometry, asdict(settings), UPSAMPLING, version("py4dstem"))).encode())
     digest.update(Path(classical.__file__).read_bytes())
     path = cache_folder() / "ptychography" / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
         return torch.from_numpy(np.load(path, allow_pickle=False))
-    image = classical.ptychography(m.patterns, m.scene.focused, UPSAMPLING, settings)
+    image = classical.ptychography(m.whole, m.scene.focused, UPSAMPLING, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         np.save(file, image.numpy(), allow_pickle=False)
@@ -188,7 +238,7 @@ def _ptychography(m: Measurement) -> Tensor:
 
 METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
     "summed VBF": lambda m: summed_bright_field(m.views, UPSAMPLING),
-    "iDPC": lambda m: idpc(m.patterns, m.scene.acquisition, UPSAMPLING),
+    "iDPC": lambda m: idpc(m.whole, m.scene.acquisition, UPSAMPLING),
     "parallax": lambda m: parallax(m.views, m.scene.focused, UPSAMPLING),
     "ptychography": _ptychography,
     "SSB": lambda m: m.scene.direct(m.views, solver="ssb"),

@@ -19,14 +19,14 @@
 # **What the paper says** (§3.2, Suppl. Fig. 3). The isotropic power spectrum of the network's image
 # reaches a higher resolvable frequency than that of ptychography (claim C7).
 #
-# **What is measured here.** The same spectra for methods without training, beside three measures that
-# a power spectrum cannot replace: the ring correlation with the truth, that between half-sets of the
+# **What is measured here.** The same spectra for methods with and without training, beside three
+# measures that a power spectrum cannot replace: the ring correlation with the truth, that between half-sets of the
 # same electrons, and the spectral signal-to-noise ratio over noise draws against the bound that
 # counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
 # shows there, it shows for nothing.
 #
-# **How long it takes.** About two minutes on two cores, once the ptychography of
-# {doc}`06_method_comparison` is in the cache; six without it.
+# **How long it takes.** About a minute on two cores, once the ptychography of
+# {doc}`06_method_comparison` is in the cache; five without it.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime
@@ -63,7 +63,9 @@ from misr4d.study import METHODS, make_scene
 
 figures.use_style()
 WIDTH = 3  # frequency steps a ring, as everywhere in the book
-SHOWN = ("summed VBF", "parallax", "ptychography", "direct")
+NETWORKS = ("attention U-Net", "dual path", "informed")
+SHOWN = ("summed VBF", "parallax", "ptychography", "direct", *NETWORKS)
+LINEAR = ("summed VBF", "parallax", "direct")  # their noise is the same with and without specimen
 
 
 # %%
@@ -72,22 +74,20 @@ images, halves, stacks, empty = {}, {}, {}, {}
 for name, scene in scenes.items():
     for draw in range(draws):
         measurement = scene.measure(dose, seed + draw)
-        for method in SHOWN:
-            if method == "ptychography":
-                if draw == 0:
-                    images[name, method] = METHODS[method](measurement)
-                continue
+        for method in SHOWN if draw == 0 else LINEAR:
             image = METHODS[method](measurement)
-            stacks.setdefault((name, method), []).append(image)
+            if method in LINEAR:
+                stacks.setdefault((name, method), []).append(image)
             if draw == 0:
                 images[name, method] = image
-                halves[name, method] = [METHODS[method](half) for half in measurement.halves]
+                if method != "ptychography":
+                    halves[name, method] = [METHODS[method](half) for half in measurement.halves]
     # An empty scan: every lit pixel expects its share, nothing else.
     acquisition = scene.acquisition
     lit = acquisition.view_illumination.float()[:, None, None]
     blank = lit.expand(-1, *acquisition.scan_shape)
     noisy = expose(blank, acquisition, dose, torch.Generator().manual_seed(seed))
-    for method in ("summed VBF", "parallax", "direct"):
+    for method in (*LINEAR, *NETWORKS):
         empty[name, method] = METHODS[method](replace(measurement, views=noisy, halves=None))
 
 # %% [markdown]
@@ -118,35 +118,32 @@ def limits(axes, scene):
 
 
 # %% tags=["hide-input", "remove-output"]
-figure, grid = plt.subplots(1, 2, figsize=(7.4, 3.2), layout="constrained")
-found = {}
-for axes, (name, scene) in zip(grid, scenes.items(), strict=True):
-    f, true_power, _ = power_spectrum(scene.truth, scene.pixel, width=WIDTH)
-    axes.semilogy(f, true_power, color="black", label="truth")
-    for method in SHOWN:
-        frequency, power, count = power_spectrum(images[name, method], scene.pixel, width=WIDTH)
-        found[name, method] = highest_resolvable_frequency(frequency, power, count)
-        colour = figures.METHOD_COLOURS[method]
-        axes.semilogy(frequency, power.clamp_min(1e-12), color=colour, label=method)
-        if (name, method) in empty and method != "summed VBF":
-            spectrum = power_spectrum(empty[name, method], scene.pixel, width=WIDTH)
-            found[name, method, "empty"] = highest_resolvable_frequency(*spectrum)
-            axes.semilogy(
-                spectrum[0],
-                spectrum[1].clamp_min(1e-12),
-                ":",
-                color=colour,
-                label=f"{method}, empty scan",
-            )
+figure, grid = plt.subplots(2, 2, figsize=(7.4, 5.6), layout="constrained", sharex="col")
+found, handles = {}, {}
+for column, (name, scene) in enumerate(scenes.items()):
+    frequency, true_power, _ = power_spectrum(scene.truth, scene.pixel, width=WIDTH)
     level = float(true_power.max())
-    axes.set(
-        xlabel="spatial frequency (Å⁻¹)",
-        title=scene.specimen.short_title,
-        ylim=(1e-8 * level, 5 * level),
-    )
-    limits(axes, scene)
-grid[0].set_ylabel("power density (units² Å²)")
-figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+    for axes, methods in zip(grid[:, column], (SHOWN[:4], ("direct", *NETWORKS)), strict=True):
+        lines = {"truth": axes.semilogy(frequency, true_power, color="black")[0]}
+        for method in methods:
+            spectrum = power_spectrum(images[name, method], scene.pixel, width=WIDTH)
+            found[name, method] = highest_resolvable_frequency(*spectrum)
+            colour = figures.METHOD_COLOURS[method]
+            (lines[method],) = axes.semilogy(
+                spectrum[0], spectrum[1].clamp_min(1e-12), color=colour
+            )
+            if (name, method) in empty and method != "summed VBF":
+                spectrum = power_spectrum(empty[name, method], scene.pixel, width=WIDTH)
+                found[name, method, "empty"] = highest_resolvable_frequency(*spectrum)
+                axes.semilogy(spectrum[0], spectrum[1].clamp_min(1e-12), ":", color=colour)
+        handles |= lines
+        axes.set(ylim=(1e-8 * level, 5 * level))
+        limits(axes, scene)
+    grid[0, column].set_title(scene.specimen.short_title)
+    grid[1, column].set_xlabel("spatial frequency (Å⁻¹)")
+for axes, kind in zip(grid[:, 0], ("without training", "networks, and direct"), strict=True):
+    axes.set_ylabel(f"{kind}\npower density (units² Å²)")
+figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=7)
 path = figures.save(figure, "power_spectra")
 plt.close(figure)
 Image(path)
@@ -154,7 +151,7 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/power_spectra.png
 # :name: fig-power-spectra
-# :alt: Isotropic power spectra of four methods, of the truth and of empty scans, for a crystal and a protein
+# :alt: Isotropic power spectra of seven methods, of the truth and of empty scans, for a crystal and a protein
 #
 # Isotropic power spectra at low dose (compare Suppl. Fig. 3). Dotted: the same method on an empty scan.
 # Parallax and the summed bright field are not in rad, so their height means nothing; their shape does.
@@ -231,7 +228,7 @@ for axes, (name, scene) in zip(grid, scenes.items(), strict=True):
     bound = shot_noise_bound(scene.direct, scene.truth, dose)
     frequency, allowed, _ = ring_mean(bound, scene.pixel, width=WIDTH)
     axes.semilogy(frequency, allowed.clamp_min(1e-6), color="black", ls="--", label="bound")
-    for method in ("summed VBF", "parallax", "direct"):
+    for method in LINEAR:
         stack = torch.stack(stacks[name, method])
         frequency, ratio, _ = spectral_snr(stack, scene.pixel, width=WIDTH)
         if method == "direct":
@@ -308,10 +305,22 @@ Markdown(
   {number(protein, "direct", "empty")} Å⁻¹ in the molecular regime, against {number(crystal, "direct")} and
   {number(protein, "direct")} Å⁻¹ with the specimens in place: the measure mostly sees where a method's own
   filter ends.
+* The paper's network has {number(crystal, "attention U-Net")} and {number(protein, "attention U-Net")} Å⁻¹
+  with the specimens, {number(crystal, "attention U-Net", "empty")} and
+  {number(protein, "attention U-Net", "empty")} Å⁻¹ of an empty scan; the informed network
+  {number(crystal, "informed")} and {number(protein, "informed")} with,
+  {number(crystal, "informed", "empty")} and {number(protein, "informed", "empty")} without.
 * What survives comparison with the truth at {dose:g} e⁻/Å²: {angstrom(period[crystal, "direct", "truth"])}
-  for direct and {angstrom(period[crystal, "ptychography", "truth"])} for tuned ptychography on
-  {scenes[crystal].specimen.short_title}; {angstrom(period[protein, "direct", "truth"])} and
-  {angstrom(period[protein, "ptychography", "truth"])} on {scenes[protein].specimen.short_title}.
+  for direct, {angstrom(period[crystal, "ptychography", "truth"])} for tuned ptychography,
+  {angstrom(period[crystal, "attention U-Net", "truth"])} for the paper's network and
+  {angstrom(period[crystal, "informed", "truth"])} for the informed one on
+  {scenes[crystal].specimen.short_title}; {angstrom(period[protein, "direct", "truth"])},
+  {angstrom(period[protein, "ptychography", "truth"])},
+  {angstrom(period[protein, "attention U-Net", "truth"])} and
+  {angstrom(period[protein, "informed", "truth"])} on {scenes[protein].specimen.short_title}.
+* Between half-sets the informed network promises {angstrom(period[crystal, "informed", "halves"])} and
+  {angstrom(period[protein, "informed", "halves"])}: what its prior draws into both halves counts as
+  agreement. {{doc}}`11_invention` measures by how much.
 * Where the bound exceeds one, direct ptychography reaches {share[crystal]:.0%} of it on the crystal and
   {share[protein]:.0%} on the protein (median over rings). What is missing is the price of telling aliases
   apart, and of specimens that are not weak.

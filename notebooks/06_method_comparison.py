@@ -111,14 +111,14 @@ for name in TRIO:
     measurement = scene.measure(dose, seed)
     for method in SHOWN:
         pictures[name, method] = METHODS[method](measurement)
-    again = iterative_dpc(measurement.patterns, scene.acquisition, UPSAMPLING)
+    again = iterative_dpc(measurement.whole, scene.acquisition, UPSAMPLING)
     iterated[name] = correlation(again, scene.truth)
     exact = scene.measure(math.inf, seed)
     pictures[name, "ptycho∞"] = METHODS["ptychography"](exact)
     pictures[name, "truth"] = scene.truth
     if name == TRIO[0]:
         untuned = ptychography(
-            measurement.patterns, scene.focused, UPSAMPLING, PtychographySettings(batches=1)
+            measurement.whole, scene.focused, UPSAMPLING, PtychographySettings(batches=1)
         )
 
 

@@ -203,7 +203,7 @@ def iterate_nothing():
     blank = Potential(torch.zeros_like(solid.slices[:1]), solid.cell, (solid.thickness,))
     iterate("vacuum", counted(blank))
     measurement = counted(solid)
-    cube = measurement.patterns
+    cube = measurement.whole
     pixels = cube.patterns.reshape(-1, *cube.patterns.shape[2:])
     mixed = np.random.default_rng(seed).permuted(pixels, axis=0).reshape(cube.patterns.shape)
     mixed = Datacube(mixed, cube.step, cube.detector_pixel)

@@ -212,8 +212,10 @@ def test_artefacts_fail_by_peaks_in_vacuum_by_lost_defects_and_by_lost_specimens
                 {"kind": "turned", "method": UNET, "dose": "inf", "values": [0.1]},
             ],
         }
-        rows = bench(UNET, 300.0, correlation=correlation)
-        return claims.artefacts({"11_invention": audit}, rows).verdict
+        one = {"specimen": "MoS2", "method": UNET, "correlation": [str(correlation)] * 3}
+        table = [{**one, "dose": "300.0"}, {**one, "dose": "inf", "correlation": ["0.9"] * 3}]
+        orders = {"dose": 300.0, "table": table}
+        return claims.artefacts({"11_invention": audit, "07_structural_orders": orders}).verdict
 
     assert judged(0.0, 0.9, 0.8) == REPRODUCED
     assert judged(0.0, 0.4, 0.8) == PARTLY
@@ -323,10 +325,11 @@ def everything() -> tuple[dict[str, Any], list[Any]]:
     scans = {"dose": 300.0, "summary": []}
     field = {"edge": [], "thickness": []}
     audit = {"nothing": [], "survival": []}
+    power, orders = spectra()["05_power_spectra"], {"dose": 300.0, "table": []}
     results = dict(
         zip(
             CHAPTERS,
-            (dose, scans, spectra()["05_power_spectra"], {}, field, RELEASED, ABLATIONS, audit),
+            (dose, scans, power, {}, orders, field, RELEASED, ABLATIONS, audit),
             strict=True,
         )
     )

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from misr4d.metrics import correlation
-from misr4d.study import METHODS, Scene, make_scene
+from misr4d.specimens import make_specimen
+from misr4d.study import METHODS, Scene, make_scene, place
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_views_and_patterns_hold_the_same_electrons(scene: Scene) -> None:
     measurement = scene.measure(300.0, seed=0)
     pixels = scene.acquisition.pixels_per_disc
     inside = measurement.views.sum(0) / pixels
-    total = torch.from_numpy(measurement.patterns.patterns.sum((2, 3)))
+    total = torch.from_numpy(measurement.whole.patterns.sum((2, 3)))
     assert (inside <= total + 1e-5).all()
     assert float(inside.mean()) == pytest.approx(0.95, abs=0.05)
 
@@ -44,6 +45,17 @@ def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
     measurement = scene.measure(math.inf, 0)
     assert measurement.halves is None
     assert measurement.patterns is scene.patterns
+
+
+def test_views_alone_serve_what_needs_no_patterns() -> None:
+    scene = place(make_specimen("Li2CoO3"), pixel_samples=1)
+    exposed = scene.expose(300.0, seed=2)
+    torch.testing.assert_close(exposed.views, scene.expose(300.0, seed=2).views, rtol=0, atol=0)
+    assert exposed.views.shape == (scene.acquisition.number_of_views, 64, 64)
+    assert correlation(METHODS["direct"](exposed), scene.truth) > 0.8
+    for method in ("iDPC", "ptychography"):
+        with pytest.raises(ValueError, match="Li2CoO3 at 300 e⁻/Å² holds views alone"):
+            METHODS[method](exposed)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "ptychography"])
