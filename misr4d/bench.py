@@ -50,7 +50,8 @@ COLUMNS = {
 }
 """Measures of the table."""
 RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
-_SLOW = "ptychography"
+_SLOW = ("ptychography", "refined")
+_COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
     *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "goals"),
     *("parameters", "reading", "recording", "refine", "report"),
@@ -78,11 +79,11 @@ class Plan:
     doses : sequence of float
         e⁻/Å²; ``inf`` is allowed and has one draw.
     draws : int
-        Noise draws of every method but ptychography.
-    ptychography_doses : sequence of float
-        Doses at which ptychography, by far the slowest, is run; by default all.
-    ptychography_draws : int
-        Its noise draws.
+        Noise draws of every method but ptychography and refinement.
+    slow_doses : sequence of float
+        Doses at which these two, by far the slowest, are run; by default all.
+    slow_draws : int
+        Their noise draws.
     seed : int
         Seed of the first draw; draw n has seed + n, whatever the method.
     """
@@ -91,8 +92,8 @@ class Plan:
     doses: Sequence[float]
     methods: Sequence[str] = tuple(METHODS)
     draws: int = 8
-    ptychography_doses: Sequence[float] | None = None
-    ptychography_draws: int = 1
+    slow_doses: Sequence[float] | None = None
+    slow_draws: int = 1
     seed: int = 0
     left_out: str = field(default="", compare=False)
 
@@ -106,35 +107,38 @@ class Plan:
         for dose in self.doses:
             if math.isnan(dose) or dose <= 0:
                 raise ValueError(f"dose is {dose!r} e⁻/Å²; expected a positive number or inf")
-        if self.draws < 1 or self.ptychography_draws < 1:
+        if self.draws < 1 or self.slow_draws < 1:
             raise ValueError(
-                f"draws is {self.draws} and ptychography_draws {self.ptychography_draws}; expected "
-                "1 or more"
+                f"draws is {self.draws} and slow_draws {self.slow_draws}; expected 1 or more"
             )
 
     def rows(self) -> Iterator[Row]:
         """Every row, specimen by specimen so that workers reuse a scene, slow ones first."""
-        slow_doses = self.doses if self.ptychography_doses is None else self.ptychography_doses
+        slow_doses = self.doses if self.slow_doses is None else self.slow_doses
         for specimen in self.specimens:
-            for method in sorted(self.methods, key=lambda name: name != _SLOW):
-                for dose in self.doses if method != _SLOW else slow_doses:
-                    draws = self.draws if method != _SLOW else self.ptychography_draws
+            for method in sorted(self.methods, key=lambda name: name not in _SLOW):
+                for dose in slow_doses if method in _SLOW else self.doses:
+                    if math.isinf(dose) and method in _COUNTS:
+                        continue
+                    draws = self.slow_draws if method in _SLOW else self.draws
                     for draw in range(1 if math.isinf(dose) else draws):
                         yield Row(specimen, method, float(dose), draw)
 
 
 QUICK = Plan(
     specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Fig. 5
-    doses=(100.0, 300.0, 1000.0, math.inf),
+    doses=(50.0, 100.0, 300.0, 1000.0, math.inf),
     draws=4,
-    ptychography_doses=(300.0, 1000.0, math.inf),
-    left_out="ten specimens and four of eight draws; ptychography has one draw, and no 100 e⁻/Å²",
+    slow_doses=(300.0, 1000.0, math.inf),
+    left_out="ten specimens and four of eight draws; ptychography and refinement have one draw, "
+    "and neither 50 nor 100 e⁻/Å²",
 )
 FULL = Plan(
     specimens=SPECIMENS,
-    doses=(100.0, 300.0, 1000.0, math.inf),
-    ptychography_doses=(300.0, math.inf),
-    left_out="ptychography at two doses and one draw, where the other methods have four and eight",
+    doses=(50.0, 100.0, 300.0, 1000.0, math.inf),
+    slow_doses=(300.0, math.inf),
+    left_out="ptychography and refinement at two doses and one draw, where the other methods have "
+    "five and eight; refinement needs counts, so it has no infinite dose",
 )
 PLANS = {"quick": QUICK, "full": FULL}
 """Plans by name."""
@@ -167,7 +171,7 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
     -------
     dict
         By the names of :data:`COLUMNS`; ``None`` where a measure does not exist, such as one of
-        half-sets at infinite dose or of ptychography, which would be run three times.
+        half-sets at infinite dose or of slow methods, which would be run three times.
     """
     scene = measurement.scene
     image = METHODS[method](measurement)
@@ -182,7 +186,7 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
         "half_0143": None,
         "frequency": highest_resolvable_frequency(*power_spectrum(image, scene.pixel, width=RINGS)),
     }
-    if measurement.halves is not None and method != _SLOW:
+    if measurement.halves is not None and method not in _SLOW:
         a, b = (METHODS[method](half) for half in measurement.halves)
         frequency, curve, count = fourier_ring_correlation(a, b, scene.pixel, width=RINGS)
         found["half_bit"] = resolution(frequency, curve, half_bit_threshold(count))
@@ -289,7 +293,7 @@ def _compute(
         client = stack.enter_context(dask.Client(scheduler, set_as_default=False))
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in missing:
-            own = row.method if row.method == _SLOW else None
+            own = row.method if row.method in _SLOW else None
             groups.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
         futures = {
             client.submit(measure_rows, group, seed, priority=-index, pure=False): group

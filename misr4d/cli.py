@@ -82,7 +82,7 @@ def bench(
             methods=methods or base.methods,
             draws=draws or base.draws,
             # An explicit choice of doses or methods holds for ptychography too.
-            ptychography_doses=None if doses else base.ptychography_doses,
+            slow_doses=None if doses else base.slow_doses,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -44,6 +44,7 @@ METHOD_COLOURS = {
     "attention U-Net": "#882255",
     "dual path": "#44aa99",
     "informed": "#332288",
+    "refined": "#117733",
     "truth": "#000000",
 }
 """One colour a method, throughout (Okabe-Ito and Tol, told apart by colour-blind readers)."""
@@ -139,6 +140,15 @@ REGISTER: Mapping[str, Entry] = {
         "11_invention", "-", "A removed column and a turned disc by each method"
     ),
     "invention_survival": Entry("11_invention", "-", "Survival of three defects against dose"),
+    "refined_images": Entry(
+        "12_refinement", "-", "First and second stage, truth, and where the electrons moved it"
+    ),
+    "refined_curves": Entry(
+        "12_refinement", "-", "Correlation and resolved frequency of both stages against dose"
+    ),
+    "refined_survival": Entry(
+        "12_refinement", "-", "A missing column under a first stage that painted it over"
+    ),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"
     ),

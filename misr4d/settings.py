@@ -1,7 +1,8 @@
-"""Tuned settings on record: which ptychography each dose gets, and the grid they were chosen from.
+"""Tuned settings on record, and the grids that they were chosen from.
 
-``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json`` on specimens that no
-page scores.
+``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json``, and
+``benchmarks/calibrate_refine.py`` wrote ``data/refine_tuning.json``, both on specimens that no page
+scores.
 """
 
 from __future__ import annotations
@@ -14,15 +15,38 @@ from typing import Any
 
 from misr4d.classical import PtychographySettings
 
-__all__ = ["ptychography_settings", "ptychography_tuning"]
+__all__ = ["prior_weight", "ptychography_settings", "ptychography_tuning", "refine_tuning"]
 
 
 @cache
-def ptychography_tuning() -> dict[str, Any]:
-    """Read the record of the tuning: the grid, every score, and the choice."""
-    path = files("misr4d") / "data" / "ptychography_tuning.json"
+def _record(name: str) -> dict[str, Any]:
+    path = files("misr4d") / "data" / f"{name}.json"
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
+
+
+def ptychography_tuning() -> dict[str, Any]:
+    """Read the record of ptychography's tuning: the grid, every score, and the choice."""
+    return _record("ptychography_tuning")
+
+
+def refine_tuning() -> dict[str, Any]:
+    """Read how the first stage's weight in the second was chosen: every score, and the choice."""
+    return _record("refine_tuning")
+
+
+def prior_weight(regime: str) -> float:
+    """Look up how much the first stage counts in :func:`misr4d.refine.refine`.
+
+    Raises
+    ------
+    ValueError
+        If the regime is not on record.
+    """
+    for row in refine_tuning()["choice"]:
+        if row["regime"] == regime:
+            return float(row["weight"])
+    raise ValueError(f"no weight for regime {regime!r}; known: atomic, molecular")
 
 
 def ptychography_settings(regime: str, dose: float) -> PtychographySettings:

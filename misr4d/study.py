@@ -6,11 +6,12 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from misr4d import classical
+from misr4d import refine as refinement
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.classical import idpc, parallax, summed_bright_field
 from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import electrons_per_probe, expose
+from misr4d.dose import electrons_per_pixel, electrons_per_probe, expose
 from misr4d.fetch import cache_folder
 from misr4d.learned import attention_unet, dual_path, informed
 from misr4d.multislice import build_potential
@@ -30,7 +32,7 @@ from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.reciprocity import simulate_views
-from misr4d.settings import ptychography_settings
+from misr4d.settings import prior_weight, ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
 __all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place"]
@@ -217,23 +219,56 @@ def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: in
     return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
 
 
-def _ptychography(m: Measurement) -> Tensor:
-    """Ptychography with tuned settings; minutes, so an image made before is read back."""
-    settings = ptychography_settings(m.scene.specimen.regime, m.dose)
-    # Everything that enters: counts, geometry, settings, and the code that uses them.
-    digest = hashlib.sha256(np.ascontiguousarray(m.whole.patterns).data)
-    geometry = (m.whole.step, m.whole.detector_pixel, asdict(m.scene.focused))
-    digest.update(repr((geometry, asdict(settings), UPSAMPLING, version("py4dstem"))).encode())
-    digest.update(Path(classical.__file__).read_bytes())
-    path = cache_folder() / "ptychography" / f"{digest.hexdigest()[:32]}.npy"
+def _kept(kind: str, entering: Sequence[Any], make: Callable[[], Tensor]) -> Tensor:
+    """Read back an image that takes long, if it was made before from all that enters."""
+    digest = hashlib.sha256()
+    for one in entering:
+        data = one if isinstance(one, bytes | memoryview) else repr(one).encode()
+        digest.update(data)
+    path = cache_folder() / kind / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
         return torch.from_numpy(np.load(path, allow_pickle=False))
-    image = classical.ptychography(m.whole, m.scene.focused, UPSAMPLING, settings)
+    image = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         np.save(file, image.numpy(), allow_pickle=False)
     os.replace(file.name, path)
     return image
+
+
+def _ptychography(m: Measurement) -> Tensor:
+    settings = ptychography_settings(m.scene.specimen.regime, m.dose)
+    geometry = (m.whole.step, m.whole.detector_pixel, asdict(m.scene.focused))
+    entering = (
+        np.ascontiguousarray(m.whole.patterns).data,
+        (geometry, asdict(settings), UPSAMPLING, version("py4dstem")),
+        Path(classical.__file__).read_bytes(),
+    )
+    return _kept(
+        "ptychography",
+        entering,
+        lambda: classical.ptychography(m.whole, m.scene.focused, UPSAMPLING, settings),
+    )
+
+
+def _refined(m: Measurement) -> Tensor:
+    if math.isinf(m.dose):
+        raise ValueError("dose is inf e⁻/Å²; refinement weighs counts, so it needs a finite one")
+    first = informed(m.scene.direct, m.views)
+    counts = (m.views * electrons_per_pixel(m.dose, m.scene.acquisition)).round()
+    weight = prior_weight(m.scene.specimen.regime)
+    entering = (
+        counts.numpy().data,
+        first.mean.numpy().data,
+        first.deviation.numpy().data,
+        (m.dose, asdict(m.scene.focused), weight, UPSAMPLING, version("torch")),
+        Path(refinement.__file__).read_bytes(),
+    )
+    return _kept(
+        "refined",
+        entering,
+        lambda: refinement.refine(counts, m.scene.direct, m.dose, first, weight=weight).image,
+    )
 
 
 METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
@@ -247,5 +282,9 @@ METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
     "attention U-Net": lambda m: attention_unet(m.views, m.scene.focused),
     "dual path": lambda m: dual_path(m.views, m.scene.focused),
     "informed": lambda m: informed(m.scene.direct, m.views).mean,
+    "refined": _refined,
 }
-"""Every method of the study by name: from a measurement to an image on the ×3 grid."""
+"""Every method of the study by name: from a measurement to an image on the ×3 grid.
+
+Ptychography and refinement take long: an image made before is read back from the cache.
+"""

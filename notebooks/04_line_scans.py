@@ -165,7 +165,7 @@ for row, name in enumerate(TRIO):
             (handles[text],) = right.plot(
                 distance, profile - profile.mean(), style, color=colour, lw=1
             )
-        right.set(ylabel="phase − mean (rad)", xlim=(0, float(distance[-1])))
+        right.set(ylabel="phase (rad)", xlim=(0, float(distance[-1])))
         if part == 0:
             right.tick_params(labelbottom=False)
 right.set_xlabel("distance along the line (Å)")

@@ -78,6 +78,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 # * **Networks** ({doc}`02_training`), as shipped: the attention U-Net works on the raw views as in the
 #   paper but is narrower; the dual path, where its weights are shipped, fuses views that are encoded one
 #   by one; the informed network starts from the direct estimate.
+# * **Refined** ({doc}`12_refinement`): the informed network's image, refined by the counts themselves.
 
 # %% tags=["remove-input"]
 choice = ptychography_tuning()["choice"]
@@ -310,7 +311,7 @@ figures.save_results(
 )
 
 # %% tags=["remove-input"]
-levels = measured.ptychography_doses or measured.doses
+levels = measured.slow_doses or measured.doses
 nearest = min((d for d in levels if math.isfinite(d)), key=lambda d: abs(math.log(d / dose)))
 lines = []
 for name in TRIO:

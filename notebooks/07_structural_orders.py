@@ -56,7 +56,8 @@ from misr4d.spectra import fourier_ring_correlation, resolution
 from misr4d.study import METHODS, SIMULATION, place
 
 figures.use_style()
-MEASURED = tuple(m for m in METHODS if m not in ("iDPC", "ptychography"))  # those need patterns
+LEFT_OUT = ("iDPC", "ptychography", "refined")  # two need whole patterns, one needs minutes
+MEASURED = tuple(method for method in METHODS if method not in LEFT_OUT)
 PICTURED = ("direct", "attention U-Net", "informed")
 levels = (*doses, math.inf)
 
@@ -110,7 +111,7 @@ def gallery(regime, part, bar):
     rows = math.ceil(len(names) / 5)
     columns = math.ceil(len(names) / rows)
     labels = ("atoms", *PICTURED, "true phase")
-    figure.set_size_inches(1.5 * columns, 1.58 * len(labels) * rows)
+    figure.set_size_inches(1.5 * columns, 1.48 * len(labels) * rows)
     grid = figure.subplots(len(labels) * rows, columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -169,7 +170,7 @@ Image(path)
 # %% [markdown]
 # ## Methods × specimens × doses
 #
-# The methods that work on views. iDPC and ptychography, which need whole patterns, stand beside them in
+# The methods that work on views and take seconds. iDPC, ptychography and refinement stand beside them in
 # {doc}`06_method_comparison` for three of the specimens; `misr4d bench --full` runs all on all.
 
 

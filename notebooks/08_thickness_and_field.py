@@ -251,7 +251,7 @@ for axes, level in zip(curves, (dose, math.inf), strict=True):
 curves[0].set_ylabel("correlation")
 curves[0].annotate(
     "largest shift\nof a view",
-    (ATOMIC.largest_view_shift, 0.02),
+    (ATOMIC.largest_view_shift, 0.14),
     xycoords=("data", "axes fraction"),
     fontsize=6.5,
     color="0.4",

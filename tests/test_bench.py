@@ -48,6 +48,8 @@ def test_plan_names_every_row_once() -> None:
     rows = list(SMALL.rows())
     assert len(rows) == len(set(rows)) == 2 * (3 + 3 + 1)
     slow = [row for row in QUICK.rows() if row.method == "ptychography"]
+    refined = {row.dose for row in QUICK.rows() if row.method == "refined"}
+    assert refined == {300.0, 1000.0}  # no counts at infinite dose
     assert {row.dose for row in slow} == {300.0, 1000.0, math.inf}
     assert {row.draw for row in slow} == {0}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,7 +59,26 @@ def test_views_alone_serve_what_needs_no_patterns() -> None:
             METHODS[method](exposed)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "ptychography"])
+QUICK = [name for name in METHODS if name not in ("ptychography", "refined")]
+
+
+def test_refinement_is_kept_and_needs_a_finite_dose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
+    scene = place(make_specimen("Li2CoO3"), pixel_samples=1)
+    measurement = scene.expose(300.0, seed=0)
+    image = METHODS["refined"](measurement)
+    assert correlation(image, scene.truth) > correlation(
+        METHODS["direct"](measurement), scene.truth
+    )
+    monkeypatch.setattr("misr4d.study.refinement.refine", None)  # it is not run again
+    torch.testing.assert_close(METHODS["refined"](measurement), image, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="dose is inf"):
+        METHODS["refined"](scene.expose(math.inf, 0))
+
+
+@pytest.mark.parametrize("method", QUICK)
 def test_every_method_improves_with_the_dose(scene: Scene, method: str) -> None:
     """On the ×3 grid, upright, and nearer to the truth with more electrons."""
     low, high = (METHODS[method](scene.measure(dose, 0)) for dose in (30.0, math.inf))
