@@ -12,7 +12,11 @@ do. It ends where nothing changes any more, and before that if the counts are ex
 their own noise allows (the discrepancy principle; Morozov 1966): what follows would be noise.
 
 The first stage has seen the same electrons, so its deviation is no independent prior. How much it
-should count, the weight w, is not calibrated yet: 1 takes the deviation at its word.
+should count, the weight w, was chosen on specimens that no page scores
+(:func:`misr4d.settings.prior_weight`); 1 takes the deviation at its word.
+
+:func:`plug_and_play` asks the network again after every refinement, about views from which the
+refined image has removed what is not linear. Chapter 12 of the book measures both.
 """
 
 from __future__ import annotations
@@ -33,7 +37,15 @@ from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel
 from misr4d.learned import Estimate
 
-__all__ = ["ExpectedViews", "Refined", "deviance", "expected_deviance", "refine"]
+__all__ = [
+    "ExpectedViews",
+    "Refined",
+    "as_weak",
+    "deviance",
+    "expected_deviance",
+    "plug_and_play",
+    "refine",
+]
 
 _WAVES = 1 << 22  # complex values in a batch of plane waves: about 200 MB with what autograd keeps
 _FINEST = 0.75  # Å: the wave field's sampling is at most this
@@ -453,3 +465,74 @@ def refine(
         float(defocus),
         float(gain),
     )
+
+
+def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
+    """Remove from views what an image foretells beyond a weak specimen's response.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    model : ExpectedViews
+        Of one slice.
+    image : Tensor
+        Phase ``(r·Rx, r·Ry)`` [rad], on the model's device.
+
+    Raises
+    ------
+    ValueError
+        If the model has several slices.
+    """
+    if model.slices > 1:
+        raise ValueError(f"the model has {model.slices} slices; expected one")
+    fine = optics.fourier_resample(image, model.shape)
+    blank = torch.ones_like(fine)
+    full = torch.polar(blank, fine)
+    # With 1 ± iφ the intensity is that of vacuum ± its linear part + the same square.
+    plus, vacuum = torch.complex(blank, fine), torch.complex(blank, torch.zeros_like(fine))
+    parts = []
+    with torch.no_grad():
+        for own in model.batches():
+            linear = (model(plus, own) - model(plus.conj(), own)) / 2
+            parts.append(views[own] - model(full, own) + model(vacuum, own) + linear)
+    return torch.cat(parts)
+
+
+def plug_and_play(
+    counts: Tensor,
+    method: DirectPtychography,
+    dose: float,
+    denoise: Callable[[Tensor], Estimate],
+    *,
+    rounds: int = 3,
+    weight: float = 1.0,
+) -> Refined:
+    """Alternate between the network and the electrons, the network counting less each time.
+
+    Parameters
+    ----------
+    counts, method, dose
+        As for :func:`refine`.
+    denoise : callable
+        From views ``(M, Rx, Ry)`` to the first stage's estimate, such as
+        :func:`misr4d.learned.informed` of the method.
+    rounds : int
+        How often; the first is :func:`refine` alone.
+    weight : float
+        w of the first round, halved in every other.
+
+    Raises
+    ------
+    ValueError
+        As :func:`refine`, or if there is no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; expected 1 or more")
+    model = ExpectedViews(method.acquisition, method.upsampling, device=method.device)
+    views = counts.to(method.device) / electrons_per_pixel(dose, method.acquisition)
+    found = refine(counts, method, dose, denoise(views), weight=weight)
+    for number in range(1, rounds):
+        prior = denoise(as_weak(views, model, found.image))
+        found = refine(counts, method, dose, prior, weight=weight / 2**number)
+    return found

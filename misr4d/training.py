@@ -653,8 +653,8 @@ def loss_of(config: Training, network: nn.Module, batch: Batch) -> Tensor:
     if config.loss == "l1":
         absolute: Tensor = (image[:, 0] - target).abs().mean()
         return absolute
-    loss = _paper_loss(batch.step)(image, target[:, None])
-    return loss
+    paper: Tensor = _paper_loss(batch.step)(image, target[:, None])
+    return paper
 
 
 def _rate(config: Training, step: int) -> float:
@@ -670,7 +670,8 @@ class _Run:
 
     def __init__(self, config: Training, folder: Path, device: str) -> None:
         self.config, self.folder, self.device = config, folder, device
-        self.network = build_network(config).to(device, memory_format=torch.channels_last)
+        self.network = build_network(config).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay

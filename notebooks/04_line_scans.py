@@ -21,11 +21,11 @@
 # three times its contrast to noise (claim C2, which does not define it).
 #
 # **What is measured here.** Profiles along the lines that the paper describes, horizontal for Li₂CoO₃
-# and diagonal for Cu-Zr glass and apoferritin, of tuned ptychography, of direct ptychography and of
-# the truth, on the same electrons; and two measures whose masks come from the truth alone, over
-# several noise draws. The networks are in {doc}`02_training`.
+# and diagonal for Cu-Zr glass and apoferritin, of tuned ptychography, of direct ptychography, of the
+# three networks and of the truth, on the same electrons; and two measures whose masks come from the
+# truth alone, over several noise draws.
 #
-# **How long it takes.** About two minutes on two cores, once the ptychography of
+# **How long it takes.** About a minute on two cores, once the ptychography of
 # {doc}`06_method_comparison` is in the cache; ten without it.
 
 # %% tags=["parameters"]

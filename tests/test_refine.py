@@ -16,8 +16,10 @@ from misr4d.reciprocity import simulate_views
 from misr4d.refine import (
     ExpectedViews,
     _Problem,
+    as_weak,
     deviance,
     expected_deviance,
+    plug_and_play,
     refine,
 )
 
@@ -164,3 +166,39 @@ def test_bad_input_is_named() -> None:
         refine(counts, method, 100.0, prior, weight=0.0)
     with pytest.raises(ValueError, match=r"thickness is -1\.0 Å in 1 slices"):
         ExpectedViews(SMALL, thickness=-1.0)
+
+
+def test_a_strong_specimen_is_seen_as_a_weak_one() -> None:
+    model, method = ExpectedViews(SMALL), DirectPtychography(SMALL, aliases=3)
+    strong = random_phase(0.5)
+
+    def views(phase: torch.Tensor) -> torch.Tensor:
+        return torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+
+    raw, mended = views(strong), as_weak(views(strong), model, strong)
+    assert correlation(method(mended), strong) > correlation(method(raw), strong) + 0.005
+    # Of a faint specimen there is nothing to remove.
+    faint = random_phase(1e-3)
+    torch.testing.assert_close(as_weak(views(faint), model, faint), views(faint), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="the model has 2 slices"):
+        as_weak(views(strong), ExpectedViews(SMALL, thickness=10.0, slices=2), strong)
+
+
+def test_plug_and_play_asks_the_network_in_every_round() -> None:
+    model, method = ExpectedViews(SMALL), DirectPtychography(SMALL, aliases=3)
+    phase = random_phase(0.3)
+    exact = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+    dose = 3000.0
+    counts = count_electrons(exact, SMALL, dose, torch.Generator().manual_seed(0))
+    asked = []
+
+    def denoise(views: torch.Tensor) -> Estimate:
+        asked.append(views)
+        return Estimate(method(views), torch.full_like(phase, 0.1))
+
+    found = plug_and_play(counts, method, dose, denoise, rounds=2)
+    assert len(asked) == 2
+    assert (asked[0] != asked[1]).any()
+    assert correlation(found.image, phase) > correlation(method(asked[0]), phase)
+    with pytest.raises(ValueError, match="rounds is 0"):
+        plug_and_play(counts, method, dose, denoise, rounds=0)
