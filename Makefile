@@ -4,7 +4,7 @@ PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
-.PHONY: book figures test lint pair bench lock readme-picture clean help
+.PHONY: book figures test lint pair bench lock readme clean help
 
 book: .venv/.ready ## run the notebooks that changed and render the book (PROFILE=ci or paper)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py book --profile $(PROFILE)
@@ -26,8 +26,8 @@ pair: .venv/.ready ## rewrite notebooks/*.ipynb from their .py sources
 bench: .venv/.ready ## print speed ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
 
-readme-picture: figures ## refresh the README's picture from the figures just made
-	cp _build/$(PROFILE)/figures/hero.png book/images/hero.png
+readme: .venv/.ready ## refresh the README's picture and verdicts from the notebooks' results
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py readme --profile $(PROFILE)
 
 lock: ## solve the environment anew and rewrite constraints.txt (edit the direct pins first)
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock

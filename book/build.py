@@ -3,6 +3,7 @@
     python book/build.py figures --profile ci     # run the notebooks that changed
     python book/build.py book --profile ci        # … and render the pages
     python book/build.py pair                     # rewrite notebooks/*.ipynb from their sources
+    python book/build.py readme --profile ci      # refresh the README's picture and verdicts
 
 A notebook runs again when its source, its parameters, the package or the pins have changed since it
 last ran under the same profile. Everything is written below ``_build``.
@@ -27,6 +28,7 @@ import papermill
 import yaml
 from PIL import Image
 
+from misr4d.claims import plain_strip, strip
 from misr4d.figures import REGISTER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,7 @@ NOTEBOOKS = sorted(
     (ROOT / "notebooks").glob("*.py"), key=lambda p: (not p.stem.startswith("06_"), p.stem)
 )
 JUDGE = "15_claims"  # the last by name: it reads what the others wrote
+VERDICTS = ("<!-- verdicts: written by make readme -->\n", "<!-- end of verdicts -->\n")
 
 
 def stripped(source: Path) -> nbformat.NotebookNode:
@@ -147,6 +150,33 @@ def slim(source: Path, target: Path) -> None:
     opaque.save(target, dpi=figure.info.get("dpi"), optimize=True)
 
 
+def read_verdicts(folder: Path) -> list[dict[str, Any]]:
+    """Claims and verdicts, as the claims page saved them in a profile's folder."""
+    text = (folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = json.loads(text)["claims"]
+    return found
+
+
+def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
+    """Put a block between two marks in a text, in place of what stands there."""
+    counts = [text.count(mark) for mark in marks]
+    if counts != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
+        raise ValueError(
+            f"expected {marks[0]!r} and then {marks[1]!r}, each once; found {counts[0]} and "
+            f"{counts[1]}, or in the other order; put them where the block shall stand"
+        )
+    before, rest = text.split(marks[0])
+    return before + marks[0] + block + marks[1] + rest.split(marks[1])[1]
+
+
+def refresh_readme(folder: Path) -> None:
+    """Give the README the picture and the verdicts of a profile's run."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(between(text, plain_strip(read_verdicts(folder))), encoding="utf-8")
+    shutil.copy(folder / "figures" / "hero.png", ROOT / "book" / "images")
+
+
 def stage(folder: Path) -> None:
     """Lay out what jupyter-book reads: pages, executed notebooks, figures."""
     shutil.rmtree(STAGE, ignore_errors=True)
@@ -156,6 +186,9 @@ def stage(folder: Path) -> None:
     pages = shutil.ignore_patterns("build.py", "check.py", "_toc.yml", "_static", "images", "__*")
     shutil.copytree(ROOT / "book", STAGE / "book", ignore=pages)
     shutil.copytree(ROOT / "book" / "_static", STAGE / "_static")
+    (STAGE / "fragments").mkdir()
+    found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
+    (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):
         slim(figure, STAGE / "figures" / figure.name)
@@ -178,7 +211,7 @@ def render() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Stage, execute and render the book.")
-    parser.add_argument("what", choices=["figures", "book", "pair"])
+    parser.add_argument("what", choices=["figures", "book", "pair", "readme"])
     parser.add_argument("--profile", default="ci")
     options = parser.parse_args()
     if options.what == "pair":
@@ -190,6 +223,8 @@ def main() -> None:
     except papermill.PapermillExecutionError as error:
         raise SystemExit(f"a notebook failed: {error}") from None
     check_figures(folder)
+    if options.what == "readme":
+        refresh_readme(folder)
     if options.what == "book":
         stage(folder)
         render()

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from misr4d.goals import Case, compare, contrast_ratio, dose_ratio
 __all__ = [
     "CANNOT",
     "CHAPTERS",
+    "MARKS",
     "METHODS",
     "NOT",
     "OPEN",
@@ -33,13 +36,27 @@ __all__ = [
     "REPRODUCED",
     "Claim",
     "Finding",
+    "anchor",
+    "chip",
+    "counted",
     "judge",
+    "plain_strip",
     "read_results",
+    "strip",
 ]
 
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
 CANNOT = "cannot hold"  # with a derivation
 OPEN = "not decided"  # the results on disk do not hold what it takes
+
+MARKS: Mapping[str, tuple[str, str]] = {
+    REPRODUCED: ("✔", "#1b5e20"),
+    PARTLY: ("◐", "#7a4f00"),
+    NOT: ("✘", "#a31515"),
+    CANNOT: ("⊘", "#4a148c"),
+    OPEN: ("?", "#455a64"),
+}
+"""Sign and colour of each verdict: the sign suffices, and white on the colour is legible."""
 
 SUBJECT = "attention U-Net"  # the paper's network, of §2.1.1
 METHODS = (SUBJECT, "dual path", "informed", "direct")
@@ -973,3 +990,68 @@ def judge(
         any_number(results),
         *released(results),
     ]
+
+
+# On a page ------------------------------------------------------------------------------------
+
+
+def anchor(number: str) -> str:
+    """Name of a claim's place on the claims page, as in ``claim-c1``."""
+    return f"claim-{number.lower()}"
+
+
+def chip(verdict: str, text: str = "") -> str:
+    """Mark a verdict in HTML: its sign, and a text on its colour, by default the verdict."""
+    sign, colour = MARKS[verdict]
+    style = f"background:{colour};color:#fff;padding:0 .4em;border-radius:.25em;white-space:nowrap"
+    return f'<span style="{style}">{sign} {text or verdict}</span>'
+
+
+def counted(verdicts: Iterable[str], *, signs: bool = False) -> str:
+    """Say how often each verdict was given, as in ``1 reproduced, 7 partly``."""
+    count = Counter(verdicts)
+    given = [verdict for verdict in MARKS if count[verdict]]
+    return ", ".join(f"{MARKS[v][0] + ' ' if signs else ''}{count[v]} {v}" for v in given)
+
+
+def _by_kind(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Results of the claims page under two headings: what is measured, what is simulated."""
+    paper = [claim for claim in found if claim["number"].startswith("C")]
+    code = [claim for claim in found if claim["number"].startswith("R")]
+    return [
+        (f"Of {len(paper)} claims", paper),
+        (f"Of {len(code)} statements on the simulations, held against the released code", code),
+    ]
+
+
+def strip(found: Sequence[Mapping[str, Any]], page: str) -> str:
+    """Sum up the claims in HTML: a linked chip for each, and how often each verdict was given.
+
+    Parameters
+    ----------
+    found : sequence of mappings
+        ``claims`` of the claims page's results: ``number``, ``statement`` and ``verdict`` of each.
+    page : str
+        Address of the claims page, relative to where the strip stands.
+    """
+    lines = []
+    for heading, chosen in _by_kind(found):
+        chips = " ".join(
+            f'<a class="verdict" href="{page}#{anchor(claim["number"])}" '
+            f'title="{escape(claim["statement"])}: {claim["verdict"]}">'
+            f"{chip(claim['verdict'], claim['number'])}</a>"
+            for claim in chosen
+        )
+        count = counted((claim["verdict"] for claim in chosen), signs=True)
+        lines.append(f'<p class="verdicts">{chips}<br>{heading}: {count}.</p>')
+    return "\n".join(lines) + "\n"
+
+
+def plain_strip(found: Sequence[Mapping[str, Any]]) -> str:
+    """Sum up the claims in Markdown without colours or links; `found` as in :func:`strip`."""
+    parts = []
+    for heading, chosen in _by_kind(found):
+        signs = " · ".join(f"{claim['number']} {MARKS[claim['verdict']][0]}" for claim in chosen)
+        count = counted((claim["verdict"] for claim in chosen), signs=True)
+        parts.append(f"{signs}\n\n{heading}: {count}.")
+    return "\n\n".join(parts) + "\n"

@@ -37,14 +37,22 @@ from misr4d.parameters import check_parameters
 check_parameters(globals())
 
 # %% tags=["hide-input"]
-from collections import Counter
-
 import torch
 from IPython.display import Markdown
 
 from misr4d import MOLECULAR, figures
 from misr4d.bench import read_table
-from misr4d.claims import CANNOT, NOT, OPEN, PARTLY, REPRODUCED, judge, read_results
+from misr4d.claims import (
+    CANNOT,
+    MARKS,
+    PARTLY,
+    REPRODUCED,
+    anchor,
+    chip,
+    counted,
+    judge,
+    read_results,
+)
 from misr4d.learned import card, load_network
 from misr4d.networks import AttentionUNet
 
@@ -88,23 +96,8 @@ this method, or none at doses that could tell.
 # %% [markdown]
 # ## At a glance
 
+
 # %% tags=["hide-input"]
-# Each verdict has a sign and a word, so that the colour is never needed; white on it is legible.
-MARKS = {
-    REPRODUCED: ("✔", "#1b5e20"),
-    PARTLY: ("◐", "#7a4f00"),
-    NOT: ("✘", "#a31515"),
-    CANNOT: ("⊘", "#4a148c"),
-    OPEN: ("?", "#455a64"),
-}
-
-
-def chip(verdict):
-    sign, colour = MARKS[verdict]
-    style = f"background:{colour};color:#fff;padding:0 .4em;border-radius:.25em;white-space:nowrap"
-    return f'<span style="{style}">{sign} {verdict}</span>'
-
-
 def share(found):
     """In how many of its comparisons a claim holds in part."""
     return (
@@ -121,7 +114,7 @@ def beside(claim, method):
     return f"{MARKS[found.verdict][0]} {found.verdict}{share(found)}"
 
 
-strip = [
+table = [
     f"| {claim.number} | {claim.statement} | {chip(claim.verdict)}{share(claim.findings[claim.subject])} | "
     f"{beside(claim, 'informed')} | "
     f"{beside(claim, 'direct')} |"
@@ -129,7 +122,7 @@ strip = [
 ]
 Markdown(
     "| | the paper says | verdict | informed network | direct ptychography |\n|---|---|---|---|---|\n"
-    + "\n".join(strip)
+    + "\n".join(table)
 )
 
 # %% [markdown]
@@ -156,7 +149,7 @@ for claim in claims:
     ]
     sources = ", ".join(f"{{doc}}`{name}`" for name in claim.sources)
     sections.append(
-        f"### {claim.number}. {claim.statement}\n\n{chip(claim.verdict)}\n\n"
+        f"({anchor(claim.number)})=\n### {claim.number}. {claim.statement}\n\n{chip(claim.verdict)}\n\n"
         f"*Paper {claim.section}; measured in {sources}.* {claim.measure}\n\n"
         + "\n".join(found)
         + (f"\n\n{claim.remark}" if claim.remark else "")
@@ -189,11 +182,6 @@ code = [claim for claim in claims if claim.number.startswith("R")]
 
 def numbers(chosen):
     return ", ".join(claim.number for claim in chosen) or "none"
-
-
-def counted(verdicts):
-    count = Counter(verdicts)
-    return ", ".join(f"{count[v]} {v}" for v in MARKS if count[v])
 
 
 astray = [claim for claim in code if claim.verdict == CANNOT]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -362,3 +363,34 @@ def test_missing_results_name_the_chapter_to_run_first(tmp_path: Path) -> None:
         claims.read_results(tmp_path)
     (tmp_path / "results" / "03_dose_series.json").write_text("{}")
     assert claims.read_results(tmp_path)["11_invention"] == {"made_by": "11_invention"}
+
+
+FOUND = [
+    {"number": "C1", "statement": 'A "lattice" < shows', "verdict": PARTLY},
+    {"number": "C2", "statement": "Contrast", "verdict": REPRODUCED},
+    {"number": "R1", "statement": "Doses", "verdict": CANNOT},
+]
+
+
+def test_a_strip_has_a_linked_chip_for_each_claim_and_counts() -> None:
+    text = claims.strip(FOUND, "claims.html")
+    assert re.findall(r'href="claims.html#(claim-\w+)"', text) == [
+        "claim-c1",
+        "claim-c2",
+        "claim-r1",
+    ]
+    assert 'title="A &quot;lattice&quot; &lt; shows: partly"' in text
+    assert "Of 2 claims: ✔ 1 reproduced, ◐ 1 partly." in text
+    assert "\n\n" not in text  # a blank line would end the HTML in Markdown
+    assert "C1 ◐ · C2 ✔\n\nOf 2 claims: ✔ 1 reproduced, ◐ 1 partly." in claims.plain_strip(FOUND)
+    assert claims.counted([PARTLY, CANNOT, PARTLY]) == "2 partly, 1 cannot hold"
+
+
+def test_every_verdict_has_a_sign_of_its_own_and_a_colour_that_white_reads_on() -> None:
+    assert set(claims.MARKS) == {REPRODUCED, PARTLY, NOT, CANNOT, OPEN}
+    assert len({sign for sign, _ in claims.MARKS.values()}) == len(claims.MARKS)
+    for _, colour in claims.MARKS.values():
+        levels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in levels]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) > 4.5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -112,3 +113,23 @@ def test_a_slim_figure_keeps_its_colours_and_64_greys(tmp_path: Path, coloured: 
         assert len(np.unique(kept)) == 64
         assert (kept.min(), kept.max()) == (0, 255)
     assert (tmp_path / "slim.png").stat().st_size < (tmp_path / "fat.png").stat().st_size
+
+
+def test_the_readmes_block_is_rewritten_between_its_marks_only() -> None:
+    start, end = build.VERDICTS
+    text = f"before\n{start}old\n{end}after\n"
+    once = build.between(text, "new\n")
+    assert once == f"before\n{start}new\n{end}after\n"
+    assert build.between(once, "new\n") == once
+    for wrong in ("nothing", f"{end}{start}", text + text):
+        with pytest.raises(ValueError, match="expected '<!-- verdicts"):
+            build.between(wrong, "new\n")
+
+
+def test_the_readme_has_a_block_with_a_verdict_on_every_claim() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    start, end = build.VERDICTS
+    block = readme.split(start)[1].split(end)[0]
+    named = re.findall(r"\b([CR]\d+) \S", block)
+    assert named == [f"C{n}" for n in range(1, 15)] + [f"R{n}" for n in range(1, 5)]
+    assert build.between(readme, block) == readme
