@@ -19,23 +19,17 @@ import click
 import numpy as np
 import torch
 
-from misr4d import REGIMES
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import expose
-from misr4d.learned import attention_unet, card, dual_path, informed, load_network, pack
+from misr4d.learned import card, load_network, pack
 from misr4d.metrics import correlation
-from misr4d.multislice import build_potential
-from misr4d.potential import truth
-from misr4d.probes import camera_pixel
-from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
-from misr4d.study import SIMULATION
-from misr4d.training import UPSAMPLING, example, make_batch, recorded_training
+from misr4d.study import METHODS, place
+from misr4d.training import example, make_batch, recorded_training
 
 HELD_OUT = ("Li2CoO3", "CuZr", "apoferritin")
 DOSES = (50.0, 100.0, 300.0, 1000.0, math.inf)
 SHARES = (0.68, 0.95)
+LABELS = {"DirectInformed": "informed", "AttentionUNet": "attention U-Net", "DualPath": "dual path"}
 
 
 def calibrate(record: dict[str, Any], steps: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -62,35 +56,15 @@ def scores(name: str) -> list[dict[str, Any]]:
     """Correlation and FRC-0.5 resolution on held-out specimens, beside direct ptychography's."""
     rows = []
     for specimen_name in HELD_OUT:
-        specimen = make_specimen(specimen_name)
-        sampling, slices, _ = SIMULATION[specimen.regime]
-        potential = build_potential(specimen, sampling, slices)
-        regime = REGIMES[specimen.regime]
-        acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
-        focused = acquisition.refocused(potential.thickness / 2)
-        exact = simulate_views(potential, acquisition)
-        reference = truth(potential, acquisition, UPSAMPLING)
-        pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
-        method = DirectPtychography(
-            focused,
-            UPSAMPLING,
-            aliases=UPSAMPLING,
-            amplitude_contrast=AMPLITUDE_CONTRAST[specimen.regime],
-        )
+        scene = place(make_specimen(specimen_name), pixel_samples=1)
         for dose in DOSES:
-            generator = torch.Generator().manual_seed(0)
             found: dict[str, list[tuple[float, float]]] = {"direct": [], name: []}
-            for _ in range(1 if math.isinf(dose) else 4):
-                views = expose(exact, acquisition, dose, generator)
-                if name == "DirectInformed":
-                    image = informed(method, views).mean
-                elif name == "AttentionUNet":
-                    image = attention_unet(views, focused)
-                else:
-                    image = dual_path(views, focused)
-                for key, one in (("direct", method(views)), (name, image)):
-                    curve = fourier_ring_correlation(one, reference, pixel, width=3)
-                    found[key].append((correlation(one, reference), resolution(*curve[:2])))
+            for draw in range(1 if math.isinf(dose) else 4):
+                measurement = scene.expose(dose, draw)
+                for key in found:
+                    image = METHODS[LABELS.get(key, key)](measurement)
+                    curve = fourier_ring_correlation(image, scene.truth, scene.pixel, width=3)
+                    found[key].append((correlation(image, scene.truth), resolution(*curve[:2])))
             for key, values in found.items():
                 middle = np.median(np.array(values), axis=0)
                 rows.append(
