@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from misr4d.learned import card, load_network, pack
 from misr4d.metrics import correlation
@@ -38,7 +39,7 @@ def calibrate(record: dict[str, Any], steps: int) -> tuple[dict[str, float], dic
     config = replace(
         recorded_training(record), seed=1, specimens=40, vacuum=0.0, detector_noise=0.0
     )
-    ratios: list[np.ndarray] = []
+    ratios: list[NDArray[np.float32]] = []
     for step in range(steps):
         for batch in make_batch(config, step):
             with torch.inference_mode():
