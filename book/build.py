@@ -177,15 +177,28 @@ def refresh_readme(folder: Path) -> None:
     shutil.copy(folder / "figures" / "hero.png", ROOT / "book" / "images")
 
 
+def stage_frames(folder: Path, target: Path) -> None:
+    """Lay out what the page of comparisons loads: its script and style, frames and their index.
+
+    The index is a script, because a page that is opened from disk may not fetch a file.
+    """
+    shutil.copytree(ROOT / "book" / "explore", target)
+    shutil.copytree(folder / "frames", target / "frames")
+    index = (target / "frames" / "index.json").rename(target / "frames.js")
+    text = index.read_text(encoding="utf-8").strip()
+    index.write_text(f"const FRAMES = {text};\n", encoding="utf-8")
+
+
 def stage(folder: Path) -> None:
     """Lay out what jupyter-book reads: pages, executed notebooks, figures."""
     shutil.rmtree(STAGE, ignore_errors=True)
     (STAGE / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "_config.yml", STAGE)
     shutil.copy(ROOT / "book" / "_toc.yml", STAGE)
-    pages = shutil.ignore_patterns("build.py", "check.py", "_toc.yml", "_static", "images", "__*")
-    shutil.copytree(ROOT / "book", STAGE / "book", ignore=pages)
+    kept = ("build.py", "check.py", "_toc.yml", "_static", "explore", "images", "__*")
+    shutil.copytree(ROOT / "book", STAGE / "book", ignore=shutil.ignore_patterns(*kept))
     shutil.copytree(ROOT / "book" / "_static", STAGE / "_static")
+    stage_frames(folder, STAGE / "extra" / "explore")
     (STAGE / "fragments").mkdir()
     found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
     (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")

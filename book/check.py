@@ -3,8 +3,10 @@
     python book/check.py _build/html
 
 Every link, image and anchor within the book must resolve, every image must have words for those who
-do not see it, nothing may be asked from the network, and a page with its images must stay light.
-Links that a reader may follow to elsewhere are not visited.
+do not see it, nothing may be asked from the network, and a page with its images must stay light. To
+its images belong those that its script may load, in the folder that ``data-frames`` names, or those
+for readers without scripts, whichever are more. Links that a reader may follow to elsewhere are not
+visited.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ class Page(HTMLParser):
     links: list[str] = field(default_factory=list, init=False)
     fetched: list[str] = field(default_factory=list, init=False)
     images: list[tuple[str, str]] = field(default_factory=list, init=False)
+    plain: set[str] = field(default_factory=set, init=False)  # images in a noscript
+    frames: list[str] = field(default_factory=list, init=False)
     _in_style: bool = field(default=False, init=False)
+    _in_noscript: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -71,9 +76,18 @@ class Page(HTMLParser):
                 self.fetched.append(value)
         if tag == "img":
             self.images.append((given.get("src", ""), given.get("alt", "").strip()))
+            if self._in_noscript:
+                self.plain.add(given.get("src", ""))
+        if "data-frames" in given:
+            self.frames.append(given["data-frames"])
         if "style" in given:
             self.fetched.extend(style_urls(given["style"]))
         self._in_style = tag == "style"
+        self._in_noscript = self._in_noscript or tag == "noscript"
+
+    def handle_endtag(self, tag: str) -> None:
+        """Take in the end of one element."""
+        self._in_noscript = self._in_noscript and tag != "noscript"
 
     def handle_data(self, data: str) -> None:
         """Take in the text of a style sheet within the page."""
@@ -100,11 +114,13 @@ def problems(folder: Path, heaviest: int = HEAVIEST) -> Iterator[str]:
         yield f"{folder}: no page"
     for path, page in pages.items():
         where = path.relative_to(folder)
+        for name in page.frames:
+            if not _target(path, name).is_dir():
+                yield f"{where}: no folder {name} of frames"
         for link in [*page.links, *page.fetched]:
             yield from _link(link, page, pages, where, fetched=link in page.fetched)
         yield from (f"{where}: image {src} has no alt text" for src, alt in page.images if not alt)
-        files = {_target(path, src) for src, _ in page.images if not src.startswith("data:")}
-        weight = len(path.read_bytes()) + sum(f.stat().st_size for f in files if f.is_file())
+        weight = len(path.read_bytes()) + _images_weight(path, page)
         if weight > heaviest:
             yield f"{where}: {weight:,} bytes with its images; the limit is {heaviest:,}"
     for sheet in sorted(folder.rglob("*.css")):
@@ -113,6 +129,18 @@ def problems(folder: Path, heaviest: int = HEAVIEST) -> Iterator[str]:
                 yield f"{sheet.relative_to(folder)}: asks {url} from the network"
             elif not _target(sheet, url).is_file():
                 yield f"{sheet.relative_to(folder)}: {url} does not exist"
+
+
+def _images_weight(path: Path, page: Page) -> int:
+    """Bytes of the images that a browser may load, with scripts or without: the larger."""
+    sources = {src for src, _ in page.images if not src.startswith("data:")}
+    without = {_target(path, src) for src in sources}
+    scripted = {_target(path, src) for src in sources - page.plain}
+    scripted |= {file for name in page.frames for file in _target(path, name).rglob("*")}
+    return max(
+        sum(file.stat().st_size for file in files if file.is_file())
+        for files in (scripted, without)
+    )
 
 
 def _is_elsewhere(link: str) -> bool:

@@ -59,6 +59,7 @@ from misr4d import REGIMES, figures
 from misr4d.classical import parallax, summed_bright_field
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
 from misr4d.dose import expose
+from misr4d.frames import Series, save_frames
 from misr4d.learned import SHIPPED, attention_unet, card, dual_path, informed
 from misr4d.metrics import correlation, dose_to_reach, psnr
 from misr4d.multislice import build_potential
@@ -307,8 +308,32 @@ for row, (name, bar, part) in zip(grid, ((crystal, 10.0, 2), (protein, 50.0, 1))
 figures.save(figure, "hero")
 plt.close(figure)
 
+# %% tags=["remove-cell"]
+# For the page on which a reader compares them; scores are those of the draw that is shown.
+series_of = []
+for name, scene in scenes.items():
+    first_draw = [row for row in table if row["specimen"] == name and row["draw"] == 0]
+    shown = {pair[1:]: image for pair, image in images.items() if pair[0] == name}
+    series_of.append(
+        Series(
+            name=name,
+            title=scene["title"],
+            field=scene["acquisition"].field,
+            bar=50.0 if name == protein else 20.0,
+            truth=scene["truth"],
+            images={(m, d): shown[m, d] for m in SHOWN for d in every_dose if (m, d) in shown},
+            scores={
+                (row["method"], row["dose"]): (row["correlation"], row["resolution"])
+                for row in first_draw
+            },
+        )
+    )
+save_frames(series_of, every_dose)
+
 # %% [markdown]
 # ## Measured against the truth
+#
+# All of these images, two at a time under a divider: {doc}`../book/explore`.
 #
 # Correlation rewards low frequencies wherever a field has edges, so the Fourier ring correlation
 # stands beside it: the period at which it falls below one half. Lines are medians over the noise
