@@ -30,6 +30,7 @@ from PIL import Image
 
 from misr4d.claims import plain_strip, strip
 from misr4d.figures import REGISTER
+from misr4d.frames import LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -146,7 +147,8 @@ def slim(source: Path, target: Path) -> None:
         opaque = figure.convert("RGB")
     red, green, blue = opaque.split()
     if red.tobytes() == green.tobytes() == blue.tobytes():
-        opaque = red.point([round(round(level / 255 * 63) * 255 / 63) for level in range(256)])
+        step = 255 / (LEVELS - 1)
+        opaque = red.point([round(round(level / step) * step) for level in range(256)])
     opaque.save(target, dpi=figure.info.get("dpi"), optimize=True)
 
 
