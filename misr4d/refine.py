@@ -50,6 +50,7 @@ __all__ = [
 _WAVES = 1 << 22  # complex values in a batch of plane waves: about 200 MB with what autograd keeps
 _FINEST = 0.75  # Å: the wave field's sampling is at most this
 _OVERFITTED = -3.0  # standard deviations: our choice
+_FORBIDDEN = 10.0  # times the prior's weight, for what lies below vacuum: our choice
 _SMALL = 0.5  # a step that gains less log-likelihood ends it: our choice
 _DEFOCUS_UNIT, _GAIN_UNIT = 1.0, 1e-3  # Å, and a relative one: sizes of a step of one
 
@@ -289,6 +290,7 @@ class _Problem:
     dark: float
     mean: Tensor
     precision: Tensor  # w/σ²
+    vacuum: float = -math.inf
 
     def evaluate(
         self, phase: Tensor, gain: Tensor, defocus: Tensor, *, gradient: bool
@@ -312,7 +314,9 @@ class _Problem:
             mean, variance = expected_deviance(expected.detach())
             for index, value in enumerate((part, mean.sum(), variance.sum())):
                 found[index] += float(value.detach())
-        prior = (self.precision * (phase - self.mean).square()).sum(dtype=torch.float64) / 2
+        below = (self.vacuum - phase).clamp_min(0)
+        own = (phase - self.mean).square() + _FORBIDDEN * below.square()
+        prior = (self.precision * own).sum(dtype=torch.float64) / 2
         if gradient:
             transmission.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
             prior.backward()  # type: ignore[no-untyped-call]
@@ -329,6 +333,7 @@ def refine(
     slices: int = 1,
     weight: float = 1.0,
     dark: float = 1e-3,
+    vacuum: float | None = None,
     fit_defocus: bool = False,
     fit_gain: bool = False,
     evaluations: int = 25,
@@ -356,6 +361,9 @@ def refine(
     dark : float
         Counts a pixel expected without a beam; above 0, so that a stray electron in a dark pixel
         is not impossible.
+    vacuum : float, optional
+        Phase of vacuum on the prior's scale [rad], for a projected potential that is nowhere
+        negative: what lies below counts ten times as much as the same distance from the prior.
     fit_defocus, fit_gain : bool
         Whether to refine the defocus, and a factor on the dose, along with the image.
     evaluations : int
@@ -384,6 +392,8 @@ def refine(
     for name, value in (("weight", weight), ("dark", dark)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value!r}; expected a positive number")
+    if vacuum is not None and not math.isfinite(vacuum):
+        raise ValueError(f"vacuum is {vacuum!r} rad; expected a finite number, or none")
     if math.isinf(dose):
         raise ValueError("dose is inf e⁻/Å²; the likelihood of counts needs a finite one")
     device = method.device
@@ -391,7 +401,8 @@ def refine(
     mean = prior.mean.to(device)
     precision = weight / prior.deviation.to(device).square()
     model = ExpectedViews(acq, method.upsampling, thickness=thickness, slices=slices, device=device)
-    problem = _Problem(counts.to(device), model, share, dark, mean, precision)
+    lowest = -math.inf if vacuum is None else vacuum
+    problem = _Problem(counts.to(device), model, share, dark, mean, precision, lowest)
 
     # Curvature of the likelihood for a weak phase, frequency by frequency, and of the prior.
     data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)

@@ -168,6 +168,24 @@ def test_bad_input_is_named() -> None:
         ExpectedViews(SMALL, thickness=-1.0)
 
 
+def test_nothing_is_left_below_vacuum() -> None:
+    """Where the truth is empty, the noise that would go below is kept up."""
+    phase = random_phase(0.2, cutoff=0.5).clamp_min(0.1)
+    vacuum = float((phase - phase.mean()).min())
+    method, model = DirectPtychography(SMALL, aliases=3), ExpectedViews(SMALL)
+    exact = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+    dose = 1000.0
+    counts = count_electrons(exact, SMALL, dose, torch.Generator().manual_seed(0))
+    share = dose / SMALL.pixels_per_disc
+    prior = Estimate(method(counts / share), torch.full_like(phase, 0.1))
+    free, bound = (refine(counts, method, dose, prior, vacuum=v).image for v in (None, vacuum))
+    below = [float((vacuum - image).clamp_min(0).square().mean().sqrt()) for image in (free, bound)]
+    assert below[1] < 0.6 * below[0]
+    assert correlation(bound, phase) > correlation(free, phase)
+    with pytest.raises(ValueError, match="vacuum is inf"):
+        refine(counts, method, dose, prior, vacuum=math.inf)
+
+
 def test_a_strong_specimen_is_seen_as_a_weak_one() -> None:
     model, method = ExpectedViews(SMALL), DirectPtychography(SMALL, aliases=3)
     strong = random_phase(0.5)
