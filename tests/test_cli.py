@@ -188,6 +188,7 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(kind: str, tmp_path: Pa
         (("simulate", "CaTiO3"), "Missing option '--dose'"),
         (("reconstruct",), "Missing argument 'FILE'"),
         (("reconstruct", "x.npy", "--method", "magic"), "'magic' is not one of"),
+        (("reconstruct", "x.npy", "--bad-pixels", "b", "--keep-all-pixels"), "exclude each other"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line_and_leaves_nothing(

@@ -56,6 +56,28 @@ def test_the_truth_comes_back_from_our_file(report: Report, small_recording: Rec
     assert report.provenance["file"]["specimen"] == "CaTiO3"
 
 
+def test_bad_pixels_are_found_counted_and_cost_little(path: Path, report: Report) -> None:
+    scan = read_scan(path)
+    spoilt = np.array(scan.patterns[:, :]).astype(np.uint16)
+    middle = spoilt.shape[2] // 2
+    spoilt[:, :, middle + 2] += 20
+    spoilt[:, :, middle - 6, middle - 4] = 0
+    wrong = replace(scan, patterns=spoilt)
+    found = reconstruct(wrong, method="direct")
+    assert found.quantities["hot_pixels"].value == spoilt.shape[3]
+    assert [middle - 6, middle - 4] in found.record()["bad_pixels"]
+    assert report.record()["bad_pixels"] == []
+    assert correlation(found.mean, report.direct) > 0.97
+    mask = np.zeros(spoilt.shape[2:], dtype=bool)
+    mask[middle + 2] = True
+    ready = prepare(wrong, mask)
+    assert ready.quantities["bad_pixels"].origin == "given"
+    np.testing.assert_array_equal(ready.detector.bad, mask)
+    assert any("bad pixels cover" in text for text in ready.warnings)
+    with pytest.raises(ValueError, match="bad_pixels has shape"):
+        prepare(wrong, mask[1:])
+
+
 def test_half_sets_agree_further_with_more_electrons(report: Report, path: Path) -> None:
     whole = report.resolution["direct"]["half-bit"]
     scan = read_scan(path)
