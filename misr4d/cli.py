@@ -202,7 +202,7 @@ def simulate(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("_output/reconstruction"),
     show_default=True,
-    help="Folder of image.npz, image.png and report.json.",
+    help="Folder of report.html, report.json, image.png and image.npz.",
 )
 @click.option(
     "--method",

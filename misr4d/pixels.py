@@ -56,7 +56,8 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
 
     A row is hot if half of its pixels are, or if the sum of the others is more than 1.5 times that
     of the two rows above and the two below: of the second largest at each pixel, or the second
-    largest sum. Dead pixels are looked for where the surroundings have a tenth of the disc's level or more.
+    largest sum. Dead pixels are looked for where the surroundings have a tenth of the disc's level
+    or more.
 
     Parameters
     ----------

@@ -33,6 +33,7 @@ from misr4d.dose import thin
 from misr4d.focus import estimate_defocus
 from misr4d.learned import card, informed, informed_tiled, nearest_regime
 from misr4d.networks import UPSAMPLING
+from misr4d.page import report_page
 from misr4d.pixels import Mended, find_bad_pixels
 from misr4d.reading import Quantity, Scan, Survey, survey
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
@@ -134,8 +135,8 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     share = float(np.mean(bad[_as_recorded(disc, known).mask(bad.shape)]))
     if share > _MUCH_MENDED:
         warnings.append(
-            f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: the "
-            "contrast is lower by as much"
+            f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: "
+            "the contrast is lower by as much"
         )
     semiangle, pixel = _angles(disc, known, warnings)
     electrons, counted = _electrons(seen, step, known, warnings)
@@ -449,7 +450,7 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write ``image.npz``, ``image.png`` and ``report.json``, each whole or not at all.
+        """Write image.npz, image.png, report.html and report.json, each whole or not at all.
 
         Raises
         ------
@@ -458,7 +459,7 @@ class Report:
         """
         folder = Path(folder)
         record = self.record()
-        names = ("image.npz", "image.png", "report.json")
+        names = ("image.npz", "image.png", "report.html", "report.json")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=folder))
@@ -476,7 +477,17 @@ class Report:
             )
             self._draw(scratch / names[1])
             text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            (scratch / names[2]).write_text(text + "\n", encoding="utf-8")
+            (scratch / names[3]).write_text(text + "\n", encoding="utf-8")
+            seen = self.detector
+            page = report_page(
+                record,
+                (scratch / names[1]).read_bytes(),
+                self.curves,
+                seen.mean,
+                seen.bad,
+                seen.disc,
+            )
+            (scratch / names[2]).write_text(page, encoding="utf-8")
             for name in names:
                 os.replace(scratch / name, folder / name)
         finally:

@@ -123,7 +123,12 @@ def test_a_simulated_scan_becomes_an_image_in_two_commands(
     record = json.loads(done.stdout)
     assert record["quantities"]["dose"] == {"value": 2000.0, "unit": "e⁻/Å²", "origin": "file"}
     assert record == json.loads(Path("result/report.json").read_text(encoding="utf-8"))
-    assert {p.name for p in Path("result").iterdir()} == {"image.npz", "image.png", "report.json"}
+    assert {p.name for p in Path("result").iterdir()} == {
+        "image.npz",
+        "image.png",
+        "report.html",
+        "report.json",
+    }
     done = call("reconstruct", "scan.h5", "--method", "direct", "--defocus", "480", "--out", "r2")
     assert "defocus        480 Å (given)" in done.output
     assert "written: r2/image.npz" in done.output

@@ -51,7 +51,7 @@ def test_a_hot_pixel_a_dead_one_and_a_hot_row_are_found(
 
 def test_what_is_no_pattern_is_refused() -> None:
     for counts in (np.ones((4, 9)), np.full((9, 9), -1.0), np.full((9, 9), np.nan)):
-        with pytest.raises(ValueError, match="expected .Qx, Qy., at least 5 pixels a side"):
+        with pytest.raises(ValueError, match=r"expected .Qx, Qy., at least 5 pixels a side"):
             find_bad_pixels(counts)
 
 

@@ -127,13 +127,14 @@ def test_what_is_written_is_whole_and_says_all(report: Report, tmp_path: Path) -
     assert sorted(p.name for p in (tmp_path / "new" / "result").iterdir()) == [
         "image.npz",
         "image.png",
+        "report.html",
         "report.json",
     ]
     with np.load(written[0], allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["mean"], report.mean.numpy())
         assert arrays["deviation"].shape == arrays["direct"].shape == arrays["mean"].shape
         inside = json.loads(str(arrays["provenance"]))
-    record = json.loads(written[2].read_text(encoding="utf-8"))
+    record = json.loads(written[3].read_text(encoding="utf-8"))
     assert record == inside == report.record()
     assert record["quantities"]["defocus"]["origin"] == "file"
     assert record["half_set_resolution"]["unit"] == "Å"
