@@ -35,7 +35,7 @@ figure { margin: 1rem 0; } figcaption { font-size: .9rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line);
   padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
+td { white-space: nowrap; }
 """
 
 
@@ -170,14 +170,14 @@ def _curves(curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> bytes:
         axes.plot(frequency, half_bit_threshold(count), "k--", lw=0.8, label="½ bit")
         axes.axhline(0.143, color="k", ls=":", lw=0.8, label="0.143")
         axes.set(xlabel="spatial frequency [Å⁻¹]", ylabel="half-set correlation", ylim=(-0.2, 1.02))
-        axes.legend()
+        figure.legend(loc="outside upper center", ncols=4)
         return _png(figure)
 
 
 def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> bytes:
     with mpl.rc_context():
         use_style()
-        figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
         axes = figure.subplots()
         good = mean[~bad]
         axes.imshow(np.sqrt(mean), vmax=math.sqrt(float(good.max())), cmap="gray")

@@ -69,7 +69,7 @@ def test_bad_pixels_are_found_counted_and_cost_little(path: Path, report: Report
     assert report.record()["bad_pixels"] == []
     assert correlation(found.mean, report.direct) > 0.97
     mask = np.zeros(spoilt.shape[2:], dtype=bool)
-    mask[middle + 2] = True
+    mask[middle + 2 : middle + 4] = True
     ready = prepare(wrong, mask)
     assert ready.quantities["bad_pixels"].origin == "given"
     np.testing.assert_array_equal(ready.detector.bad, mask)
