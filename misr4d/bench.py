@@ -54,7 +54,7 @@ _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
     *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "frames", "goals"),
-    *("parameters", "reading", "recording", "report"),
+    *("page", "parameters", "pixels", "reading", "recording", "report"),
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 

@@ -202,7 +202,7 @@ def simulate(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("_output/reconstruction"),
     show_default=True,
-    help="Folder of image.npz, image.png and report.json.",
+    help="Folder of report.html, report.json, image.png and image.npz.",
 )
 @click.option(
     "--method",
@@ -229,6 +229,12 @@ def simulate(
 @click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
 @click.option("--dataset", help="Which array, of a file that holds several.")
 @click.option("--scan-shape", type=int, nargs=2, help="Positions RX RY of a list of patterns.")
+@click.option(
+    "--bad-pixels",
+    type=click.Path(path_type=Path),
+    help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
+)
+@click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the half-sets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
@@ -237,6 +243,8 @@ def reconstruct(
     method: Literal["informed", "direct"],
     dataset: str | None,
     scan_shape: tuple[int, int] | None,
+    bad_pixels: Path | None,
+    keep_all_pixels: bool,
     seed: int,
     as_json: bool,
     **given: Any,
@@ -246,15 +254,22 @@ def reconstruct(
     Reads NumPy, HDF5 and EMD of py4DSTEM, Zarr of abTEM, and by RosettaSciIO what cameras write
     (.mib, .dm4, .blo, .hspy, .emd, …). Energy, step and semi-angle come from the file, unless
     given. Centre, disc, drift, rotation and, if need be, the defocus are estimated, unless given.
+    Hot and dead detector pixels are found and replaced by noise of the level around them.
     No training is needed.
     """
+    from misr4d.pixels import read_bad_pixels
     from misr4d.reading import read_scan
     from misr4d.report import reconstruct as run
 
+    if bad_pixels is not None and keep_all_pixels:
+        raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
     try:
         scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
         click.echo(scan.described(), err=True)
-        report = run(scan, method=method, seed=seed)
+        choice: Any = "none" if keep_all_pixels else "found"
+        if bad_pixels is not None:
+            choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
+        report = run(scan, method=method, seed=seed, bad_pixels=choice)
         paths = report.write(out)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

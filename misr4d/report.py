@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 from torch import Tensor, nn
 
@@ -32,19 +33,43 @@ from misr4d.dose import thin
 from misr4d.focus import estimate_defocus
 from misr4d.learned import card, informed, informed_tiled, nearest_regime
 from misr4d.networks import UPSAMPLING
+from misr4d.page import report_page
+from misr4d.pixels import Mended, find_bad_pixels
 from misr4d.reading import Quantity, Scan, Survey, survey
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 
-__all__ = ["METHODS", "Prepared", "Report", "prepare", "reconstruct"]
+__all__ = ["METHODS", "Detector", "Prepared", "Report", "prepare", "reconstruct"]
 
 Method = Literal["informed", "direct"]
+BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
 # Our choice: a departure from what the network was trained at that is worth a warning.
 _FAR = 1.25
+# Our choice: less than this costs less contrast than the dose is known to.
+_MUCH_MENDED = 0.03
 _TILE = 64  # scan positions: the network's training field
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What the detector saw on average, and which of its pixels were not believed.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Mean pattern as recorded ``(Qx, Qy)``.
+    bad : ndarray
+        Pixels that were replaced ``(Qx, Qy)``.
+    disc : Disc
+        As it lies on the recorded pattern, in the middle of the scan.
+    """
+
+    mean: NDArray[np.float64]
+    bad: NDArray[np.bool_]
+    disc: Disc
 
 
 @dataclass(frozen=True)
@@ -62,6 +87,7 @@ class Prepared:
     counted : bool
         Whether the patterns are counts of electrons.
     warnings : tuple of str
+    detector : Detector
     """
 
     cube: Datacube
@@ -69,15 +95,19 @@ class Prepared:
     quantities: Mapping[str, Quantity]
     counted: bool
     warnings: tuple[str, ...]
+    detector: Detector
 
 
-def prepare(scan: Scan) -> Prepared:
+def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     """Calibrate a scan: what is neither given nor in the file is estimated from the patterns.
 
     Parameters
     ----------
     scan : Scan
         Energy and step must be known, and the semi-angle or the detector pixel.
+    bad_pixels : {"found", "none"} or ndarray
+        Detector pixels to replace by noise of the level around them, before all else: those that
+        :func:`misr4d.pixels.find_bad_pixels` finds, none, or the given ones ``(Qx, Qy)`` of bool.
 
     Returns
     -------
@@ -100,8 +130,14 @@ def prepare(scan: Scan) -> Prepared:
         scan.value("semiangle")
     known = dict(scan.known)
     warnings = list(scan.notes)
-    seen = survey(scan)
+    scan, seen, recorded, bad = _mended(scan, bad_pixels, known)
     cube, disc = _recentred(scan, seen, known)
+    share = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
+    if share > _MUCH_MENDED:
+        warnings.append(
+            f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: "
+            "the contrast is lower by as much"
+        )
     semiangle, pixel = _angles(disc, known, warnings)
     electrons, counted = _electrons(seen, step, known, warnings)
     cube = replace(cube, detector_pixel=(pixel, pixel), electrons=electrons)
@@ -126,7 +162,47 @@ def prepare(scan: Scan) -> Prepared:
     turned = _turned(cube, focused, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
-    return Prepared(cube, turned, known, counted, tuple(warnings))
+    detector = Detector(recorded, bad, _as_recorded(disc, known))
+    return Prepared(cube, turned, known, counted, tuple(warnings), detector)
+
+
+def _mended(
+    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity]
+) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_]]:
+    """Replace bad pixels; beside the scan and its survey, the mean as recorded and the mask."""
+    shape = scan.patterns.shape
+    if isinstance(choice, str):
+        if choice not in ("found", "none"):
+            raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
+        seen = survey(scan)
+        if choice == "none":
+            return scan, seen, seen.mean, np.zeros(shape[2:], dtype=bool)
+        # Per electron, since counting noise is what the search allows for.
+        gain = known["gain"].value if "gain" in known else 1.0
+        found = find_bad_pixels(seen.mean * (math.prod(shape[:2]) / gain))
+        known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
+        known["dead_pixels"] = Quantity(int(found.dead.sum()), "pixel", "estimated")
+        bad = found.mask
+    else:
+        bad = np.asarray(choice, dtype=bool)
+        if bad.shape != shape[2:]:
+            raise ValueError(
+                f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
+            )
+        known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
+        # What they hold need not even be a number.
+        seen = survey(replace(scan, patterns=Mended(scan.patterns, bad)))
+    recorded = seen.mean
+    if bad.any():
+        mended = Mended(scan.patterns, bad, recorded, counted=seen.whole)
+        scan = replace(scan, patterns=mended)
+        seen = survey(scan)
+    return scan, seen, recorded, bad
+
+
+def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
+    """Put the disc, found after recentring, back to where the detector saw it."""
+    return replace(disc, centre=known["centre"].value)
 
 
 def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Datacube, Disc]:
@@ -313,6 +389,9 @@ class Report:
     warnings : tuple of str
     provenance : mapping
         Reader, version, weights, and what the file says of its making.
+    detector : Detector
+    curves : mapping
+        Method to frequency [Å⁻¹], half-set correlation and number of pixels of each ring.
     """
 
     source: str
@@ -325,6 +404,8 @@ class Report:
     resolution: Mapping[str, Mapping[str, float]]
     warnings: tuple[str, ...]
     provenance: Mapping[str, Any]
+    detector: Detector
+    curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]
 
     def record(self) -> dict[str, Any]:
         """Return all but the images, as JSON can hold it; no resolution at all is ``null``."""
@@ -344,6 +425,7 @@ class Report:
             },
             "half_set_resolution": {**limits, "unit": "Å"} if limits else None,
             "quantities": {name: q.record() for name, q in self.quantities.items()},
+            "bad_pixels": np.argwhere(self.detector.bad).tolist(),
             "warnings": list(self.warnings),
             "provenance": dict(self.provenance),
         }
@@ -368,7 +450,7 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write ``image.npz``, ``image.png`` and ``report.json``, each whole or not at all.
+        """Write image.npz, image.png, report.html and report.json, each whole or not at all.
 
         Raises
         ------
@@ -377,7 +459,7 @@ class Report:
         """
         folder = Path(folder)
         record = self.record()
-        names = ("image.npz", "image.png", "report.json")
+        names = ("image.npz", "image.png", "report.html", "report.json")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=folder))
@@ -395,7 +477,17 @@ class Report:
             )
             self._draw(scratch / names[1])
             text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            (scratch / names[2]).write_text(text + "\n", encoding="utf-8")
+            (scratch / names[3]).write_text(text + "\n", encoding="utf-8")
+            seen = self.detector
+            page = report_page(
+                record,
+                (scratch / names[1]).read_bytes(),
+                self.curves,
+                seen.mean,
+                seen.bad,
+                seen.disc,
+            )
+            (scratch / names[2]).write_text(page, encoding="utf-8")
             for name in names:
                 os.replace(scratch / name, folder / name)
         finally:
@@ -455,7 +547,13 @@ def _round_length(length: float) -> float:
     return max(m * power for m in (1.0, 2.0, 5.0) if m * power <= length)
 
 
-def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Report:
+def reconstruct(
+    scan: Scan,
+    *,
+    method: Method = "informed",
+    seed: int = 0,
+    bad_pixels: BadPixelChoice = "found",
+) -> Report:
     """Reconstruct a scan, on a grid three times finer than its positions.
 
     Parameters
@@ -466,6 +564,8 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
         The shipped network that starts from direct ptychography, or direct ptychography alone.
     seed : int
         Of the dealing of electrons into two half-sets.
+    bad_pixels : {"found", "none"} or ndarray
+        As in :func:`prepare`.
 
     Returns
     -------
@@ -478,13 +578,14 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    ready = prepare(scan)
+    ready = prepare(scan, bad_pixels)
     acquisition = ready.acquisition
     views = ready.cube.views(acquisition)
     direct = _image(views, acquisition, "direct")[0]
     mean, deviation = (direct, None) if method == "direct" else _image(views, acquisition, method)
     pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
     limits: dict[str, dict[str, float]] = {}
+    curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
     if ready.counted:
         known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
@@ -492,7 +593,8 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
         halves = _halves(views, ready, seed)
         for name in dict.fromkeys(("direct", method)):
             pair = [_image(half, acquisition, name)[0] for half in halves]
-            limits[name] = _half_set_resolution(pair[0], pair[1], pixel)
+            curves[name] = _half_set_curve(pair[0], pair[1], pixel)
+            limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
         "reader": scan.reader,
@@ -512,6 +614,8 @@ def reconstruct(scan: Scan, *, method: Method = "informed", seed: int = 0) -> Re
         limits,
         tuple(warnings),
         provenance,
+        ready.detector,
+        curves,
     )
     return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
 
@@ -571,15 +675,21 @@ def _miscounted(noise: float) -> list[str]:
     return []
 
 
-def _half_set_resolution(a: Tensor, b: Tensor, pixel: tuple[float, float]) -> dict[str, float]:
-    """Period at which two half-sets' images stop to agree [Å], by two thresholds.
+def _half_set_curve(
+    a: Tensor, b: Tensor, pixel: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlate two half-sets' images ring by ring: frequency, correlation, pixels of the ring.
 
     The rim is faded out, an eighth of the field on each side: a real field is not periodic, and
     the jump at its edge is the same in both halves.
     """
     window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
     a, b = ((image - image.mean()) * window for image in (a, b))
-    frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)
+    return fourier_ring_correlation(a, b, pixel, width=2)
+
+
+def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:
+    """Period at which the half-sets' images stop to agree [Å], by two thresholds."""
     return {
         "half-bit": resolution(frequency, curve, half_bit_threshold(count)),
         "0.143": resolution(frequency, curve, 0.143),

@@ -123,7 +123,12 @@ def test_a_simulated_scan_becomes_an_image_in_two_commands(
     record = json.loads(done.stdout)
     assert record["quantities"]["dose"] == {"value": 2000.0, "unit": "e⁻/Å²", "origin": "file"}
     assert record == json.loads(Path("result/report.json").read_text(encoding="utf-8"))
-    assert {p.name for p in Path("result").iterdir()} == {"image.npz", "image.png", "report.json"}
+    assert {p.name for p in Path("result").iterdir()} == {
+        "image.npz",
+        "image.png",
+        "report.html",
+        "report.json",
+    }
     done = call("reconstruct", "scan.h5", "--method", "direct", "--defocus", "480", "--out", "r2")
     assert "defocus        480 Å (given)" in done.output
     assert "written: r2/image.npz" in done.output
@@ -188,6 +193,7 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(kind: str, tmp_path: Pa
         (("simulate", "CaTiO3"), "Missing option '--dose'"),
         (("reconstruct",), "Missing argument 'FILE'"),
         (("reconstruct", "x.npy", "--method", "magic"), "'magic' is not one of"),
+        (("reconstruct", "x.npy", "--bad-pixels", "b", "--keep-all-pixels"), "exclude each other"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line_and_leaves_nothing(

@@ -56,6 +56,28 @@ def test_the_truth_comes_back_from_our_file(report: Report, small_recording: Rec
     assert report.provenance["file"]["specimen"] == "CaTiO3"
 
 
+def test_bad_pixels_are_found_counted_and_cost_little(path: Path, report: Report) -> None:
+    scan = read_scan(path)
+    spoilt = np.array(scan.patterns[:, :]).astype(np.uint16)
+    middle = spoilt.shape[2] // 2
+    spoilt[:, :, middle + 2] += 20
+    spoilt[:, :, middle - 6, middle - 4] = 0
+    wrong = replace(scan, patterns=spoilt)
+    found = reconstruct(wrong, method="direct")
+    assert found.quantities["hot_pixels"].value == spoilt.shape[3]
+    assert [middle - 6, middle - 4] in found.record()["bad_pixels"]
+    assert report.record()["bad_pixels"] == []
+    assert correlation(found.mean, report.direct) > 0.97
+    mask = np.zeros(spoilt.shape[2:], dtype=bool)
+    mask[middle + 2 : middle + 4] = True
+    ready = prepare(wrong, mask)
+    assert ready.quantities["bad_pixels"].origin == "given"
+    np.testing.assert_array_equal(ready.detector.bad, mask)
+    assert any("bad pixels cover" in text for text in ready.warnings)
+    with pytest.raises(ValueError, match="bad_pixels has shape"):
+        prepare(wrong, mask[1:])
+
+
 def test_half_sets_agree_further_with_more_electrons(report: Report, path: Path) -> None:
     whole = report.resolution["direct"]["half-bit"]
     scan = read_scan(path)
@@ -105,13 +127,14 @@ def test_what_is_written_is_whole_and_says_all(report: Report, tmp_path: Path) -
     assert sorted(p.name for p in (tmp_path / "new" / "result").iterdir()) == [
         "image.npz",
         "image.png",
+        "report.html",
         "report.json",
     ]
     with np.load(written[0], allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["mean"], report.mean.numpy())
         assert arrays["deviation"].shape == arrays["direct"].shape == arrays["mean"].shape
         inside = json.loads(str(arrays["provenance"]))
-    record = json.loads(written[2].read_text(encoding="utf-8"))
+    record = json.loads(written[3].read_text(encoding="utf-8"))
     assert record == inside == report.record()
     assert record["quantities"]["defocus"]["origin"] == "file"
     assert record["half_set_resolution"]["unit"] == "Å"

@@ -1,0 +1,220 @@
+"""Detector pixels that count too much or nothing: found in the sum of all patterns, and replaced.
+
+A pixel is *hot* if it counts more than three times what its surroundings explain, and *dead* if it
+counts less than a third of that, each by more than Poisson statistics allow. Surroundings are
+summarised by quartiles of the 5 × 5 pixels around: a disc's edge, straight on that scale, always
+leaves a quarter of them on the lit side, and a bad row fills no more than a sixth of them.
+
+A bad pixel is replaced by counts drawn at the level of the good ones around it, the same at every
+position of the scan. They carry the noise that every method expects of a pixel and no information,
+so that half-sets stay independent; an interpolated pixel would repeat its neighbours' electrons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import rank_filter
+from scipy.stats import poisson
+
+__all__ = ["BadPixels", "Mended", "find_bad_pixels", "read_bad_pixels"]
+
+# Our choices: the factor is far above the gain spread of a camera and below what a bad pixel shows;
+# a row is averaged over many pixels, so that less is enough.
+_FACTOR = 3.0
+_ROW_FACTOR = 1.5
+_LIT = 0.1  # of the disc's level; below it a dead pixel does no harm and a shadow looks like one
+# Chance that a scan of good pixels raises one false alarm by counting noise.
+_FALSE_ALARM = 1e-3
+
+
+@dataclass(frozen=True)
+class BadPixels:
+    """Which pixels of a detector are not to be believed.
+
+    Parameters
+    ----------
+    hot, dead : ndarray
+        ``(Qx, Qy)`` of bool, disjoint.
+    """
+
+    hot: NDArray[np.bool_]
+    dead: NDArray[np.bool_]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Hot or dead ``(Qx, Qy)``."""
+        return self.hot | self.dead
+
+
+def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
+    """Find hot pixels, hot rows and columns, and dead pixels in a lit place.
+
+    A row is hot if half of its pixels are, or if the sum of the others is more than 1.5 times that
+    of the two rows above and the two below: of the second largest at each pixel, or the second
+    largest sum. Dead pixels are looked for where the surroundings have a tenth of the disc's level
+    or more.
+
+    Parameters
+    ----------
+    counts : ndarray
+        ``(Qx, Qy)``: what each pixel counted over the whole scan. Good pixels raise a false alarm
+        by counting noise in fewer than one of a thousand scans.
+
+    Raises
+    ------
+    ValueError
+        If it is not an image of finite values of 0 or more, at least 5 pixels a side.
+    """
+    image = np.asarray(counts, dtype=np.float64)
+    if image.ndim != 2 or min(image.shape) < 5 or not (np.isfinite(image) & (image >= 0)).all():
+        raise ValueError(
+            f"counts have shape {image.shape} or values below 0 or not finite; expected (Qx, Qy), "
+            "at least 5 pixels a side"
+        )
+    chance = _FALSE_ALARM / (2 * image.size)
+    around = np.ones((5, 5), dtype=bool)
+    around[2, 2] = False
+    lower, upper = (rank_filter(image, r, footprint=around, mode="mirror") for r in (6, 17))
+    # One count more, since a quartile of a few counts may be none by chance.
+    hot = poisson.sf(image - 1, _FACTOR * (upper + 1)) < chance
+    dead = (image < lower / _FACTOR) & (poisson.cdf(image, lower) < chance)
+    dead &= lower > _LIT * lower.max()
+    hot |= _hot_rows(image, hot, chance) | _hot_rows(image.T, hot.T, chance).T
+    return BadPixels(hot, dead & ~hot)
+
+
+def _hot_rows(
+    image: NDArray[np.float64], hot: NDArray[np.bool_], chance: float
+) -> NDArray[np.bool_]:
+    found = np.zeros_like(hot)
+    rows = len(image)
+    for row in range(rows):
+        if hot[row].mean() > 0.5:
+            found[row] = True
+            continue
+        # Mirrored at the edge, as the 5 × 5 pixels are.
+        near = [min(abs(r), 2 * (rows - 1) - r) for r in (row - 2, row - 1, row + 1, row + 2)]
+        good = ~hot[row]
+        rows_near = image[near][:, good]
+        # Of few counts, the second largest is none at most pixels, but not of their sums.
+        around = max(np.sort(rows_near, axis=0)[-2].sum(), np.sort(rows_near.sum(1))[-2])
+        expected = _ROW_FACTOR * (around + 1)
+        if poisson.sf(image[row, good].sum() - 1, expected) < chance:
+            found[row] = True
+    return found
+
+
+def read_bad_pixels(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read a list of bad pixels: a line each, ``row,column`` from 0 along (Qx, Qy).
+
+    A ``*`` stands for all of them, so that ``12,*`` is a row; what follows a ``#`` is left out.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : (int, int)
+        Of the detector.
+
+    Returns
+    -------
+    ndarray
+        ``(Qx, Qy)`` of bool.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or a line is not two indices on the detector.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as a list of bad pixels: {error}") from None
+    mask = np.zeros(shape, dtype=bool)
+    for number, line in enumerate(lines, 1):
+        text = line.split("#")[0].replace(" ", "")
+        if not text:
+            continue
+        parts = text.split(",")
+        fit = len(parts) == 2 and all(
+            p == "*" or (p.isdecimal() and int(p) < n) for p, n in zip(parts, shape, strict=False)
+        )
+        if not fit:
+            raise ValueError(
+                f"{path}, line {number}, is {line.strip()!r}; expected row,column of a detector of "
+                f"{shape[0]} × {shape[1]} pixels, from 0, or * for all"
+            )
+        row, column = (slice(None) if p == "*" else int(p) for p in parts)
+        mask[row, column] = True
+    return mask
+
+
+class Mended:
+    """Patterns with bad pixels replaced as they are read, so that a scan on disk stays there.
+
+    Parameters
+    ----------
+    source : ndarray, or any array that is sliced like one
+        ``(Rx, Ry, Qx, Qy)``.
+    mask : ndarray
+        Bad pixels ``(Qx, Qy)``.
+    mean : ndarray, optional
+        Mean pattern ``(Qx, Qy)``; bad pixels in it do not matter. Without it they become zero.
+    counted : bool
+        Draw whole numbers, of Poisson statistics; otherwise the level itself is put in.
+    seed : int
+        Of the draws.
+
+    Raises
+    ------
+    ValueError
+        If no good pixel is left.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        mask: NDArray[np.bool_],
+        mean: NDArray[np.float64] | None = None,
+        *,
+        counted: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if mask.all():
+            raise ValueError("all pixels of the detector are bad; nothing is left to look at")
+        self.source, self.mask = source, mask
+        self.shape, self.dtype, self.ndim = tuple(source.shape), source.dtype, 4
+        self.chunks = getattr(source, "chunks", None)
+        level = np.zeros(int(mask.sum())) if mean is None else _level(mean, mask)
+        values: NDArray[Any] = np.broadcast_to(level, (*self.shape[:2], len(level)))
+        if counted:
+            values = np.random.default_rng(seed).poisson(values)
+        if self.dtype.kind in "ui":
+            values = np.minimum(values, np.iinfo(self.dtype).max)
+        self.values = values.astype(self.dtype)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        rx, ry, *window = key
+        block = np.array(self.source[rx, ry])
+        block[:, :, self.mask] = self.values[rx, ry]
+        return block[:, :, *window]
+
+
+def _level(mean: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Median of the good pixels around each bad one, of three or more ``(B,)``."""
+    found = []
+    for x, y in np.argwhere(mask):
+        for reach in range(1, max(mask.shape)):
+            near = (
+                slice(max(0, x - reach), x + reach + 1),
+                slice(max(0, y - reach), y + reach + 1),
+            )
+            good = mean[near][~mask[near]]
+            if len(good) >= 3 or good.size == (~mask).sum():
+                break
+        found.append(float(np.median(good)))
+    return np.array(found)
