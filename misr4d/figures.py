@@ -71,6 +71,9 @@ REGISTER: Mapping[str, Entry] = {
     "vbf_against_dose": Entry(
         "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
     ),
+    "workflow": Entry(
+        "01_simulation", "Fig. 2", "From atoms to images, drawn from what each function made"
+    ),
     "architecture": Entry(
         "02_training", "Fig. 1b", "The attention U-Net, drawn from one run, with its attention maps"
     ),

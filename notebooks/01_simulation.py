@@ -52,12 +52,17 @@ from IPython.display import Image, Markdown
 
 from misr4d import ATOMIC, figures
 from misr4d.classical import summed_bright_field
+from misr4d.datacube import Datacube
+from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel, expose
+from misr4d.learned import attention_unet, informed, load_network
 from misr4d.metrics import correlation
 from misr4d.multislice import build_potential, simulate_datacube
+from misr4d.networks import direct_features
 from misr4d.potential import truth
 from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
+from misr4d.study import place
 
 figures.use_style()
 
@@ -261,6 +266,158 @@ Markdown(
     "| dose (e⁻/Å²) | electrons per pixel and position | correlation of one view with itself at ∞ "
     f"dose |\n|---|---|---|\n{rows}"
 )
+
+# %% [markdown]
+# ## The whole way
+#
+# What the paper draws as its workflow, with what passed through each function in one run: down to the
+# noisy views, and from them to an image by direct ptychography, by the informed network that starts
+# from it, and by the paper's attention U-Net. The networks know a finer detector than the one above, so
+# the counted views are of that one.
+
+# %% tags=["hide-input"]
+picked = min(doses, key=lambda dose: abs(dose - 1000))
+scene = place(sample, pixel_samples=1)
+counted = scene.expose(picked, seed).views
+statistic = scene.direct.statistic(counted)
+known = scene.truth
+inputs, _ = direct_features(scene.direct, statistic)
+
+
+def watch(part, run):
+    """Run, and return the result with what left a part of a network."""
+    seen = []
+    hook = part.register_forward_hook(lambda _, given, output: seen.append(output))
+    result = run()
+    hook.remove()
+    return result, seen[0]
+
+
+informing, attending = load_network("DirectInformed"), load_network("AttentionUNet")
+image, gate = watch(
+    informing.body.gates[0],
+    lambda: informed(scene.direct, counted, network=informing).mean,
+)
+fused, attention = watch(
+    attending.gates[0].psi, lambda: attention_unet(counted, scene.focused, network=attending)
+)
+
+# %% tags=["hide-input", "remove-output"]
+WIDE, HIGH, SIDE, PITCH = 7.2, 5.7, 0.98, 1.43  # inches: figure, thumbnail, one column to the next
+ROWS = (4.75, 2.75, 0.8)  # inches, of the thumbnails' centres
+figure = plt.figure(figsize=(WIDE, HIGH))
+page = figure.add_axes((0, 0, 1, 1))
+page.set(xlim=(0, WIDE), ylim=(0, HIGH))
+page.axis("off")
+LINE = {"color": "0.35", "lw": 1.0}
+
+
+def centre(column, row):
+    return 0.74 + PITCH * column, ROWS[row]
+
+
+def stage(column, row, maker, picture, below, **shown):
+    """What a function made, its name above and what it is below."""
+    x, y = centre(column, row)
+    axes = figure.add_axes(((x - SIDE / 2) / WIDE, (y - SIDE / 2) / HIGH, SIDE / WIDE, SIDE / HIGH))
+    if "cmap" not in shown:
+        shown["vmin"], shown["vmax"] = figures.display_limits([picture])
+    axes.imshow(np.asarray(picture), **shown)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.35", lw=0.6)
+    page.text(x, y + SIDE / 2 + 0.05, maker, ha="center", va="bottom", fontsize=7.5, weight="bold")
+    page.text(x, y - SIDE / 2 - 0.06, below, ha="center", va="top", fontsize=7.5)
+    return axes
+
+
+def arrow(*points):
+    page.plot(*zip(*points[:-1], strict=True), **LINE)
+    head = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 1, "mutation_scale": 9}
+    page.annotate("", points[-1], points[-2], arrowprops=head | LINE)
+
+
+def onward(row, *columns):
+    """Arrows from these columns of a row to the next."""
+    for column in columns:
+        x, y = centre(column, row)
+        arrow((x + SIDE / 2 + 0.04, y), (x + PITCH - SIDE / 2 - 0.04, y))
+
+
+def name_of(function):
+    return function.__qualname__.replace(".", ".\n")
+
+
+def size_of(array):
+    return " × ".join(map(str, array.shape))
+
+
+def scored(picture):
+    return f"{size_of(picture)}\ncorrelation {correlation(picture, known):.2f}"
+
+
+side = sample.atoms.cell.lengths()[:2]
+density = np.histogram2d(
+    *sample.atoms.positions[:, :2].T,
+    bins=96,
+    range=[(0, side[0]), (0, side[1])],
+    weights=sample.atoms.numbers,
+)[0]
+middle = tuple(n // 2 for n in acquisition.scan_shape)
+axial = counted[int(scene.focused.view_angles.norm(dim=1).argmin())]
+field = {"extent": (0, acquisition.field[1], acquisition.field[0], 0)}
+drawn = stage(
+    0,
+    0,
+    name_of(make_specimen),
+    density,
+    f"{len(sample.atoms)} atoms\n{sample.short_title}",
+    **field,
+)
+figures.scale_bar(drawn, 20.0)
+volts = potential.slices
+stage(1, 0, name_of(build_potential), volts.sum(0), f"{size_of(volts)}\nslices, x, y")
+pattern = np.sqrt(cube.patterns[middle])
+stage(2, 0, name_of(simulate_datacube), pattern, f"{size_of(cube.patterns)}\nRx, Ry, Qx, Qy")
+stage(3, 0, name_of(Datacube.views), fast[chosen[2]], f"{size_of(views)}\nviews, Rx, Ry")
+stage(4, 0, name_of(expose), axial, f"{size_of(counted)}\n{figures.dose_label(picked)}")
+onward(0, 0, 1, 2, 3)
+
+whitened, direct_image = inputs[0, -1], scene.direct.solve(statistic)[0]
+stage(0, 1, name_of(DirectPtychography.whitened), whitened, size_of(whitened))
+stage(1, 1, name_of(DirectPtychography.solve), direct_image, scored(direct_image))
+opened = torch.sigmoid(gate[0]).mean(0)  # mean of its channels
+stage(2, 1, f"{type(informing).__name__}\nfirst gate", opened, size_of(gate[0]), cmap="viridis")
+stage(3, 1, name_of(informed), image, scored(image))
+onward(1, 0, 1, 2)
+name = type(attending).__name__
+stage(1, 2, f"{name}\nviews as channels", counted.mean(0), f"{size_of(counted)}\ntheir mean")
+stage(2, 2, f"{name}\nfirst gate", attention[0, 0], size_of(attention[0]), cmap="viridis")
+stage(3, 2, name_of(attention_unet), fused, scored(fused))
+onward(2, 1, 2)
+drawn = stage(4, 1, name_of(truth), known, size_of(known), **field)
+figures.scale_bar(drawn, 20.0)
+# From the counted views down to both ways.
+(right, top), (left, low) = centre(4, 0), centre(1, 2)
+first = centre(0, 1)
+bus = (ROWS[0] + ROWS[1]) / 2 - 0.02
+start, corner = (right, top - SIDE / 2 - 0.36), (right, bus)
+arrow(start, corner, (0.1, bus), (0.1, first[1]), (first[0] - SIDE / 2 - 0.04, first[1]))
+arrow((0.1, first[1]), (0.1, low), (left - SIDE / 2 - 0.04, low))
+path = figures.save(figure, "workflow")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/workflow.png
+# :name: fig-workflow
+# :alt: The workflow as a chain of thumbnails with arrows, from atoms by potential, datacube and views to images by direct ptychography and two networks, beside the truth
+#
+# Compare Fig. 2. Every picture is what the function above it made in this run, with its shape below; of
+# stacks one slice, view or mean is drawn. Top: a specimen's atoms become a potential, a datacube (the
+# square root of one pattern), views, and counted views. Middle: direct ptychography and the network
+# that starts from it, and the truth. Bottom: the paper's network, to which the views are channels. Grey
+# limits are each picture's own; the correlation is with the truth. Scale bars 20 Å.
+# ```
 
 # %% tags=["remove-cell"]
 figures.save_results(
