@@ -14,17 +14,13 @@ import asyncio
 import base64
 import itertools
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
+from browser import Browser, complaints, open_browser
 
 WIDTHS = {"laptop": (1280, 800, False), "phone": (390, 844, True)}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # What the reading of one page finds: too wide elements, and text of too little contrast.
 LOOK = """
 (() => {
@@ -85,58 +81,6 @@ LOOK = """
 """
 
 
-class Browser:
-    """A page of a running Chromium, spoken to by its DevTools protocol."""
-
-    def __init__(self, socket: WebSocketClientConnection) -> None:
-        self.socket = socket
-        self.number = itertools.count(1)
-        self.events: list[dict[str, Any]] = []
-
-    async def say(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send one command and wait for its answer; events on the way are kept."""
-        number = next(self.number)
-        message = {"id": number, "method": method, "params": parameters}
-        await self.socket.write_message(json.dumps(message))
-        while True:
-            answer = await self._next()
-            if answer.get("id") == number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return dict(answer["result"])
-            self.events.append(answer)
-
-    async def wait(self, event: str) -> None:
-        """Wait for an event that has not come yet."""
-        while not any(found.get("method") == event for found in self.events):
-            self.events.append(await self._next())
-
-    async def _next(self) -> dict[str, Any]:
-        text = await asyncio.wait_for(self.socket.read_message(), 60)
-        if text is None:
-            raise RuntimeError("the browser closed its connection")
-        return dict(json.loads(text))
-
-
-def complaints(events: list[dict[str, Any]]) -> list[str]:
-    """Sort console errors and requests to elsewhere out of what the browser said."""
-    found = []
-    for event in events:
-        method, given = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
-            details = given["exceptionDetails"]
-            found.append(details.get("exception", {}).get("description", details["text"]))
-        elif method == "Log.entryAdded" and given["entry"]["level"] == "error":
-            found.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")
-        elif method == "Runtime.consoleAPICalled" and given["type"] == "error":
-            found.append(" ".join(str(a.get("value", a.get("description"))) for a in given["args"]))
-        elif method == "Network.requestWillBeSent":
-            url = given["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:", "chrome-")):
-                found.append(f"asks {url} from the network")
-    return found
-
-
 async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path) -> list[str]:
     """Open one page in one way; return what is wrong with it."""
     across, high, mobile = WIDTHS[width]
@@ -151,10 +95,7 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     await browser.say("Page.navigate", url=page.as_uri())
     await browser.wait("Page.loadEventFired")
     await asyncio.sleep(0.3)  # scripts that run once the page is there
-    answer = await browser.say("Runtime.evaluate", expression=LOOK)
-    if "exceptionDetails" in answer:
-        raise RuntimeError(f"{page}: {answer['exceptionDetails']['exception']['description']}")
-    seen = json.loads(answer["result"]["value"])
+    seen = json.loads(await browser.evaluate(LOOK))
     clip = {"x": 0, "y": 0, "width": across, "height": min(seen["height"], 16000), "scale": 1}
     picture = await browser.say("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
     shot.write_bytes(base64.b64decode(picture["data"]))
@@ -165,20 +106,8 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     return found
 
 
-async def listening(note: Path) -> str:
-    """Address of the browser, from the note that it leaves once it listens."""
-    for _ in range(300):
-        if note.is_file() and len(lines := note.read_text().split()) == 2:
-            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        await asyncio.sleep(0.1)
-    raise SystemExit("the browser did not start within half a minute")
-
-
 async def read(folder: Path, out: Path, names: list[str]) -> int:
     """Open all pages in all ways, print what is wrong, and return how much that was."""
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if program is None:
-        raise SystemExit(f"no browser: expected one of {', '.join(BROWSERS)}; install chromium")
     pages = [
         page
         for page in sorted(folder.resolve().rglob("*.html"))
@@ -189,27 +118,13 @@ async def read(folder: Path, out: Path, names: list[str]) -> int:
         raise SystemExit(f"no page in {folder}; expected a rendered book, as `make book` leaves it")
     out.mkdir(parents=True, exist_ok=True)
     wrong = 0
-    with tempfile.TemporaryDirectory() as profile:
-        command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            address = await listening(Path(profile) / "DevToolsActivePort")
-            main = Browser(await websocket_connect(address, max_message_size=2**28))
-            target = (await main.say("Target.createTarget", url="about:blank"))["targetId"]
-            own = f"{address.rsplit('/devtools', 1)[0]}/devtools/page/{target}"
-            browser = Browser(await websocket_connect(own, max_message_size=2**28))
-            for domain in ("Page", "Runtime", "Log", "Network"):
-                await browser.say(f"{domain}.enable")
-            for page, width, scheme in itertools.product(pages, WIDTHS, ("light", "dark")):
-                shot = out / f"{page.stem}_{width}_{scheme}.png"
-                for line in dict.fromkeys(await look(browser, page, width, scheme, shot)):
-                    wrong += 1
-                    where = page.relative_to(folder.resolve())
-                    print(f"{where} ({width}, {scheme}): {line}", flush=True)
-        finally:
-            process.terminate()
-            process.wait()
+    async with open_browser() as browser:
+        for page, width, scheme in itertools.product(pages, WIDTHS, ("light", "dark")):
+            shot = out / f"{page.stem}_{width}_{scheme}.png"
+            for line in dict.fromkeys(await look(browser, page, width, scheme, shot)):
+                wrong += 1
+                where = page.relative_to(folder.resolve())
+                print(f"{where} ({width}, {scheme}): {line}", flush=True)
     print(f"{len(pages)} pages opened in {len(WIDTHS) * 2} ways; {wrong} complaints; see {out}")
     return wrong
 

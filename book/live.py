@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import math
+import shutil
 import sys
 import tarfile
 import warnings
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "live"
 SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
 RUNTIME = "onnxruntime-web@1.22.0"
-_INTEGRITY = "Ud/+EBo6mhuaQWt/OjaOk0iNWjXqJoeeMFr6xQEERZdIZH2OWpGzuujz7lfuOBjUa6TEE/sc4nb7Da5dNL34fg=="
+_SHA512 = "Ud/+EBo6mhuaQWt/OjaOk0iNWjXqJoeeMFr6xQEERZdIZH2OWpGzuujz7lfuOBjUa6TEE/sc4nb7Da5dNL34fg=="
 _RUNTIME_FILES = {
     "runtime": "ort.wasm.min.js",
     "glue": "ort-wasm-simd-threaded.mjs",
@@ -107,13 +108,14 @@ def runtime(cache: Path) -> dict[str, str]:
         If what npm brought is not the file that was pinned.
     """
     archive = cache / f"{RUNTIME.replace('@', '-')}.tgz"
-    if not archive.is_file() and npm(["pack", RUNTIME, "--silent", "--pack-destination", str(cache)]):
+    command = ["pack", RUNTIME, "--silent", "--pack-destination", str(cache)]
+    if not archive.is_file() and npm(command):
         print(f"The live page goes without {RUNTIME}, which npm could not get; it says so.")
         return {"missing": f"{RUNTIME} could not be had when this book was built; build it online"}
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode("ascii")
-    if digest != _INTEGRITY:
+    if digest != _SHA512:
         archive.unlink()
-        raise SystemExit(f"{RUNTIME} has the SHA-512 {digest}; expected {_INTEGRITY}")
+        raise SystemExit(f"{RUNTIME} has the SHA-512 {digest}; expected {_SHA512}")
     found = {}
     with tarfile.open(archive) as files:
         for name, file in _RUNTIME_FILES.items():
@@ -146,6 +148,9 @@ def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> No
         To be offered.
     """
     kept = cache / fingerprint()
+    for other in cache.glob("*/"):
+        if other != kept:
+            shutil.rmtree(other)
     kept.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in specimens:

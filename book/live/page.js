@@ -52,6 +52,10 @@ const live = (() => {
       if (error) reject(new Error(error));
       else resolve(found);
     };
+    worker.onerror = ({ message }) => {
+      waiting.forEach(({ reject }) => reject(new Error(message)));
+      waiting.clear();
+    };
     await ask("start", { wasm, glue, network: new Uint8Array(network) });
   }
 

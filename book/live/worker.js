@@ -373,9 +373,11 @@ let session, direct;
 const tasks = {
   async start({ wasm, glue, network }) {
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmBinary = wasm;
-    const script = new Blob([glue], { type: "text/javascript" });
-    ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(script) };
+    const address = (bytes, type) => URL.createObjectURL(new Blob([bytes], { type }));
+    ort.env.wasm.wasmPaths = {
+      mjs: address(glue, "text/javascript"),
+      wasm: address(wasm, "application/wasm"),
+    };
     session = await ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
   },
 

@@ -1,0 +1,167 @@
+"""The live page: what the browser computes is what the package computes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import http.server
+import json
+import math
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from misr4d.learned import informed, load_network
+from misr4d.networks import DirectInformed, direct_features
+from misr4d.study import make_scene
+from tests.test_pages import load
+
+live, browser = load("live"), load("browser")
+ROOT = Path(__file__).resolve().parent.parent
+SPECIMEN, DOSE = "apoferritin", 300.0
+
+
+def narrow() -> DirectInformed:
+    """Make a network of another size than the shipped one, whose last layer is not zero."""
+    torch.manual_seed(0)
+    network = DirectInformed(width=8, depth=3).eval()
+    torch.nn.init.normal_(network.body.output.weight, std=0.05)
+    return network
+
+
+@pytest.mark.parametrize("width", ["shipped", "narrow"])
+def test_exported_network_is_the_networks(width: str, tmp_path: Path) -> None:
+    network = load_network("DirectInformed") if width == "shipped" else narrow()
+    live.export(network, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    generator = torch.Generator().manual_seed(0)
+    for step in (1.0, 4.0):
+        maps = torch.randn(1, 3, 192, 192, generator=generator) * 0.2
+        with torch.inference_mode():
+            expected = network(maps, torch.tensor([step]))
+        given = {"maps": maps.numpy(), "step": np.float32([step])}
+        for found, wanted in zip(session.run(None, given), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-4 * float(wanted.std()), rtol=1e-4)
+
+
+def test_runtime_that_npm_cannot_get_is_said_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "npm", lambda arguments: 1)
+    assert live.RUNTIME in live.runtime(tmp_path)["missing"]
+
+
+def test_runtime_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / f"{live.RUNTIME.replace('@', '-')}.tgz"
+    archive.write_bytes(b"another file")
+    with pytest.raises(SystemExit, match="SHA-512"):
+        live.runtime(tmp_path)
+    assert not archive.exists()
+
+
+def test_page_offers_the_specimens_that_are_laid_out() -> None:
+    page = (ROOT / "book" / "live.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r'<option value="(\w+)">', page)) == live.SPECIMENS
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out the page's own part, without the book around it."""
+    if browser.find_browser() is None:
+        pytest.skip("no browser is installed")
+    folder = tmp_path_factory.mktemp("site")
+    live.lay(folder / "_static" / "live", ROOT / "_build" / "live", (SPECIMEN,))
+    if 'live.take("missing"' in (folder / "_static" / "live" / "runtime.js").read_text():
+        pytest.skip(f"npm could not get {live.RUNTIME}")
+    page = (ROOT / "book" / "live.md").read_text(encoding="utf-8")
+    part = re.search(r"^```\{raw\} html\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert part is not None
+    (folder / "book").mkdir()
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title><link rel="icon" href="data:,">'
+    (folder / "book" / "live.html").write_text(head + part[1], encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(params=["server", "disk"])
+def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
+    """Address of the page, served and from disk."""
+    if request.param == "disk":
+        yield (site / "book" / "live.html").as_uri()
+        return
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/book/live.html"
+        server.shutdown()
+        thread.join()
+
+
+async def _visit(address: str, doses: list[float]) -> tuple[list[dict[str, Any]], list[str], str]:
+    """Reconstruct at several doses; return results, complaints, and what the page then says."""
+    letters = """(a) => {
+      const bytes = new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+      return btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
+    }"""
+    found = []
+    async with browser.open_browser() as page:
+        await page.say("Page.navigate", url=address)
+        await page.wait("Page.loadEventFired")
+        for dose in doses:
+            request = f"{{specimen: '{SPECIMEN}', dose: {dose or 0}, seed: 3}}"
+            text = await page.evaluate(
+                f"live.run({request.replace('inf', 'Infinity')}).then((found) => JSON.stringify("
+                f"Object.fromEntries(['views', 'maps', 'mean', 'deviation'].map((name) => "
+                f"[name, ({letters})(found[name])]).concat([['noise', found.noise]]))))"
+            )
+            result = json.loads(text)
+            for name in ("views", "maps", "mean", "deviation"):
+                content = base64.b64decode(result[name])
+                result[name] = torch.from_numpy(np.frombuffer(content, "<f4").copy())
+            found.append(result)
+        said = await page.evaluate(
+            f"document.querySelector('[name=specimen]').value = '{SPECIMEN}';"
+            "document.querySelector('#live button').click();"
+            "new Promise((done) => { const look = () => {"
+            "const text = document.querySelector('[role=status]').textContent;"
+            "if (/ ms |Nothing/.test(text)) done(text); else setTimeout(look, 50); }; look(); })"
+        )
+        wrong = browser.complaints(page.events)
+    return found, [w for w in wrong if not w.startswith(f"asks {address[:16]}")], said
+
+
+def check_close(found: Tensor, wanted: Tensor) -> None:
+    """Compare two images to 1e-3 of the range of the wanted one."""
+    difference = float((found.reshape(wanted.shape) - wanted).abs().max())
+    assert difference < 1e-3 * float(wanted.max() - wanted.min())
+
+
+def test_browser_agrees_with_torch_to_a_thousandth(address: str) -> None:
+    doses = [DOSE, math.inf] if address.startswith("http") else [DOSE]
+    results, wrong, said = asyncio.run(_visit(address, doses))
+    assert not wrong
+    assert "ms from electrons to images" in said
+    scene = make_scene(SPECIMEN)
+    method = scene.direct
+    for result in results:
+        views = result["views"].reshape(method.number_of_views, 64, 64)
+        statistic = method.statistic(views)
+        assert result["noise"] == pytest.approx(float(statistic.noise[0]), rel=1e-3)
+        for found, wanted in zip(
+            result["maps"].reshape(3, 192, 192),
+            direct_features(method, statistic)[0][0],
+            strict=True,
+        ):
+            check_close(found, wanted)
+        estimate = informed(method, views)
+        check_close(result["mean"], estimate.mean)
+        check_close(result["deviation"], estimate.deviation)
