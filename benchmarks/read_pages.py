@@ -16,9 +16,9 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
-from browser import Browser, complaints, open_browser
+from browser import BROWSERS, Browser, find_browser, opened
 
 WIDTHS = {"laptop": (1280, 800, False), "phone": (390, 844, True)}
 # What the reading of one page finds: too wide elements, and text of too little contrast.
@@ -81,6 +81,25 @@ LOOK = """
 """
 
 
+def complaints(events: list[dict[str, Any]]) -> list[str]:
+    """Sort console errors and requests to elsewhere out of what the browser said."""
+    found = []
+    for event in events:
+        method, given = event.get("method"), event.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            details = given["exceptionDetails"]
+            found.append(details.get("exception", {}).get("description", details["text"]))
+        elif method == "Log.entryAdded" and given["entry"]["level"] == "error":
+            found.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")
+        elif method == "Runtime.consoleAPICalled" and given["type"] == "error":
+            found.append(" ".join(str(a.get("value", a.get("description"))) for a in given["args"]))
+        elif method == "Network.requestWillBeSent":
+            url = given["request"]["url"]
+            if not url.startswith(("file:", "data:", "blob:", "chrome-")):
+                found.append(f"asks {url} from the network")
+    return found
+
+
 async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path) -> list[str]:
     """Open one page in one way; return what is wrong with it."""
     across, high, mobile = WIDTHS[width]
@@ -95,7 +114,10 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     await browser.say("Page.navigate", url=page.as_uri())
     await browser.wait("Page.loadEventFired")
     await asyncio.sleep(0.3)  # scripts that run once the page is there
-    seen = json.loads(await browser.evaluate(LOOK))
+    answer = await browser.say("Runtime.evaluate", expression=LOOK)
+    if "exceptionDetails" in answer:
+        raise RuntimeError(f"{page}: {answer['exceptionDetails']['exception']['description']}")
+    seen = json.loads(answer["result"]["value"])
     clip = {"x": 0, "y": 0, "width": across, "height": min(seen["height"], 16000), "scale": 1}
     picture = await browser.say("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
     shot.write_bytes(base64.b64decode(picture["data"]))
@@ -108,6 +130,9 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
 
 async def read(folder: Path, out: Path, names: list[str]) -> int:
     """Open all pages in all ways, print what is wrong, and return how much that was."""
+    program = find_browser()
+    if program is None:
+        raise SystemExit(f"no browser: expected one of {', '.join(BROWSERS)}; install chromium")
     pages = [
         page
         for page in sorted(folder.resolve().rglob("*.html"))
@@ -118,7 +143,7 @@ async def read(folder: Path, out: Path, names: list[str]) -> int:
         raise SystemExit(f"no page in {folder}; expected a rendered book, as `make book` leaves it")
     out.mkdir(parents=True, exist_ok=True)
     wrong = 0
-    async with open_browser() as browser:
+    async with opened(program) as browser:
         for page, width, scheme in itertools.product(pages, WIDTHS, ("light", "dark")):
             shot = out / f"{page.stem}_{width}_{scheme}.png"
             for line in dict.fromkeys(await look(browser, page, width, scheme, shot)):

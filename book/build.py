@@ -153,9 +153,12 @@ def stage(folder: Path) -> None:
     (STAGE / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "_config.yml", STAGE)
     shutil.copy(ROOT / "book" / "_toc.yml", STAGE)
-    pages = shutil.ignore_patterns("build.py", "check.py", "_toc.yml", "_static", "images", "__*")
-    shutil.copytree(ROOT / "book", STAGE / "book", ignore=pages)
+    kept = ("build.py", "check.py", "live.py", "_toc.yml", "_static", "live", "images", "__*")
+    shutil.copytree(ROOT / "book", STAGE / "book", ignore=shutil.ignore_patterns(*kept))
     shutil.copytree(ROOT / "book" / "_static", STAGE / "_static")
+    subprocess.run(
+        [sys.executable, ROOT / "book" / "live.py", STAGE / "extra" / "live"], check=True
+    )
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):
         slim(figure, STAGE / "figures" / figure.name)

@@ -1,6 +1,6 @@
 """Lay the scripts of the live page into the rendered book.
 
-    python book/live.py _build/html/_static/live
+    python book/live.py _build/html/live
 
 The network goes as ONNX, the measurements as expected views, the runtime as packed by npm. A page
 that is opened from disk may fetch nothing, but it may run scripts: so all of it is scripts.
@@ -141,7 +141,7 @@ def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> No
     Parameters
     ----------
     folder : Path
-        Where the page looks: ``_static/live`` of the book.
+        Where the page looks: ``live`` of the rendered book.
     cache : Path
         Where the runtime and the measurements are kept between builds.
     specimens : tuple of str

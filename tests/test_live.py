@@ -20,14 +20,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from misr4d.dose import electrons_per_pixel
 from misr4d.learned import informed, load_network
 from misr4d.networks import DirectInformed, direct_features
 from misr4d.study import make_scene
 from tests.test_pages import load
 
-live, browser = load("live"), load("browser")
+live, browser = load("live"), load("browser", "benchmarks")
 ROOT = Path(__file__).resolve().parent.parent
-SPECIMEN, DOSE = "apoferritin", 300.0
+SPECIMEN = "apoferritin"
 
 
 def narrow() -> DirectInformed:
@@ -79,24 +80,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if browser.find_browser() is None:
         pytest.skip("no browser is installed")
     folder = tmp_path_factory.mktemp("site")
-    live.lay(folder / "_static" / "live", ROOT / "_build" / "live", (SPECIMEN,))
-    if 'live.take("missing"' in (folder / "_static" / "live" / "runtime.js").read_text():
+    live.lay(folder / "live", ROOT / "_build" / "live", (SPECIMEN,))
+    if 'live.take("missing"' in (folder / "live" / "runtime.js").read_text():
         pytest.skip(f"npm could not get {live.RUNTIME}")
     page = (ROOT / "book" / "live.md").read_text(encoding="utf-8")
     part = re.search(r"^```\{raw\} html\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert part is not None
     (folder / "book").mkdir()
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title><link rel="icon" href="data:,">'
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title>'
+    head += '<link rel="icon" href="data:,">'
     (folder / "book" / "live.html").write_text(head + part[1], encoding="utf-8")
     return folder
 
 
-@pytest.fixture(params=["server", "disk"])
-def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
-    """Address of the page, served and from disk."""
-    if request.param == "disk":
-        yield (site / "book" / "live.html").as_uri()
-        return
+@pytest.fixture
+def served(site: Path) -> Iterator[str]:
+    """Serve the page and give its address."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -106,37 +105,62 @@ def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
         thread.join()
 
 
-async def _visit(address: str, doses: list[float]) -> tuple[list[dict[str, Any]], list[str], str]:
-    """Reconstruct at several doses; return results, complaints, and what the page then says."""
-    letters = """(a) => {
-      const bytes = new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
-      return btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
-    }"""
+# Reconstruct in the page; arrays come back as letters.
+RUN = """
+live.run(%s).then(async (found) => {
+  const letters = (array) => new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.readAsDataURL(new Blob([array]));
+  });
+  const result = {noise: found.noise};
+  for (const name of ["views", "maps", "mean", "deviation"])
+    result[name] = await letters(found[name]);
+  return JSON.stringify(result);
+})
+"""
+# Use the page as a reader does; return what it says in the end.
+PRESS = """
+document.querySelector("[name=specimen]").value = "%s";
+document.querySelector("#live button").click();
+new Promise((resolve) => {
+  const look = () => {
+    const text = document.querySelector("[role=status]").textContent;
+    if (/ ms |Nothing/.test(text)) resolve(text); else setTimeout(look, 50);
+  };
+  look();
+})
+"""
+
+
+async def evaluate(page: Any, expression: str) -> str:
+    """Text that a promise of the page gives."""
+    answer = await page.say(
+        "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+    )
+    assert "exceptionDetails" not in answer, answer
+    text: str = answer["result"]["value"]
+    return text
+
+
+async def visit(address: str, requests: list[str]) -> tuple[list[dict[str, Any]], str, list[str]]:
+    """Return what the page reconstructs, what it says, and what it asked for and threw."""
     found = []
-    async with browser.open_browser() as page:
+    async with browser.opened(browser.find_browser()) as page:
         await page.say("Page.navigate", url=address)
         await page.wait("Page.loadEventFired")
-        for dose in doses:
-            request = f"{{specimen: '{SPECIMEN}', dose: {dose or 0}, seed: 3}}"
-            text = await page.evaluate(
-                f"live.run({request.replace('inf', 'Infinity')}).then((found) => JSON.stringify("
-                f"Object.fromEntries(['views', 'maps', 'mean', 'deviation'].map((name) => "
-                f"[name, ({letters})(found[name])]).concat([['noise', found.noise]]))))"
-            )
-            result = json.loads(text)
+        for request in requests:
+            result = json.loads(await evaluate(page, RUN % request))
             for name in ("views", "maps", "mean", "deviation"):
                 content = base64.b64decode(result[name])
                 result[name] = torch.from_numpy(np.frombuffer(content, "<f4").copy())
             found.append(result)
-        said = await page.evaluate(
-            f"document.querySelector('[name=specimen]').value = '{SPECIMEN}';"
-            "document.querySelector('#live button').click();"
-            "new Promise((done) => { const look = () => {"
-            "const text = document.querySelector('[role=status]').textContent;"
-            "if (/ ms |Nothing/.test(text)) done(text); else setTimeout(look, 50); }; look(); })"
-        )
-        wrong = browser.complaints(page.events)
-    return found, [w for w in wrong if not w.startswith(f"asks {address[:16]}")], said
+        said = "" if requests else await evaluate(page, PRESS % SPECIMEN)
+        given = [(event.get("method"), event.get("params", {})) for event in page.events]
+    asked = [p["request"]["url"] for m, p in given if m == "Network.requestWillBeSent"]
+    thrown = [str(p) for m, p in given if m == "Runtime.exceptionThrown"]
+    known = (address.rsplit("/book/", 1)[0], "blob:", "data:")
+    return found, said, thrown + [url for url in asked if not url.startswith(known)]
 
 
 def check_close(found: Tensor, wanted: Tensor) -> None:
@@ -145,23 +169,39 @@ def check_close(found: Tensor, wanted: Tensor) -> None:
     assert difference < 1e-3 * float(wanted.max() - wanted.min())
 
 
-def test_browser_agrees_with_torch_to_a_thousandth(address: str) -> None:
-    doses = [DOSE, math.inf] if address.startswith("http") else [DOSE]
-    results, wrong, said = asyncio.run(_visit(address, doses))
+def test_browser_agrees_with_torch_to_a_thousandth(served: str) -> None:
+    requests = [
+        f"{{specimen: '{SPECIMEN}', dose: {dose}, seed: 3}}" for dose in ("300", "Infinity")
+    ]
+    results, _, wrong = asyncio.run(visit(served, requests))
     assert not wrong
-    assert "ms from electrons to images" in said
     scene = make_scene(SPECIMEN)
     method = scene.direct
     for result in results:
         views = result["views"].reshape(method.number_of_views, 64, 64)
         statistic = method.statistic(views)
         assert result["noise"] == pytest.approx(float(statistic.noise[0]), rel=1e-3)
-        for found, wanted in zip(
-            result["maps"].reshape(3, 192, 192),
-            direct_features(method, statistic)[0][0],
-            strict=True,
-        ):
+        features = direct_features(method, statistic)[0][0]
+        for found, wanted in zip(result["maps"].reshape(features.shape), features, strict=True):
             check_close(found, wanted)
         estimate = informed(method, views)
         check_close(result["mean"], estimate.mean)
         check_close(result["deviation"], estimate.deviation)
+    check_counts(results[0]["views"], results[1]["views"], electrons_per_pixel(300, scene.focused))
+
+
+def check_counts(views: Tensor, intensity: Tensor, electrons: float) -> None:
+    """Whole electrons, with the mean and the variance of Poisson's distribution."""
+    counts, expected = views.double() * electrons, intensity.double() * electrons
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
+    standard = (counts - expected) / expected.sqrt()
+    assert abs(float(standard.mean())) < 5 / math.sqrt(len(standard))
+    # The square of a standardised Poisson number has the variance 2 + 1/λ.
+    spread = float((2 + 1 / expected).mean().sqrt()) / math.sqrt(len(standard))
+    assert abs(float(standard.square().mean()) - 1) < 5 * spread
+
+
+def test_page_works_from_disk(site: Path) -> None:
+    _, said, wrong = asyncio.run(visit((site / "book" / "live.html").as_uri(), []))
+    assert not wrong
+    assert "ms from electrons to images" in said

@@ -6,14 +6,14 @@ const complex = (length) => ({ re: new Float64Array(length), im: new Float64Arra
 
 // Uniform numbers in (0, 1) from a seed: xorshift128 (Marsaglia, J. Stat. Softw. 8, 14 (2003)).
 function uniform(seed) {
-  const state = Uint32Array.from([seed, seed ^ 0x9e3779b9, 0x243f6a88, 0xb7e15162]);
+  let [x, y, z, w] = [seed | 0, seed ^ 0x9e3779b9, 0x243f6a88, 0xb7e15162 | 0];
   const next = () => {
-    let t = state[3];
-    state.copyWithin(1, 0, 3);
-    t ^= t << 11;
-    t ^= t >>> 8;
-    state[0] = t ^ state[1] ^ (state[1] >>> 19);
-    return (state[0] + 0.5) / 2 ** 32;
+    const t = x ^ (x << 11);
+    x = y;
+    y = z;
+    z = w;
+    w ^= (w >>> 19) ^ t ^ (t >>> 8);
+    return ((w >>> 0) + 0.5) / 2 ** 32;
   };
   for (let i = 0; i < 50; i++) next(); // seeds that differ in few bits part ways
   return next;
@@ -27,12 +27,15 @@ function drawCounts(expected, seed) {
   for (let k = 2; k < logFactorial.length; k++) {
     logFactorial[k] = logFactorial[k - 1] + Math.log(k);
   }
-  return Float32Array.from(expected, (mean) => {
+  return expected.map((mean) => {
     if (mean <= 0) return 0;
     const mode = Math.floor(mean);
     const peak = Math.exp(mode * Math.log(mean) - mean - logFactorial[mode]);
     let left = random() - peak;
-    let [low, high, below, above] = [mode, mode, peak, peak];
+    let low = mode;
+    let high = mode;
+    let below = peak;
+    let above = peak;
     while (left > 0) {
       above *= mean / ++high;
       left -= above;
@@ -52,7 +55,7 @@ function drawCounts(expected, seed) {
 function fourier(n, sign) {
   const cos = Float64Array.from({ length: n }, (_, i) => Math.cos((2 * Math.PI * i) / n));
   const sin = Float64Array.from({ length: n }, (_, i) => sign * Math.sin((2 * Math.PI * i) / n));
-  const [tr, ti] = [new Float64Array(8), new Float64Array(8)];
+  const [tr, ti] = [new Float64Array(n), new Float64Array(n)];
 
   function part(size, input, from, stride, output, to) {
     if (size === 1) {
@@ -64,23 +67,40 @@ function fourier(n, sign) {
     while (size % p) p++;
     const m = size / p;
     for (let j = 0; j < p; j++) part(m, input, from + j * stride, stride * p, output, to + j * m);
-    const turn = n / size;
+    if (p === 2) halves(m, n / size, output.re, output.im, to);
+    else parts(p, m, n / size, output.re, output.im, to);
+  }
+
+  function halves(m, turn, re, im, to) {
+    for (let k = 0; k < m; k++) {
+      const a = to + k;
+      const b = a + m;
+      const w = k * turn;
+      const br = re[b] * cos[w] - im[b] * sin[w];
+      const bi = re[b] * sin[w] + im[b] * cos[w];
+      re[b] = re[a] - br;
+      im[b] = im[a] - bi;
+      re[a] += br;
+      im[a] += bi;
+    }
+  }
+
+  function parts(p, m, turn, re, im, to) {
     for (let k = 0; k < m; k++) {
       for (let j = 0; j < p; j++) {
-        const [re, im] = [output.re[to + j * m + k], output.im[to + j * m + k]];
-        const w = j * k * turn;
-        tr[j] = re * cos[w] - im * sin[w];
-        ti[j] = re * sin[w] + im * cos[w];
+        tr[j] = re[to + j * m + k];
+        ti[j] = im[to + j * m + k];
       }
       for (let l = 0; l < p; l++) {
-        let [re, im] = [0, 0];
+        let sumRe = 0;
+        let sumIm = 0;
         for (let j = 0; j < p; j++) {
-          const w = ((j * l) % p) * m * turn;
-          re += tr[j] * cos[w] - ti[j] * sin[w];
-          im += tr[j] * sin[w] + ti[j] * cos[w];
+          const w = (j * (k + l * m) * turn) % n;
+          sumRe += tr[j] * cos[w] - ti[j] * sin[w];
+          sumIm += tr[j] * sin[w] + ti[j] * cos[w];
         }
-        output.re[to + l * m + k] = re;
-        output.im[to + l * m + k] = im;
+        re[to + l * m + k] = sumRe;
+        im[to + l * m + k] = sumIm;
       }
     }
   }
@@ -102,10 +122,14 @@ function makeKernel(scene) {
     { length: fine },
     (_, i) => (i < fine / 2 ? i : i - fine) / (n * scene.step),
   );
-  // ψ along one axis: exp(∓i·(χ(k ± q) − χ(k))), and (k ± q)².
+  // ψ along one axis, exp(i·(χ(k) − χ(k − q))) or its like for k + q, and (k ± q)².
   const axis = (k, sign) => {
     const phase = q.map((f) => curvature * (2 * k * f + sign * f * f));
-    return [phase.map(Math.cos), phase.map(Math.sin), q.map((f) => (k + sign * f) ** 2)];
+    return {
+      cos: phase.map(Math.cos),
+      sin: phase.map(Math.sin),
+      square: q.map((f) => (k + sign * f) ** 2),
+    };
   };
   const length = n * n * r * r;
   const kernel = {
@@ -120,24 +144,8 @@ function makeKernel(scene) {
     for (let s = view * perView; s < (view + 1) * perView; s++) {
       const [kx, ky] = [samples[2 * s], samples[2 * s + 1]];
       if (kx * kx + ky * ky > limit) continue;
-      const [minusX, minusY, plusX, plusY] = [axis(kx, -1), axis(ky, -1), axis(kx, 1), axis(ky, 1)];
-      for (let x = 0; x < fine; x++) {
-        const [ar, ai, ak] = [minusX[0][x], minusX[1][x], minusX[2][x]];
-        const [br, bi, bk] = [plusX[0][x], plusX[1][x], plusX[2][x]];
-        for (let y = 0; y < fine; y++) {
-          let [mr, mi, pr, pi] = [0, 0, 0, 0];
-          if (ak + minusY[2][y] <= limit) {
-            mr = ar * minusY[0][y] - ai * minusY[1][y];
-            mi = ar * minusY[1][y] + ai * minusY[0][y];
-          }
-          if (bk + plusY[2][y] <= limit) {
-            pr = br * plusY[0][y] - bi * plusY[1][y];
-            pi = br * plusY[1][y] + bi * plusY[0][y];
-          }
-          gamma.re[x * fine + y] += mr - pr - scene.contrast * (mi + pi);
-          gamma.im[x * fine + y] += mi - pi + scene.contrast * (mr + pr);
-        }
-      }
+      addHalf(axis(kx, -1), axis(ky, -1), limit, 1, scene.contrast, gamma);
+      addHalf(axis(kx, 1), axis(ky, 1), limit, -1, scene.contrast, gamma);
     }
     for (let i = 0; i < length; i++) {
       kernel.re[view * length + i] = gamma.re[scene.grid[i]] / perView;
@@ -145,6 +153,24 @@ function makeKernel(scene) {
     }
   }
   return kernel;
+}
+
+// Add ±(1 ± ia)·ψ*·ψ of one side band, where the aperture lets it through.
+function addHalf(x, y, limit, sign, contrast, { re, im }) {
+  const { cos, sin, square } = y;
+  const fine = cos.length;
+  for (let i = 0; i < fine; i++) {
+    const xc = x.cos[i];
+    const xs = x.sin[i];
+    const left = limit - x.square[i];
+    for (let j = 0; j < fine; j++) {
+      if (square[j] > left) continue;
+      const c = xc * cos[j] - xs * sin[j];
+      const s = xc * sin[j] + xs * cos[j];
+      re[i * fine + j] += sign * c - contrast * s;
+      im[i * fine + j] += sign * s + contrast * c;
+    }
+  }
 }
 
 // Places on the fine grid of the unknowns, in the order of DirectPtychography._gather.
@@ -178,7 +204,8 @@ function factorise(gram, at, a, diagonal, factor) {
       let re = gram.re[at + i * a + j] + (i === j ? diagonal(i) : 0);
       let im = gram.im[at + i * a + j];
       for (let k = 0; k < j; k++) {
-        const [u, v] = [i * a + k, j * a + k];
+        const u = i * a + k;
+        const v = j * a + k;
         re -= factor.re[u] * factor.re[v] + factor.im[u] * factor.im[v];
         im -= factor.im[u] * factor.re[v] - factor.re[u] * factor.im[v];
       }
@@ -196,7 +223,8 @@ function factorise(gram, at, a, diagonal, factor) {
 function backSolve(factor, a, x, at) {
   for (let i = 0; i < a; i++) {
     for (let k = 0; k < i; k++) {
-      const [lr, li] = [factor.re[i * a + k], factor.im[i * a + k]];
+      const lr = factor.re[i * a + k];
+      const li = factor.im[i * a + k];
       x.re[at + i] -= lr * x.re[at + k] - li * x.im[at + k];
       x.im[at + i] -= lr * x.im[at + k] + li * x.re[at + k];
     }
@@ -205,12 +233,35 @@ function backSolve(factor, a, x, at) {
   }
   for (let i = a - 1; i >= 0; i--) {
     for (let k = i + 1; k < a; k++) {
-      const [lr, li] = [factor.re[k * a + i], -factor.im[k * a + i]];
+      const lr = factor.re[k * a + i];
+      const li = -factor.im[k * a + i];
       x.re[at + i] -= lr * x.re[at + k] - li * x.im[at + k];
       x.im[at + i] -= lr * x.im[at + k] + li * x.re[at + k];
     }
     x.re[at + i] /= factor.re[i * a + i];
     x.im[at + i] /= factor.re[i * a + i];
+  }
+}
+
+// Gram matrix of one frequency, whose unknowns start at `at`: Σ γ*·γ over the views.
+function addProducts({ re, im }, unknowns, at, a, gram) {
+  const own = complex(a * a);
+  for (let start = at; start < re.length; start += unknowns) {
+    for (let p = 0; p < a; p++) {
+      const pr = re[start + p];
+      const pi = im[start + p];
+      for (let q = 0; q <= p; q++) {
+        own.re[p * a + q] += pr * re[start + q] + pi * im[start + q];
+        own.im[p * a + q] += pr * im[start + q] - pi * re[start + q];
+      }
+    }
+  }
+  for (let p = 0; p < a; p++) {
+    for (let q = 0; q <= p; q++) {
+      gram.re[(at + p) * a + q] = gram.re[(at + q) * a + p] = own.re[p * a + q];
+      gram.im[(at + p) * a + q] = own.im[p * a + q];
+      gram.im[(at + q) * a + p] = -own.im[p * a + q];
+    }
   }
 }
 
@@ -232,18 +283,8 @@ class Direct {
   #normalEquations() {
     const [a, { kernel, unknowns }] = [this.aliases, this];
     this.gram = complex(unknowns * a);
-    for (let start = 0; start < kernel.re.length; start += unknowns) {
-      for (let i = 0; i < unknowns; i += a) {
-        for (let p = 0; p < a; p++) {
-          const [pr, pi] = [kernel.re[start + i + p], kernel.im[start + i + p]];
-          if (pr === 0 && pi === 0) continue;
-          for (let q = 0; q < a; q++) {
-            const [qr, qi] = [kernel.re[start + i + q], kernel.im[start + i + q]];
-            this.gram.re[(i + p) * a + q] += pr * qr + pi * qi;
-            this.gram.im[(i + p) * a + q] += pr * qi - pi * qr;
-          }
-        }
-      }
+    for (let i = 0; i < unknowns; i += a) {
+      addProducts(kernel, unknowns, i, a, this.gram);
     }
     this.power = this.gram.re.map((re, i) => re * re + this.gram.im[i] ** 2);
     this.weight = Float64Array.from({ length: unknowns }, (_, i) => this.gram.re[i * a + (i % a)]);
@@ -278,10 +319,12 @@ class Direct {
       image.re.set(views.subarray(view * positions, (view + 1) * positions));
       this.forward(image, spectrum);
       for (let f = 1; f < positions; f++) {
-        const [re, im] = [spectrum.re[f] / positions, spectrum.im[f] / positions];
+        const re = spectrum.re[f] / positions;
+        const im = spectrum.im[f] / positions;
         energy += re * re + im * im;
         for (let i = f * a; i < (f + 1) * a; i++) {
-          const [kr, ki] = [kernel.re[view * unknowns + i], kernel.im[view * unknowns + i]];
+          const kr = kernel.re[view * unknowns + i];
+          const ki = kernel.im[view * unknowns + i];
           score.re[i] += kr * im - ki * re; // −i·γ*·I
           score.im[i] -= kr * re + ki * im;
         }

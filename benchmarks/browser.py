@@ -1,4 +1,4 @@
-"""Headless Chromium, spoken to by its DevTools protocol."""
+"""A headless Chromium, driven by its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find_browser() -> str | None:
-    """Path of an installed browser."""
-    return next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
+    """Path of the first of `BROWSERS` that is installed."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 class Browser:
@@ -44,22 +44,6 @@ class Browser:
                 return dict(answer["result"])
             self.events.append(answer)
 
-    async def evaluate(self, expression: str) -> Any:
-        """Value of an expression in the page, awaited if it is a promise.
-
-        Raises
-        ------
-        RuntimeError
-            What the page threw.
-        """
-        answer = await self.say(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        if "exceptionDetails" in answer:
-            details = answer["exceptionDetails"]
-            raise RuntimeError(details.get("exception", {}).get("description", details["text"]))
-        return answer["result"].get("value")
-
     async def wait(self, event: str) -> None:
         """Wait for an event that has not come yet."""
         while not any(found.get("method") == event for found in self.events):
@@ -72,52 +56,24 @@ class Browser:
         return dict(json.loads(text))
 
 
-def complaints(events: list[dict[str, Any]]) -> list[str]:
-    """Sort console errors and requests to elsewhere out of what the browser said."""
-    found = []
-    for event in events:
-        method, given = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
-            details = given["exceptionDetails"]
-            found.append(details.get("exception", {}).get("description", details["text"]))
-        elif method == "Log.entryAdded" and given["entry"]["level"] == "error":
-            found.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")
-        elif method == "Runtime.consoleAPICalled" and given["type"] == "error":
-            found.append(" ".join(str(a.get("value", a.get("description"))) for a in given["args"]))
-        elif method == "Network.requestWillBeSent":
-            url = given["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:", "chrome-")):
-                found.append(f"asks {url} from the network")
-    return found
-
-
-async def _listening(note: Path) -> str:
-    """Give the address of the browser, from the note that it leaves once it listens."""
+async def listening(note: Path) -> str:
+    """Address of the browser, from the note that it leaves once it listens."""
     for _ in range(300):
         if note.is_file() and len(lines := note.read_text().split()) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         await asyncio.sleep(0.1)
-    raise SystemExit("the browser did not start within half a minute")
+    raise TimeoutError("the browser did not start within half a minute")
 
 
 @asynccontextmanager
-async def open_browser() -> AsyncIterator[Browser]:
-    """Start a browser with an empty page, and end it.
-
-    Raises
-    ------
-    SystemExit
-        If none is installed, or it does not start.
-    """
-    program = find_browser()
-    if program is None:
-        raise SystemExit(f"no browser: expected one of {', '.join(_PROGRAMS)}; install chromium")
+async def opened(program: str) -> AsyncIterator[Browser]:
+    """Open a blank page of a browser of its own, which ends with the context."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            address = await _listening(Path(profile) / "DevToolsActivePort")
+            address = await listening(Path(profile) / "DevToolsActivePort")
             main = Browser(await websocket_connect(address, max_message_size=2**28))
             target = (await main.say("Target.createTarget", url="about:blank"))["targetId"]
             own = f"{address.rsplit('/devtools', 1)[0]}/devtools/page/{target}"
@@ -125,8 +81,8 @@ async def open_browser() -> AsyncIterator[Browser]:
             for domain in ("Page", "Runtime", "Log", "Network"):
                 await browser.say(f"{domain}.enable")
             yield browser
-            for one in (browser, main):
-                one.socket.close()
+            browser.socket.close()
+            main.socket.close()
         finally:
             process.terminate()
             process.wait()
