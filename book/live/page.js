@@ -130,7 +130,7 @@ const live = (() => {
     const [low, high] = extremes(truth);
     const direct = maps.subarray(0, truth.length);
     const agreement = (image) => `correlation with the truth ${correlation(image, truth).toFixed(3)}`;
-    const range = ([a, b]) => `${+a.toPrecision(3)} to ${+b.toPrecision(3)}`;
+    const range = ([a, b]) => `${+a.toPrecision(3)} to ${+b.toPrecision(3)}`.replace("-", "−");
     draw("view", view, ...extremes(view), counts
       ? `${view.reduce((a, b) => a + b, 0).toLocaleString("en")} electrons, ${range(extremes(view))} a position`
       : "expected intensity; no electrons are drawn");
@@ -140,7 +140,7 @@ const live = (() => {
     draw("deviation", deviation, 0, extremes(deviation)[1],
       `grey from 0 to ${extremes(deviation)[1].toPrecision(3)} rad; ${average(deviation).toPrecision(3)} rad on average`);
     const field = chosen.size * chosen.step;
-    const bar = 5 * Math.round(field / 20);
+    const bar = field > 100 ? 50 : 10;
     document.querySelectorAll(".live-bar").forEach((element) => {
       element.style.width = `${(100 * bar) / field}%`;
       element.textContent = `${bar} Å`;
