@@ -119,28 +119,35 @@ live.run(%s).then(async (found) => {
   return JSON.stringify(result);
 })
 """
+# Keep what a promise gives.
+KEEP = """
+window.kept = null;
+(%s).then((text) => { kept = {text}; }, (error) => { kept = {error: `${error}`}; });
+"""
 # Use the page as a reader does; return what it says in the end.
 PRESS = """
-document.querySelector("[name=specimen]").value = "%s";
-document.querySelector("#live button").click();
 new Promise((resolve) => {
+  document.querySelector("[name=specimen]").value = "%s";
+  document.querySelector("#live button").click();
   const look = () => {
     const text = document.querySelector("[role=status]").textContent;
-    if (/ ms |Nothing/.test(text)) resolve(text); else setTimeout(look, 50);
+    if (/ ms |Nothing to show/.test(text)) resolve(text); else setTimeout(look, 50);
   };
   look();
 })
 """
 
 
-async def evaluate(page: Any, expression: str) -> str:
-    """Text that a promise of the page gives."""
-    answer = await page.say(
-        "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-    )
-    assert "exceptionDetails" not in answer, answer
-    text: str = answer["result"]["value"]
-    return text
+async def evaluate(page: Any, promise: str) -> str:
+    """Text that a promise of the page gives, asked for until it is there: a machine may be busy."""
+    await page.say("Runtime.evaluate", expression=KEEP % promise.strip())
+    for _ in range(600):
+        answer = await page.say("Runtime.evaluate", expression="JSON.stringify(kept)")
+        if kept := json.loads(answer["result"]["value"]):
+            assert "text" in kept, kept
+            return str(kept["text"])
+        await asyncio.sleep(0.5)
+    raise TimeoutError("the page gave nothing within five minutes")
 
 
 async def visit(address: str, requests: list[str]) -> tuple[list[dict[str, Any]], str, list[str]]:
