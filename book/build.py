@@ -197,10 +197,14 @@ def stage(folder: Path) -> None:
     (STAGE / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "_config.yml", STAGE)
     shutil.copy(ROOT / "book" / "_toc.yml", STAGE)
-    kept = ("build.py", "check.py", "_toc.yml", "_static", "explore", "images", "__*")
-    shutil.copytree(ROOT / "book", STAGE / "book", ignore=shutil.ignore_patterns(*kept))
+    kept = ("build.py", "check.py", "live.py", "_toc.yml", "_static", "explore", "live", "images")
+    ignored = shutil.ignore_patterns(*kept, "__*")
+    shutil.copytree(ROOT / "book", STAGE / "book", ignore=ignored)
     shutil.copytree(ROOT / "book" / "_static", STAGE / "_static")
     stage_frames(folder, STAGE / "extra" / "explore")
+    subprocess.run(
+        [sys.executable, ROOT / "book" / "live.py", STAGE / "extra" / "live"], check=True
+    )
     (STAGE / "fragments").mkdir()
     found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
     (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")
