@@ -81,8 +81,10 @@ async def opened(program: str) -> AsyncIterator[Browser]:
             for domain in ("Page", "Runtime", "Log", "Network"):
                 await browser.say(f"{domain}.enable")
             yield browser
-            browser.socket.close()
-            main.socket.close()
+            for one in (browser, main):
+                one.socket.close()
+                while await one.socket.read_message() is not None:
+                    pass  # what was said before it closed
         finally:
             process.terminate()
             process.wait()
