@@ -31,7 +31,7 @@ from misr4d.training import DEFOCI, acquisition_of, simulate_example
 SEED = 1  # no training draws from it
 SPECIMENS = 4  # of each regime
 DOSES = (100.0, 300.0, 1000.0, 3000.0)  # e⁻/Å²
-WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0)
+WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 OUT = Path(misr4d.__file__).parent / "data" / "refine_tuning.json"
 PART = Path(__file__).resolve().parent.parent / "_build" / "calibrate_refine.json"
 
@@ -45,8 +45,8 @@ def scores(image: torch.Tensor, truth: torch.Tensor, pixel: tuple[float, float])
     }
 
 
-def measure(regime: str, index: int) -> list[dict[str, Any]]:
-    """Refine one specimen at every dose under every weight."""
+def measure(regime: str, index: int, weights: list[float | None]) -> list[dict[str, Any]]:
+    """Refine one specimen at every dose under each weight; none is the first stage itself."""
     acquisition = acquisition_of(regime, index % len(DEFOCI[regime]))
     method = DirectPtychography(
         acquisition,
@@ -63,8 +63,10 @@ def measure(regime: str, index: int) -> list[dict[str, Any]]:
         counts = torch.poisson(example["views"].float() * electrons, generator=generator)
         first = informed(method, counts / electrons)
         case = {"regime": regime, "specimen": index, "dose": dose}
-        rows.append(case | {"weight": None} | scores(first.mean, example["truth"], pixel))
-        for weight in WEIGHTS:
+        for weight in weights:
+            if weight is None:
+                rows.append(case | {"weight": None} | scores(first.mean, example["truth"], pixel))
+                continue
             found = refine(counts, method, dose, first, weight=weight)
             rows.append(
                 case
@@ -100,9 +102,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = kept.get(network, [])
     for regime in DEFOCI:
         for index in range(SPECIMENS):
-            if any((r["regime"], r["specimen"]) == (regime, index) for r in rows):
-                continue
-            rows += measure(regime, index)
+            done = {r["weight"] for r in rows if (r["regime"], r["specimen"]) == (regime, index)}
+            if missing := [w for w in (None, *WEIGHTS) if w not in done]:
+                rows += measure(regime, index, missing)
             PART.parent.mkdir(exist_ok=True)
             PART.write_text(json.dumps({network: rows}))
             print(f"{regime} {index}: done", flush=True)

@@ -119,6 +119,9 @@ def bench(
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--batch", type=click.IntRange(1), help="Samples in a step.")
 @click.option("--specimens", type=click.IntRange(0), help="Distinct specimens; 0: never again.")
+@click.option(
+    "--half/--no-half", default=None, help="bfloat16 on a CPU too, instead of the preset's."
+)
 @click.option("--seed", type=int, help="Of everything.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that simulate specimens.")

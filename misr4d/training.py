@@ -114,7 +114,9 @@ class Training:
         its L1 alone, and whether noise is drawn anew each time a specimen is met (paper §2.1.2).
     half : bool
         On a CPU too, the network's products in bfloat16, weights and loss in float32: worth it
-        where the processor has instructions for it (AVX-512 BF16). A GPU always does.
+        where the processor has instructions for it (AVX-512 BF16). A GPU always does. Not for
+        `DualPath`: its views are a contrast of a per cent on a mean of one, for which bfloat16
+        has no digits, and trained so it ended in a flat image.
     seed : int
         Of everything.
     repeat : int
@@ -177,6 +179,8 @@ class Training:
             raise ValueError(
                 f"inputs is {self.inputs!r}; {self.network} has its own: only AttentionUNet chooses"
             )
+        if self.half and self.network == "DualPath":
+            raise ValueError("half is True; DualPath is trained in float32 alone (--no-half)")
         if not self.fresh_noise and (self.network, self.inputs) == ("DirectInformed", "views"):
             raise ValueError("fresh_noise is False; DirectInformed is always given fresh noise")
 
@@ -639,7 +643,8 @@ def loss_of(config: Training, network: nn.Module, batch: Batch) -> Tensor:
     """Loss of one part of a step: the network in mixed precision if so wished, the loss never."""
     target = batch.target
     kind = target.device.type
-    with torch.autocast(kind, torch.bfloat16, enabled=config.half or kind == "cuda"):
+    mixed = config.half or (kind == "cuda" and config.network != "DualPath")
+    with torch.autocast(kind, torch.bfloat16, enabled=mixed):
         found = network(*batch.inputs)
     if config.network == "DirectInformed":
         mean, deviation = (one.float() for one in found)

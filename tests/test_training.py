@@ -69,6 +69,7 @@ def cached(supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"loss": "l3"}, "loss is 'l3'"),
         ({"inputs": "sounds"}, "inputs is 'sounds'; expected one of views, aligned, direct"),
         ({"pool": 10_000}, "pool is 10000 and renewed 0.5; expected at most 400 specimens"),
+        ({"network": "DualPath", "half": True}, "DualPath is trained in float32 alone"),
         ({"fresh_noise": False}, "DirectInformed is always given fresh noise"),
     ],
 )
