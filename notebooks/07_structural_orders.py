@@ -27,7 +27,7 @@
 # Supplementary Table 1: the paper's own is not available to us, so each parameter says where it comes
 # from.
 #
-# **How long it takes.** About three minutes on two cores.
+# **How long it takes.** About two minutes on two cores.
 
 # %% tags=["parameters"]
 dose: float = 300.0  # e⁻/Å²
