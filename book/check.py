@@ -2,7 +2,7 @@
 
     python book/check.py _build/html
 
-Every link, image and anchor within the book must resolve, every image must have words for those who
+Every link, image and anchor within the book must resolve, no id may stand twice, every image must have words for those who
 do not see it, nothing may be asked from the network, and a page with its images must stay light. To
 its images belong those that its script may load, in the folder that ``data-frames`` names, or those
 for readers without scripts, whichever are more. Links that a reader may follow to elsewhere are not
@@ -47,6 +47,7 @@ class Page(HTMLParser):
 
     path: Path
     anchors: set[str] = field(default_factory=set, init=False)
+    twice: list[str] = field(default_factory=list, init=False)
     links: list[str] = field(default_factory=list, init=False)
     fetched: list[str] = field(default_factory=list, init=False)
     images: list[tuple[str, str]] = field(default_factory=list, init=False)
@@ -62,6 +63,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Take in one element."""
         given = {name: value or "" for name, value in attrs}
+        if given.get("id") in self.anchors:
+            self.twice.append(given["id"])
         named = ("id", "name") if tag == "a" else ("id",)
         self.anchors.update(given[name] for name in named if given.get(name))
         if tag in ("a", "area") and "href" in given:
@@ -119,6 +122,7 @@ def problems(folder: Path, heaviest: int = HEAVIEST) -> Iterator[str]:
                 yield f"{where}: no folder {name} of frames"
         for link in [*page.links, *page.fetched]:
             yield from _link(link, page, pages, where, fetched=link in page.fetched)
+        yield from (f"{where}: two elements have the id {one}" for one in page.twice)
         yield from (f"{where}: image {src} has no alt text" for src, alt in page.images if not alt)
         weight = len(path.read_bytes()) + _images_weight(path, page)
         if weight > heaviest:

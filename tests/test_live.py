@@ -128,7 +128,7 @@ window.kept = null;
 PRESS = """
 new Promise((resolve) => {
   document.querySelector("[name=specimen]").value = "%s";
-  document.querySelector("#live button").click();
+  document.querySelector("#live-controls button").click();
   const look = () => {
     const text = document.querySelector("[role=status]").textContent;
     if (/ ms |Nothing to show/.test(text)) resolve(text); else setTimeout(look, 50);

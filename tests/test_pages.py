@@ -53,6 +53,7 @@ def test_a_site_in_order_passes(site: Path) -> None:
         ('<a href="none.html">x</a>', "none.html does not exist"),
         ('<a href="index.html#gone">x</a>', "index.html#gone names no place on that page"),
         ('<a href="#gone">x</a>', "#gone names no place on that page"),
+        ('<p id="x">one</p><p id="x">two</p>', "two elements have the id x"),
         ('<img src="gone.png" alt="a dot">', "gone.png does not exist"),
         ('<img src="dot.png">', "image dot.png has no alt text"),
         ('<img src="dot.png" alt=" ">', "image dot.png has no alt text"),

@@ -4,7 +4,7 @@
 
 const live = (() => {
   const folder = new URL(".", document.currentScript.src);
-  const form = document.getElementById("live");
+  const form = document.getElementById("live-controls");
   const status = form.querySelector("[role=status]");
   const taken = {};
   const scenes = {};
