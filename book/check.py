@@ -2,11 +2,11 @@
 
     python book/check.py _build/html
 
-Every link, image and anchor within the book must resolve, no id may stand twice, every image must have words for those who
-do not see it, nothing may be asked from the network, and a page with its images must stay light. To
-its images belong those that its script may load, in the folder that ``data-frames`` names, or those
-for readers without scripts, whichever are more. Links that a reader may follow to elsewhere are not
-visited.
+Every link, image and anchor within the book must resolve, no id may stand twice, every image must
+have words for those who do not see it, nothing may be asked from the network, and a page with its
+images must stay light. To its images belong those that its script may load, in the folder that
+``data-frames`` names, or those for readers without scripts, whichever are more. Links that a reader
+may follow to elsewhere are not visited.
 """
 
 from __future__ import annotations
