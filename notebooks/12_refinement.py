@@ -11,6 +11,7 @@
 #     name: python3
 #   language_info:
 #     name: python
+# ---
 
 # %% [markdown]
 # # Refinement: the electrons have the last word
