@@ -26,18 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import misr4d
-from misr4d import ATOMIC
 from misr4d.acquisition import Acquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
 from misr4d.metrics import checkerboard, correlation
-from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING, direct_features
-from misr4d.potential import truth
-from misr4d.probes import camera_pixel
-from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
+from misr4d.study import place
 from misr4d.training import (
     Training,
     acquisition_of,
@@ -89,12 +85,9 @@ def cases() -> list[Case]:
         with np.load(example("atomic", 1, index), allow_pickle=False) as stored:
             views, reference = (torch.from_numpy(stored[k]).float() for k in ("views", "truth"))
         found.append(("unseen", views, reference, acquisition_of("atomic", index % 5)))
-    acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
     for name in CRYSTALS:
-        potential = build_potential(make_specimen(name), 1 / 3, 2.0)
-        views = simulate_views(potential, acquisition)
-        reference = truth(potential, acquisition, UPSAMPLING)
-        found.append((name, views, reference, acquisition.refocused(potential.thickness / 2)))
+        scene = place(make_specimen(name), pixel_samples=1)
+        found.append((name, scene.expected_views, scene.truth, scene.focused))
     return found
 
 

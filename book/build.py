@@ -29,6 +29,7 @@ import yaml
 from PIL import Image
 
 from misr4d.claims import plain_strip, strip
+from misr4d.fetch import package_files
 from misr4d.figures import REGISTER
 from misr4d.frames import LEVELS
 
@@ -78,9 +79,7 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
     """Hash of everything that a notebook's result depends on; `folder` is the profile's."""
     digest = hashlib.sha256(sys.version.encode())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
-    suffixes = {".py", ".npz", ".json", ".safetensors"}
-    package = sorted(p for p in (ROOT / "misr4d").rglob("*") if p.suffix in suffixes)
-    for path in [source, ROOT / "constraints.txt", *package]:
+    for path in [source, ROOT / "constraints.txt", *package_files()]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     if source.stem == JUDGE:
         # The table as CSV: beside the same rows its JSON names the commit.

@@ -28,6 +28,7 @@ from torch import nn
 
 from misr4d.direct import AMPLITUDE_CONTRAST
 from misr4d.dose import electrons_per_pixel
+from misr4d.fetch import package_files
 from misr4d.learned import load_network
 from misr4d.networks import FEATURES
 from misr4d.study import UPSAMPLING, Scene, make_scene
@@ -128,9 +129,7 @@ def runtime(cache: Path) -> dict[str, str]:
 def fingerprint() -> str:
     """Hash of what the measurements and the network depend on."""
     digest = hashlib.sha256(sys.version.encode())
-    suffixes = {".py", ".npz", ".json", ".safetensors"}
-    package = sorted(p for p in (ROOT / "misr4d").rglob("*") if p.suffix in suffixes)
-    for path in [Path(__file__), ROOT / "constraints.txt", *package]:
+    for path in [Path(__file__), ROOT / "constraints.txt", *package_files()]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

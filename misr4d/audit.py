@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
@@ -18,10 +19,12 @@ from misr4d.metrics import check_pair
 __all__ = [
     "Reliability",
     "Rise",
+    "central_column",
     "false_peaks",
     "overconfidence",
     "reliability",
     "rise",
+    "shuffle_positions",
     "survival",
     "turn_disc",
 ]
@@ -255,6 +258,43 @@ def rise(reference: Sequence[Reliability], other: Sequence[Reliability]) -> Rise
     foretold = float(np.median([b.foretold / a.foretold for a, b in pairs]))
     found = float(np.median([b.found / a.found for a, b in pairs]))
     return Rise(foretold, found, foretold > 1 if found > 1 else None)
+
+
+def shuffle_positions(views: Tensor, generator: torch.Generator) -> Tensor:
+    """Deal each view's values to its positions at random: the same counts, without their places.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(M, Rx, Ry)``.
+    generator : torch.Generator
+        Source of randomness, on the CPU.
+    """
+    flat = views.flatten(1)
+    order = torch.rand(flat.shape, generator=generator).argsort(1)
+    return flat.gather(1, order).reshape(views.shape)
+
+
+def central_column(atoms: Atoms, number: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Find the column of an element that lies nearest to the middle, looking along the beam.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Beam along +z.
+    number : int
+        Atomic number; atoms of it within 0.5 Å of the column belong to it.
+
+    Returns
+    -------
+    ndarray, ndarray
+        Which atoms it holds, and where it is ``(2,)`` [Å].
+    """
+    own = atoms.numbers == number
+    middle = atoms.cell.lengths()[:2] / 2
+    columns = atoms.positions[own, :2]
+    place = columns[np.linalg.norm(columns - middle, axis=1).argmin()]
+    return own & (np.linalg.norm(atoms.positions[:, :2] - place, axis=1) < 0.5), place
 
 
 def turn_disc(

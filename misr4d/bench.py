@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from misr4d.fetch import package_files
 from misr4d.metrics import contrast_to_noise, correlation, ms_ssim, psnr, truth_masks
 from misr4d.specimens import SPECIMENS
 from misr4d.spectra import (
@@ -198,11 +199,11 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
 def _package_hash() -> str:
     """Hash of the package's sources and data, which enter every row."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
+    root = Path(__file__).resolve().parent
     # Plans, command line, drawing, reading, judging and downloads change no number.
     skip = {f"{name}.py" for name in _NO_NUMBER}
-    for path in sorted(root.rglob("*")):
-        if path.suffix in {".py", ".npz", ".json", ".safetensors"} and path.name not in skip:
+    for path in package_files():
+        if path.name not in skip:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

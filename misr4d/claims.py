@@ -63,14 +63,15 @@ METHODS = (SUBJECT, "dual path", "informed", "direct")
 """Methods judged: the paper's two networks, and beside them the two of this book."""
 
 CHAPTERS = (
-    *("03_dose_series", "04_line_scans", "05_power_spectra", "06_method_comparison"),
-    *(
-        "07_structural_orders",
-        "08_thickness_and_field",
-        "09_released_code",
-        "10_ablations",
-        "11_invention",
-    ),
+    "03_dose_series",
+    "04_line_scans",
+    "05_power_spectra",
+    "06_method_comparison",
+    "07_structural_orders",
+    "08_thickness_and_field",
+    "09_released_code",
+    "10_ablations",
+    "11_invention",
 )
 """Chapters whose results are read."""
 

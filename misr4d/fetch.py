@@ -27,7 +27,14 @@ from tqdm import tqdm
 
 from misr4d import __version__
 
-__all__ = ["KNOWN_MD5", "cache_folder", "fetch", "fetch_materials_project", "fetch_pdb"]
+__all__ = [
+    "KNOWN_MD5",
+    "cache_folder",
+    "fetch",
+    "fetch_materials_project",
+    "fetch_pdb",
+    "package_files",
+]
 
 KNOWN_MD5: dict[str, str] = {
     "https://zenodo.org/records/15490547/files/smallPtychography.hspy": (
@@ -54,6 +61,13 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 def cache_folder() -> Path:
     """Folder of the fetched files: MISR4D_CACHE, or ``~/.cache/misr4d``."""
     return Path(os.environ.get("MISR4D_CACHE") or "~/.cache/misr4d").expanduser()
+
+
+def package_files() -> list[Path]:
+    """List the package's sources, data and weights, which a result that is kept depends on."""
+    suffixes = {".py", ".npz", ".json", ".safetensors"}
+    folder = Path(__file__).resolve().parent
+    return sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
 
 
 def fetch(

@@ -62,17 +62,29 @@ def report_page(
     disc : Disc
         As it lies on the mean pattern.
     """
-    return "\n".join(_lines(record, image, curves, mean, bad, disc)) + "\n"
+    pair = []
+    if curves:
+        pair.append(
+            _figure(
+                _curves(curves),
+                "Half-set ring correlation against spatial frequency",
+                "Agreement of two halves of the electrons. Beyond where direct ptychography's "
+                "curve falls below the threshold, detail rests on the network's prior.",
+            )
+        )
+    pair.append(
+        _figure(
+            _pattern(mean, bad, disc),
+            "Mean diffraction pattern with the fitted disc",
+            f"Mean pattern (square root) with the fitted disc and {int(bad.sum())} bad pixels "
+            "(red).",
+        )
+    )
+    return "\n".join(_lines(record, image, pair)) + "\n"
 
 
-def _lines(
-    record: Mapping[str, Any],
-    image: bytes,
-    curves: Mapping[str, tuple[Tensor, Tensor, Tensor]],
-    mean: NDArray[np.float64],
-    bad: NDArray[np.bool_],
-    disc: Disc,
-) -> Iterator[str]:
+def _lines(record: Mapping[str, Any], image: bytes, pair: list[str]) -> Iterator[str]:
+    """Yield the page, with figures that stand side by side below the images."""
     title = f"{record['source']}: {record['method']} reconstruction"
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -93,18 +105,7 @@ def _lines(
         image, f"Reconstructed images{deviation}", f"{shown}{deviation and ','}{deviation}."
     )
     yield '<div class="pair">'
-    if curves:
-        yield _figure(
-            _curves(curves),
-            "Half-set ring correlation against spatial frequency",
-            "Agreement of two halves of the electrons. Beyond where direct ptychography's curve "
-            "falls below the threshold, detail rests on the network's prior.",
-        )
-    yield _figure(
-        _pattern(mean, bad, disc),
-        "Mean diffraction pattern with the fitted disc",
-        f"Mean pattern (square root) with the fitted disc and {int(bad.sum())} bad pixels (red).",
-    )
+    yield from pair
     yield "</div>\n<h2>Numbers</h2>"
     yield '<div class="scroll"><table><thead><tr><th>quantity</th><th>value</th>'
     yield "<th>uncertainty</th><th>unit</th><th>origin</th></tr></thead><tbody>"

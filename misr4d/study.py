@@ -167,6 +167,21 @@ class Measurement:
     halves: tuple[Measurement, Measurement] | None = None
 
     @property
+    def counts(self) -> Tensor:
+        """Electrons of every view and position ``(M, Rx, Ry)``.
+
+        Raises
+        ------
+        ValueError
+            At infinite dose.
+        """
+        if math.isinf(self.dose):
+            raise ValueError(
+                "dose is inf e⁻/Å²; refinement weighs counts, so it needs a finite one"
+            )
+        return (self.views * electrons_per_pixel(self.dose, self.scene.acquisition)).round()
+
+    @property
     def whole(self) -> Datacube:
         """The patterns.
 
@@ -252,10 +267,7 @@ def _ptychography(m: Measurement) -> Tensor:
 
 
 def _refined(m: Measurement) -> Tensor:
-    if math.isinf(m.dose):
-        raise ValueError("dose is inf e⁻/Å²; refinement weighs counts, so it needs a finite one")
-    first = informed(m.scene.direct, m.views)
-    counts = (m.views * electrons_per_pixel(m.dose, m.scene.acquisition)).round()
+    counts, first = m.counts, informed(m.scene.direct, m.views)
     weight = prior_weight(m.scene.specimen.regime)
     entering = (
         counts.numpy().data,

@@ -43,7 +43,6 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import csv
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
@@ -53,8 +52,6 @@ from safetensors.torch import load_file
 
 from misr4d import REGIMES, figures
 from misr4d.corpus import draw_specimen
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import expose
 from misr4d.learned import (
     SHIPPED,
     attention_unet,
@@ -66,37 +63,19 @@ from misr4d.learned import (
     view_groups,
 )
 from misr4d.metrics import correlation
-from misr4d.multislice import build_potential
 from misr4d.networks import AttentionUNet
 from misr4d.potential import project_atoms, truth
-from misr4d.probes import camera_pixel
-from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, resolution
-from misr4d.study import SIMULATION, UPSAMPLING
+from misr4d.study import METHODS as STUDIED
+from misr4d.study import UPSAMPLING, place
 from misr4d.training import PRESETS, build_network, loss_of, make_batch, train
 
 figures.use_style()
 
 
-def held_out(name):
-    """A held-out specimen, on the detector that the networks were trained for."""
-    specimen = make_specimen(name)
-    sampling, slices, _ = SIMULATION[specimen.regime]
-    potential = build_potential(specimen, sampling, slices)
-    regime = REGIMES[specimen.regime]
-    acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
-    method = DirectPtychography(
-        acquisition.refocused(potential.thickness / 2),
-        UPSAMPLING,
-        aliases=UPSAMPLING,
-        amplitude_contrast=AMPLITUDE_CONTRAST[specimen.regime],
-    )
-    exact = simulate_views(potential, acquisition)
-    return specimen, acquisition, method, exact, truth(potential, acquisition, UPSAMPLING)
-
-
-scenes = {name: held_out(name) for name in (crystal, protein)}
+# Held out from the training, on the detector that the networks know.
+scenes = {name: place(make_specimen(name), pixel_samples=1) for name in (crystal, protein)}
 
 # %% [markdown]
 # ## The paper's network at work
@@ -109,8 +88,14 @@ scenes = {name: held_out(name) for name in (crystal, protein)}
 
 # %% tags=["hide-input"]
 network = load_network("AttentionUNet")
-specimen, acquisition, method, exact, reference = scenes[crystal]
-noisy = expose(exact, acquisition, max(doses), torch.Generator().manual_seed(seed))
+scene = scenes[crystal]
+specimen, acquisition, method, reference = (
+    scene.specimen,
+    scene.acquisition,
+    scene.direct,
+    scene.truth,
+)
+noisy = scene.expose(max(doses), seed).views
 
 
 def watch(parts, run):
@@ -197,9 +182,9 @@ def feature(block):
 GAP, ABOVE = SIDE / 2 + 0.04, SIDE / 2 + 0.24  # from a thumbnail's centre to its edge, to its label
 axial = int(acquisition.view_angles.norm(dim=1).argmin())
 left = COLUMNS["views"]
-for place, number in enumerate((0, len(noisy) - 1, axial)):
-    offset = 0.13 * (1 - place)
-    label = size_of(noisy) if place == 0 else ""
+for rank, number in enumerate((0, len(noisy) - 1, axial)):
+    offset = 0.13 * (1 - rank)
+    label = size_of(noisy) if rank == 0 else ""
     thumbnail(noisy[number], left + offset, TOP + offset, label)
 arrow((left + GAP + 0.14, TOP), (COLUMNS["encoder"] - GAP, TOP))
 limits = {"vmin": float(min(a.min() for a in alphas)), "vmax": float(max(a.max() for a in alphas))}
@@ -239,12 +224,12 @@ drawn = (
     (centred, "truth", figures.display_limits([centred], 0.5)),
 )
 drop = (TOP - height(network.depth - 1)) / 3.45
-for place, (picture, label, grey) in enumerate(drawn):
-    y = TOP - drop * place
+for rank, (picture, label, grey) in enumerate(drawn):
+    y = TOP - drop * rank
     grey = {} if grey is None else {"vmin": grey[0], "vmax": grey[1]}
     field = (0, acquisition.field[1], acquisition.field[0], 0)
     axes = thumbnail(picture, right, y, label, big, extent=field, **grey)
-    if place in (1, 2):
+    if rank in (1, 2):
         arrow((right, y + drop - big / 2 - 0.02), (right, y + big / 2 + 0.22))
 figures.scale_bar(axes, 20.0)
 arrow((COLUMNS["decoder"] + GAP, TOP), (right - big / 2 - 0.04, TOP))
@@ -270,10 +255,10 @@ def millions(model):
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
 
 
-for place, (owner, model) in enumerate((("here", network), ("in the paper", as_published))):
+for rank, (owner, model) in enumerate((("here", network), ("in the paper", as_published))):
     page.text(
         COLUMNS["views"] - 0.65,
-        1.35 - 0.62 * place,
+        1.35 - 0.62 * rank,
         f"channels {owner}:\n{', '.join(map(str, widths(model)))}\n{millions(model)}",
         va="top",
         fontsize=7.5,
@@ -387,7 +372,7 @@ Image(path)
 
 # %% tags=["hide-input", "remove-output"]
 figure = plt.figure(figsize=(9.0, 3.4), layout="constrained")
-for place, index in enumerate((2, 4, 5, 7, 9, 12, 13, 21, 24, 29)):
+for rank, index in enumerate((2, 4, 5, 7, 9, 12, 13, 21, 24, 29)):
     specimen = draw_specimen("atomic", 0, index)
     cell = specimen.atoms.cell.lengths()
     potential = project_atoms(
@@ -397,20 +382,20 @@ for place, index in enumerate((2, 4, 5, 7, 9, 12, 13, 21, 24, 29)):
         (round(3 * cell[0]), round(3 * cell[1])),
         (cell[2],),
     )
-    axes = figure.add_subplot(2, 6, place + 1 + (place >= 5))
-    bar = 10.0 if place == 0 else None
+    axes = figure.add_subplot(2, 6, rank + 1 + (rank >= 5))
+    bar = 10.0 if rank == 0 else None
     title = f"{specimen.name}, {cell[2] / 10:.1f} nm"
     figures.show_image(
         axes, truth(potential, REGIMES["atomic"]), (64.0, 64.0), title=title, bar=bar
     )
-for place, index in ((6, 1), (12, 5)):
+for rank, index in ((6, 1), (12, 5)):
     specimen = draw_specimen("molecular", 0, index)
     cell = specimen.atoms.cell.lengths()
     potential = project_atoms(
         specimen.atoms.numbers, specimen.atoms.positions, (256.0, 256.0), (480, 480), (cell[2],)
     )
-    axes = figure.add_subplot(2, 6, place)
-    bar = 50.0 if place == 6 else None
+    axes = figure.add_subplot(2, 6, rank)
+    bar = 50.0 if rank == 6 else None
     title = f"{specimen.name}, {cell[2] / 10:.1f} nm"
     figures.show_image(
         axes, truth(potential, REGIMES["molecular"]), (256.0, 256.0), title=title, bar=bar
@@ -500,28 +485,22 @@ names = {"AttentionUNet": "attention U-Net", "DualPath": "dual path", "DirectInf
 NETWORKS = {label: name for name, label in names.items() if name in SHIPPED}
 METHODS = ("direct", *NETWORKS)
 images, scores = {}, {}
-for name, (_, acquisition, method, exact, reference) in scenes.items():
-    pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
+for name, scene in scenes.items():
     for dose in doses:
-        views = expose(exact, acquisition, dose, torch.Generator().manual_seed(seed))
-        found = informed(method, views)
-        images[name, "direct", dose] = method(views)
-        images[name, "attention U-Net", dose] = attention_unet(views, method.acquisition)
-        if "dual path" in NETWORKS:
-            images[name, "dual path", dose] = dual_path(views, method.acquisition)
-        images[name, "informed", dose] = found.mean
-        images[name, "deviation", dose] = found.deviation
+        measurement = scene.expose(dose, seed)
         for label in METHODS:
-            image = images[name, label, dose]
-            curve = fourier_ring_correlation(image, reference, pixel, width=3)
-            scores[name, label, dose] = (correlation(image, reference), resolution(*curve[:2]))
+            image = images[name, label, dose] = STUDIED[label](measurement)
+            curve = fourier_ring_correlation(image, scene.truth, scene.pixel, width=3)
+            scores[name, label, dose] = (correlation(image, scene.truth), resolution(*curve[:2]))
+        images[name, "deviation", dose] = informed(scene.direct, measurement.views).deviation
 
 # %% tags=["hide-input", "remove-output"]
 columns = len(METHODS) + 2
 figure = plt.figure(figsize=(9.2, 2 * (len(doses) * 7.6 / columns + 0.2)), layout="constrained")
 upper, lower = figure.subfigures(2, 1)
 for part, name in ((upper, crystal), (lower, protein)):
-    specimen, acquisition, _, _, reference = scenes[name]
+    scene = scenes[name]
+    specimen, acquisition, reference = scene.specimen, scene.acquisition, scene.truth
     bar = 10.0 if specimen.regime == "atomic" else 50.0
     grid = part.subplots(len(doses), columns, squeeze=False)
     centred = reference - reference.mean()
@@ -566,7 +545,7 @@ def entry(name, label, dose):
 
 
 lines = [
-    f"| {scenes[name][0].short_title} | {label} | "
+    f"| {scenes[name].specimen.short_title} | {label} | "
     + " | ".join(entry(name, label, dose) for dose in doses)
     + " |"
     for name in scenes
@@ -605,10 +584,10 @@ coverage = card("DirectInformed")["coverage"]
 cases = len(scenes) * len(doses)
 
 
-def ahead(label, place, sign):
+def ahead(label, rank, sign):
     """Cases in which a network is ahead of direct ptychography, by a score and its better sign."""
     pairs = [
-        (scores[name, label, dose][place], scores[name, "direct", dose][place])
+        (scores[name, label, dose][rank], scores[name, "direct", dose][rank])
         for name in scenes
         for dose in doses
     ]
@@ -617,7 +596,7 @@ def ahead(label, place, sign):
 
 def lowest_dose(label):
     return ", ".join(
-        f"{scenes[name][0].short_title} {scores[name, 'direct', doses[0]][0]:.2f} → "
+        f"{scenes[name].specimen.short_title} {scores[name, 'direct', doses[0]][0]:.2f} → "
         f"{scores[name, label, doses[0]][0]:.2f}"
         for name in scenes
     )

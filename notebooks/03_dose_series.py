@@ -47,7 +47,6 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,20 +54,14 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator
 
-from misr4d import REGIMES, figures
-from misr4d.classical import parallax, summed_bright_field
+from misr4d import figures
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
-from misr4d.dose import expose
 from misr4d.frames import Series, save_frames
-from misr4d.learned import SHIPPED, attention_unet, card, dual_path, informed
+from misr4d.learned import card
 from misr4d.metrics import correlation, dose_to_reach, psnr
-from misr4d.multislice import build_potential
-from misr4d.potential import truth
-from misr4d.probes import camera_pixel
-from misr4d.reciprocity import simulate_views
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, power_spectrum, resolution
-from misr4d.study import METHODS, SIMULATION, UPSAMPLING, make_scene
+from misr4d.study import METHODS, UPSAMPLING, make_scene, place
 
 figures.use_style()
 doses = sorted(doses)
@@ -88,30 +81,12 @@ if unknown := sorted(set(ptychography_doses) - set(every_dose)):
 RING = 3  # frequency steps: single ones are too few pixels at low frequency
 LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is called the lattice's
 
-scenes = {}
+scenes, lattice_ring, spacing = {}, {}, {}
 for name in (crystal, glass, protein):
-    sample = make_specimen(name)
-    regime = REGIMES[sample.regime]
-    acquisition = replace(regime, detector_pixel=camera_pixel(regime.wavelength))
-    acquisition.check_upsampling(UPSAMPLING)
-    sampling, slices, _ = SIMULATION[sample.regime]
-    potential = build_potential(sample, sampling, slices)
-    reference = truth(potential, acquisition, UPSAMPLING)
-    pixel = tuple(step / UPSAMPLING for step in acquisition.step)
-    frequency, power, count = power_spectrum(reference, pixel, width=RING)
-    lattice = int(((power * count) * (frequency > 1 / LATTICE)).argmax())
-    scenes[name] = {
-        "title": sample.short_title,
-        "acquisition": acquisition,
-        "views": simulate_views(potential, acquisition),
-        "truth": reference,
-        "pixel": pixel,
-        "lattice": lattice,
-        "period": 1 / float(frequency[lattice]),
-        # A single-slice method sees a thick specimen from its middle.
-        "focused": acquisition.refocused(potential.thickness / 2),
-        "contrast": AMPLITUDE_CONTRAST[sample.regime],
-    }
+    scene = scenes[name] = place(make_specimen(name), pixel_samples=1)
+    frequency, power, count = power_spectrum(scene.truth, scene.pixel, width=RING)
+    lattice_ring[name] = int(((power * count) * (frequency > 1 / LATTICE)).argmax())
+    spacing[name] = 1 / float(frequency[lattice_ring[name]])
 
 # %% [markdown]
 # ## The methods
@@ -132,61 +107,41 @@ for name in (crystal, glass, protein):
 
 
 # %%
-def solve(scene, aliases):
-    return DirectPtychography(
-        scene["focused"], UPSAMPLING, aliases=aliases, amplitude_contrast=scene["contrast"]
-    )
+NETWORKS = ("attention U-Net", "dual path", "informed")
+MEASURED = ("summed VBF", "parallax", "direct", *NETWORKS)
 
 
-def methods(scene):
-    focused, direct = scene["focused"], solve(scene, UPSAMPLING)
-    networks = {
-        "AttentionUNet": ("attention U-Net", lambda views: attention_unet(views, focused)),
-        "DualPath": ("dual path", lambda views: dual_path(views, focused)),
-        "DirectInformed": ("informed", lambda views: informed(direct, views).mean),
-    }
+def measure(image, name):
+    scene = scenes[name]
+    frequency, curve, _ = fourier_ring_correlation(image, scene.truth, scene.pixel, width=RING)
     return {
-        "summed VBF": lambda views: summed_bright_field(views, UPSAMPLING),
-        "parallax": lambda views: parallax(views, focused, UPSAMPLING),
-        "direct": direct,
-    } | dict(method for name, method in networks.items() if name in SHIPPED)
-
-
-def measure(image, scene):
-    frequency, curve, _ = fourier_ring_correlation(
-        image, scene["truth"], scene["pixel"], width=RING
-    )
-    return {
-        "correlation": correlation(image, scene["truth"]),
-        "psnr": psnr(image, scene["truth"]),
+        "correlation": correlation(image, scene.truth),
+        "psnr": psnr(image, scene.truth),
         "resolution": resolution(frequency, curve),
-        "lattice": float(curve[scene["lattice"]]),
+        "lattice": float(curve[lattice_ring[name]]),
     }
 
 
 table = []  # one row per specimen, method, dose and draw
 images = {}  # the first draw of each, for the figures
 for name, scene in scenes.items():
-    reconstructions = methods(scene)
     for dose in every_dose:
         for draw in range(1 if math.isinf(dose) else draws):
-            generator = torch.Generator().manual_seed(seed + draw)
-            noisy = expose(scene["views"], scene["acquisition"], dose, generator)
-            for method, reconstruct in reconstructions.items():
+            measurement = scene.expose(dose, seed + draw)
+            for method in MEASURED:
                 if method in ("attention U-Net", "dual path") and draw >= network_draws:
                     continue
-                image = reconstruct(noisy)
+                image = METHODS[method](measurement)
                 if draw == 0:
                     images[name, method, dose] = image
                 row = {"specimen": name, "method": method, "dose": dose, "draw": draw}
-                table.append(row | measure(image, scene))
+                table.append(row | measure(image, name))
     for dose in ptychography_doses:
         image = METHODS["ptychography"](make_scene(name).measure(dose, seed))
         images[name, "ptychography", dose] = image
         row = {"specimen": name, "method": "ptychography", "dose": dose, "draw": 0}
-        table.append(row | measure(image, scene))
+        table.append(row | measure(image, name))
 make_scene.cache_clear()  # its scans are large
-NETWORKS = [m for m in ("attention U-Net", "dual path", "informed") if m in reconstructions]
 SHOWN = [
     *("summed VBF", "parallax"),
     *(["ptychography"] if ptychography_doses else []),
@@ -195,14 +150,19 @@ SHOWN = [
 
 # As many aliases of the protein as reach 2α, though the ×3 image does not hold them.
 picked = min(doses, key=lambda dose: abs(dose - 300))
-every_alias = max(UPSAMPLING, covering_factor(scenes[protein]["acquisition"]))
-covering = solve(scenes[protein], every_alias)
+scene = scenes[protein]
+every_alias = max(UPSAMPLING, covering_factor(scene.acquisition))
+covering = DirectPtychography(
+    scene.focused,
+    UPSAMPLING,
+    aliases=every_alias,
+    amplitude_contrast=AMPLITUDE_CONTRAST[scene.specimen.regime],
+)
 more = {}
 for dose in (picked, math.inf):
-    scene, generator = scenes[protein], torch.Generator().manual_seed(seed)
-    noisy = expose(scene["views"], scene["acquisition"], dose, generator)
+    noisy = scene.expose(dose, seed).views
     more[dose] = [
-        measure(image, scene)["correlation"]
+        measure(image, protein)["correlation"]
         for image in (images[protein, "direct", dose], covering(noisy))
     ]
 
@@ -213,7 +173,7 @@ for dose in (picked, math.inf):
 # %% tags=["hide-input", "remove-output"]
 def series(name, bar):
     scene = scenes[name]
-    known = scene["truth"] - scene["truth"].mean()
+    known = scene.truth - scene.truth.mean()
     # The truth stands in the row of direct ptychography, under the same grey limits.
     rows = [
         (
@@ -224,9 +184,9 @@ def series(name, bar):
         for method in SHOWN
     ]
     labels = [figures.dose_label(dose) for dose in every_dose] + [""]
-    figure = figures.image_grid(rows, labels, scene["acquisition"].field, bar=bar)
-    for place, (method, pictures) in enumerate(rows):
-        axes = figure.axes[place * len(labels) : (place + 1) * len(labels)]
+    figure = figures.image_grid(rows, labels, scene.acquisition.field, bar=bar)
+    for rank, (method, pictures) in enumerate(rows):
+        axes = figure.axes[rank * len(labels) : (rank + 1) * len(labels)]
         if method == "direct":
             axes[-1].set_title("truth")
         if pictures[0] is None:  # a place without an image still names its row
@@ -286,12 +246,11 @@ figure = plt.figure(figsize=(7.4, 4.0), layout="constrained")
 grid = figure.subplots(2, 4)
 for row, (name, bar, part) in zip(grid, ((crystal, 10.0, 2), (protein, 50.0, 1)), strict=True):
     scene = scenes[name]
-    generator = torch.Generator().manual_seed(seed)
-    noisy = expose(scene["views"], scene["acquisition"], picked, generator)
-    axial = int(scene["acquisition"].view_angles.norm(dim=1).argmin())
-    known = scene["truth"] - scene["truth"].mean()
+    noisy = scene.expose(picked, seed).views
+    axial = int(scene.acquisition.view_angles.norm(dim=1).argmin())
+    known = scene.truth - scene.truth.mean()
     phase = figures.display_limits([known, images[name, "direct", picked]])
-    field = tuple(side / part for side in scene["acquisition"].field)
+    field = tuple(side / part for side in scene.acquisition.field)
     for axes, image, title, limits in (
         (row[0], noisy[axial], "one view", None),
         (row[1], images[name, "parallax", picked], "parallax", None),
@@ -304,7 +263,7 @@ for row, (name, bar, part) in zip(grid, ((crystal, 10.0, 2), (protein, 50.0, 1))
         middle = image[edge : n - edge, edge : n - edge]
         label = title if title == "truth" else f"{title}, {figures.dose_label(picked)}"
         figures.show_image(axes, middle, field, title=label, limits=limits, bar=bar)
-    row[0].set_ylabel(scene["title"])
+    row[0].set_ylabel(scene.specimen.short_title)
 figures.save(figure, "hero")
 plt.close(figure)
 
@@ -317,10 +276,10 @@ for name, scene in scenes.items():
     series_of.append(
         Series(
             name=name,
-            title=scene["title"],
-            field=scene["acquisition"].field,
+            title=scene.specimen.short_title,
+            field=scene.acquisition.field,
             bar=50.0 if name == protein else 20.0,
-            truth=scene["truth"],
+            truth=scene.truth,
             images={(m, d): shown[m, d] for m in SHOWN for d in every_dose if (m, d) in shown},
             scores={
                 (row["method"], row["dose"]): (row["correlation"], row["resolution"])
@@ -354,7 +313,7 @@ def summary(name, method, dose, measure_name):
 # %% tags=["hide-input", "remove-output"]
 figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.2), layout="constrained", sharex=True)
 for column, (name, scene) in enumerate(scenes.items()):
-    acquisition = scene["acquisition"]
+    acquisition = scene.acquisition
     for row, measure_name in enumerate(("correlation", "resolution")):
         axes = grid[row, column]
         for method in SHOWN:
@@ -374,7 +333,7 @@ for column, (name, scene) in enumerate(scenes.items()):
                 if math.isfinite(limit):
                     axes.axhline(limit, color=colour, ls=":", lw=1)
         axes.set_xscale("log")
-    grid[0, column].set_title(scene["title"])
+    grid[0, column].set_title(scene.specimen.short_title)
     axes = grid[1, column]
     for value, label in (
         (acquisition.nyquist_period(), "Nyquist of a view"),
@@ -431,7 +390,7 @@ def cell(name, method, dose):
 
 head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in every_dose) + " |"
 lines = [
-    f"| {scene['title']} | {method} | "
+    f"| {scene.specimen.short_title} | {method} | "
     + " | ".join(cell(name, method, dose) for dose in every_dose)
     + " |"
     for name, scene in scenes.items()
@@ -504,7 +463,7 @@ def needed(name, network, dose):
 
 # %% tags=["remove-input"]
 lines = [
-    f"| {scene['title']} | {network} | "
+    f"| {scene.specimen.short_title} | {network} | "
     + " | ".join(needed(name, network, dose) for dose in doses)
     + " |"
     for name, scene in scenes.items()
@@ -570,7 +529,8 @@ against = "; ".join(
 )
 at_first = "; ".join(f"the {called(m)} {listed(m, first)}" for m in NETWORKS)
 saved = "; ".join(
-    f"the {called(m)} " + ", ".join(f"{needed(n, m, last)} on {scenes[n]['title']}" for n in scenes)
+    f"the {called(m)} "
+    + ", ".join(f"{needed(n, m, last)} on {scenes[n].specimen.short_title}" for n in scenes)
     for m in NETWORKS
 )
 
@@ -611,7 +571,7 @@ else:
     c4_ptychography = f"Ptychography below {C4_PTYCHOGRAPHY:g} e⁻/Å² is in the chapter on methods"
 past = {}  # the finest that passes a limit, by specimen and method, and by how many rings
 for name, scene in scenes.items():
-    acquisition = scene["acquisition"]
+    acquisition = scene.acquisition
     limit = max(acquisition.information_limit, acquisition.nyquist_period(UPSAMPLING))
     for method in SHOWN:
         found = [
@@ -626,7 +586,10 @@ if past:
     small = all(excess < 1 for _, excess in past.values())
     limits = (
         "Past them by this measure: "
-        + ", ".join(f"{m} on {scenes[n]['title']} ({r:.3f} Å)" for (n, m), (r, _) in past.items())
+        + ", ".join(
+            f"{m} on {scenes[n].specimen.short_title} ({r:.3f} Å)"
+            for (n, m), (r, _) in past.items()
+        )
         + (
             ", each by less than a ring's width, which is as finely as this measure can tell."
             if small
@@ -640,9 +603,9 @@ Markdown(
 ## What was seen
 
 * At {first:g} e⁻/Å² direct ptychography, closed-form and untrained, correlates
-  {median(crystal, "direct", first):.2f} with the true phase of {scenes[crystal]["title"]},
-  {median(glass, "direct", first):.2f} with that of {scenes[glass]["title"]} and
-  {median(protein, "direct", first):.2f} with that of {scenes[protein]["title"]}; the better of summed VBF
+  {median(crystal, "direct", first):.2f} with the true phase of {scenes[crystal].specimen.short_title},
+  {median(glass, "direct", first):.2f} with that of {scenes[glass].specimen.short_title} and
+  {median(protein, "direct", first):.2f} with that of {scenes[protein].specimen.short_title}; the better of summed VBF
   and parallax reaches {", ".join(f"{median(n, best[n], first):.2f}" for n in scenes)}.
 * **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. Against direct
   ptychography on the same electrons, over all doses: {against}.
@@ -652,7 +615,7 @@ Markdown(
   weights.
 * **Claim C1** (the network has the lattice of Li₂CoO₃ from {C1_NETWORK:g} e⁻/Å², ptychography fails below
   {C1_PTYCHOGRAPHY:g}). The ring of the crystal's strongest lattice frequencies, at
-  {scenes[crystal]["period"]:.2f} Å, correlates with the truth by one half or more from these doses on, in
+  {spacing[crystal]:.2f} Å, correlates with the truth by one half or more from these doses on, in
   e⁻/Å²: {ring_from}. {c1}
 * **Claim C4** (the shell of apoferritin sharpens with dose, ptychography is noise until
   {C4_PTYCHOGRAPHY:g} e⁻/Å²). Correlation and FRC-0.5 resolution go from {first:g} to {last:g} e⁻/Å²: {c4}.
@@ -663,9 +626,9 @@ Markdown(
   {more[math.inf][1]:.4f} at infinite dose (first draw). That is not worth
   {every_alias**2 / UPSAMPLING**2:.0f} times the unknowns, so the whole study solves the
   {UPSAMPLING} × {UPSAMPLING}.
-* **Limits** are λ/2α = {scenes[crystal]["acquisition"].information_limit:.3f} Å on the crystal and the
+* **Limits** are λ/2α = {scenes[crystal].acquisition.information_limit:.3f} Å on the crystal and the
   glass, and the output's Nyquist period of
-  {scenes[protein]["acquisition"].nyquist_period(UPSAMPLING):.2f} Å on the protein. {limits} At a 4 Å step
+  {scenes[protein].acquisition.nyquist_period(UPSAMPLING):.2f} Å on the protein. {limits} At a 4 Å step
   the ×3 image cannot carry sub-Ångström detail, whoever makes it (claim C9).
 """
 )

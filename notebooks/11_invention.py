@@ -59,10 +59,12 @@ from IPython.display import Image, Markdown
 
 from misr4d import ATOMIC, figures
 from misr4d.audit import (
+    central_column,
     false_peaks,
     overconfidence,
     reliability,
     rise,
+    shuffle_positions,
     survival,
     turn_disc,
 )
@@ -173,12 +175,6 @@ vacuum = torch.ones_like(whole_views)
 everywhere = torch.ones_like(whole_truth, dtype=torch.bool)
 
 
-def shuffled(views, number):
-    flat = views.flatten(1)
-    order = torch.rand(flat.shape, generator=generator(1000 + number)).argsort(1)
-    return flat.gather(1, order).reshape(views.shape)
-
-
 nothing, pictures = {}, {}
 
 
@@ -191,7 +187,8 @@ def count_peaks(kind, label, dose, image):
 for dose in doses:
     for number in range(draws):
         empty = expose(vacuum, ACQUISITION, dose, generator(number))
-        mixed = shuffled(expose(whole_views, ACQUISITION, dose, generator(number)), number)
+        mixed = expose(whole_views, ACQUISITION, dose, generator(number))
+        mixed = shuffle_positions(mixed, generator(1000 + number))
         for label, method in METHODS.items():
             for kind, views in (("vacuum", empty), ("shuffled", mixed)):
                 count_peaks(kind, label, dose, method(views))
@@ -281,11 +278,8 @@ Image(path)
 # the perfect crystal was painted in its place.
 
 # %% tags=["hide-input"]
-own = perfect.numbers == atomic_numbers[element]
 middle = perfect.cell.lengths()[:2] / 2
-columns = perfect.positions[own]
-target = columns[np.linalg.norm(columns[:, :2] - middle, axis=1).argmin(), :2]
-near = own & (np.linalg.norm(perfect.positions[:, :2] - target, axis=1) < 0.5)
+near, target = central_column(perfect, atomic_numbers[element])
 removed = perfect[~near]
 replaced = perfect.copy()
 replaced.numbers[near] = atomic_numbers[substitute]

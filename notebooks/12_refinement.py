@@ -46,12 +46,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import atomic_numbers
 from IPython.display import Image, Markdown
 
 from misr4d import figures
-from misr4d.audit import false_peaks, survival
+from misr4d.audit import central_column, false_peaks, shuffle_positions, survival
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import electrons_per_pixel
 from misr4d.learned import informed
 from misr4d.metrics import correlation
 from misr4d.refine import plug_and_play, refine
@@ -115,9 +115,10 @@ Markdown(
 # %%
 def second_stage(scene, measurement, first, **options):
     """Refine by the electrons of a measurement's views."""
-    counts = (measurement.views * electrons_per_pixel(measurement.dose, scene.acquisition)).round()
     weight = prior_weight(scene.specimen.regime)
-    return refine(counts, scene.direct, measurement.dose, first, weight=weight, **options)
+    return refine(
+        measurement.counts, scene.direct, measurement.dose, first, weight=weight, **options
+    )
 
 
 def measure(image, scene):
@@ -256,9 +257,8 @@ for label, scene in CANDIDATES.items():
     for dose in PLUGGED:
         measurement = scene.expose(dose, seed)
         first = informed(scene.direct, measurement.views)
-        counts = (measurement.views * electrons_per_pixel(dose, scene.acquisition)).round()
         plugged = plug_and_play(
-            counts,
+            measurement.counts,
             scene.direct,
             dose,
             lambda views, scene=scene: informed(scene.direct, views),
@@ -325,9 +325,8 @@ def off_focus(error):
         aliases=UPSAMPLING,
         amplitude_contrast=AMPLITUDE_CONTRAST["atomic"],
     )
-    counts = (counted.views * electrons_per_pixel(level, crystal.acquisition)).round()
     prior = informed(method, counted.views)
-    return refine(counts, method, level, prior, weight=prior_weight("atomic"))
+    return refine(counted.counts, method, level, prior, weight=prior_weight("atomic"))
 
 
 thick = place(make_specimen("Li2CoO3", thickness=200.0), pixel_samples=1)
@@ -367,11 +366,7 @@ Markdown(
 # %%
 SURVIVAL_DOSES = (*doses, 10_000.0, 30_000.0)
 perfect = crystal.specimen.atoms
-cobalt = perfect.numbers == 27
-middle = perfect.cell.lengths()[:2] / 2
-columns = perfect.positions[cobalt]
-target = columns[np.linalg.norm(columns[:, :2] - middle, axis=1).argmin(), :2]
-near = cobalt & (np.linalg.norm(perfect.positions[:, :2] - target, axis=1) < 0.5)
+near, _ = central_column(perfect, atomic_numbers["Co"])
 holed = place(replace(crystal.specimen, atoms=perfect[~near]), pixel_samples=1)
 overruled = []
 for dose in SURVIVAL_DOSES:
@@ -444,9 +439,7 @@ for dose in doses[:2]:
     for draw in range(draws):
         mixed = crystal.expose(dose, seed + draw)
         generator = torch.Generator().manual_seed(seed + 1000 + draw)
-        flat = mixed.views.flatten(1)
-        order = torch.rand(flat.shape, generator=generator).argsort(1)
-        mixed = replace(mixed, views=flat.gather(1, order).reshape(mixed.views.shape))
+        mixed = replace(mixed, views=shuffle_positions(mixed.views, generator))
         for kind, scene, measurement in (
             ("vacuum", vacuum, vacuum.expose(dose, seed + draw)),
             ("shuffled", crystal, mixed),

@@ -9,10 +9,12 @@ from ase import Atoms
 
 from misr4d.audit import (
     Reliability,
+    central_column,
     false_peaks,
     overconfidence,
     reliability,
     rise,
+    shuffle_positions,
     survival,
     turn_disc,
 )
@@ -148,3 +150,19 @@ def test_wrong_input_is_refused() -> None:
         reliability(image, image, image, {}, ~empty)
     with pytest.raises(ValueError, match=r"expected one, \(rings,\)"):
         overconfidence(torch.zeros(3), torch.zeros(3), torch.zeros(4))
+
+
+def test_shuffling_keeps_each_views_counts_and_not_their_places() -> None:
+    views = torch.arange(3 * 8 * 8.0).reshape(3, 8, 8)
+    mixed = shuffle_positions(views, torch.Generator().manual_seed(0))
+    assert (mixed != views).any()
+    torch.testing.assert_close(mixed.flatten(1).sort(1).values, views.flatten(1))
+    assert (mixed[0].argsort() != (mixed[1] - 64).argsort()).any()  # each view in its own order
+
+
+def test_central_column_is_whole_and_of_its_element() -> None:
+    positions = [[5.0, 5.2, 1.0], [5.0, 5.2, 3.0], [5.3, 5.2, 2.0], [1.0, 1.0, 1.0]]
+    atoms = Atoms("Co2OCo", positions, cell=[10, 10, 4])
+    column, place = central_column(atoms, 27)
+    assert column.tolist() == [True, True, False, False]
+    np.testing.assert_allclose(place, (5.0, 5.2))
