@@ -209,10 +209,11 @@ def simulate(
 )
 @click.option(
     "--method",
-    type=click.Choice(["informed", "direct"]),
+    type=click.Choice(["informed", "direct", "refined"]),
     default="informed",
     show_default=True,
-    help="The shipped network that starts from direct ptychography, or that alone.",
+    help="The shipped network that starts from direct ptychography, that alone, or the network's "
+    "image refined by the electrons: minutes.",
 )
 @click.option("--energy", type=float, help="Of the electrons, eV: 300e3 for 300 kV.")
 @click.option("--step", type=float, nargs=1, help="Distance between probe positions, Å.")
@@ -243,7 +244,7 @@ def simulate(
 def reconstruct(
     file: Path,
     out: Path,
-    method: Literal["informed", "direct"],
+    method: Literal["informed", "direct", "refined"],
     dataset: str | None,
     scan_shape: tuple[int, int] | None,
     bad_pixels: Path | None,

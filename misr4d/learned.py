@@ -275,27 +275,58 @@ def informed_tiled(
         amplitude_contrast=contrast,
         device=device,
     )
-    r = UPSAMPLING
+
+    def estimate(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        part = views(rows, columns) if callable(views) else views[:, rows, columns]
+        found = informed(method, part, network=network)
+        return found.mean.cpu(), found.deviation.cpu()
+
+    return Estimate(*blend_tiles(estimate, (nx, ny), shape, overlap))
+
+
+def blend_tiles(
+    make: Callable[[slice, slice], tuple[Tensor, Tensor]],
+    scan_shape: tuple[int, int],
+    tile: tuple[int, int],
+    overlap: int = _OVERLAP,
+) -> tuple[Tensor, Tensor]:
+    """Make an image and its companion tile by tile, fading from each to the next.
+
+    Parameters
+    ----------
+    make : callable
+        From the slices of a tile's scan positions to two images of it ``(r·tile,)²``, on the CPU.
+    scan_shape : (int, int)
+        Positions of the whole field.
+    tile : (int, int)
+        Positions of a tile, no more than the field's.
+    overlap : int
+        How far it reaches into its neighbours [scan positions].
+
+    Returns
+    -------
+    Tensor, Tensor
+        ``(r·Rx, r·Ry)``: the first with the offset of each tile set by those before it, and of
+        zero mean.
+    """
+    (nx, ny), r = scan_shape, UPSAMPLING
     weight = torch.zeros(r * nx, r * ny)
-    mean, deviation = torch.zeros_like(weight), torch.zeros_like(weight)
-    for x in _tiles(nx, shape[0], overlap):
-        for y in _tiles(ny, shape[1], overlap):
-            rows, columns = slice(x, x + shape[0]), slice(y, y + shape[1])
-            part = views(rows, columns) if callable(views) else views[:, rows, columns]
-            found = informed(method, part, network=network)
-            own = _ramp(x, shape[0], nx, overlap)[:, None] * _ramp(y, shape[1], ny, overlap)
-            where = (slice(r * x, r * (x + shape[0])), slice(r * y, r * (y + shape[1])))
-            tile_mean, already = found.mean.cpu(), weight[where]
+    mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
+    for x in _tiles(nx, tile[0], overlap):
+        for y in _tiles(ny, tile[1], overlap):
+            image, companion = make(slice(x, x + tile[0]), slice(y, y + tile[1]))
+            own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
+            where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
+            already = weight[where]
             common = own * already
             if common.any():
                 before = mean[where] / already.clamp_min(1e-12)
-                offset = ((before - tile_mean) * common).sum() / common.sum()
-                tile_mean = tile_mean + offset
-            mean[where] += own * tile_mean
-            deviation[where] += own * found.deviation.cpu()
+                image = image + ((before - image) * common).sum() / common.sum()
+            mean[where] += own * image
+            other[where] += own * companion
             weight[where] += own
-    mean, deviation = mean / weight, deviation / weight
-    return Estimate(mean - mean.mean(), deviation)
+    mean = mean / weight
+    return mean - mean.mean(), other / weight
 
 
 def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:

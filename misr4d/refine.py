@@ -3,17 +3,22 @@
 The first stage is an image with a standard deviation for each pixel. What is sought is the phase φ
 that is likeliest given it and the counts n of every view and position:
 
-    minimise  Σ [λ(φ) − n·log λ(φ)]  +  w/2 · Σ ((φ − μ)/σ)²,
+    minimise  Σ [λ(φ) − n·log λ(φ)]  +  w/2 · Σ t²·log(1 + u²/t²),   u = (φ − μ)/σ,
 
 λ being the electrons that a multislice of φ expects (the Poisson likelihood of the raw counts) and
-μ, σ the first stage's mean and deviation. It is solved in variables in which both terms together
-have about unit curvature, known in closed form for a weak phase, so that a few steps of L-BFGS
-do. It ends where nothing changes any more, and before that if the counts are explained better than
-their own noise allows (the discrepancy principle; Morozov 1966): what follows would be noise.
+μ, σ the first stage's mean and deviation. Near the first stage the prior is a Gaussian of variance
+σ²/w; beyond t deviations it is Cauchy's, which gives way: noise, which is small everywhere, moves
+nothing, and a column that the first stage painted over, which is far off in a few pixels, comes
+back. An infinite t is the Gaussian at any distance.
 
-The first stage has seen the same electrons, so its deviation is no independent prior. How much it
-should count, the weight w, was chosen on specimens that no page scores
-(:func:`misr4d.settings.prior_weight`); 1 takes the deviation at its word.
+It is solved in variables in which both terms together have about unit curvature, known in closed
+form for a weak phase, so that a few steps of L-BFGS do. It ends where nothing changes any more, and
+before that if the counts are explained better than their own noise allows (the discrepancy
+principle; Morozov 1966): what follows would be noise.
+
+The first stage has seen the same electrons, so its deviation is no independent prior. How far it is
+to be trusted, w and t, was chosen on specimens that no page scores
+(:func:`misr4d.settings.prior_trust`).
 
 :func:`plug_and_play` asks the network again after every refinement, about views from which the
 refined image has removed what is not linear. Chapter 12 of the book measures both.
@@ -24,39 +29,81 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
-from misr4d.direct import DirectPtychography
+from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel
-from misr4d.learned import Estimate
+from misr4d.learned import Estimate, blend_tiles, nearest_regime
+from misr4d.networks import UPSAMPLING
 
 __all__ = [
+    "EVALUATIONS",
     "ExpectedViews",
     "Refined",
+    "Trust",
     "as_weak",
     "deviance",
     "expected_deviance",
     "plug_and_play",
     "refine",
+    "refine_scan",
 ]
+
+EVALUATIONS = 15
+"""Most evaluations of the model: our choice, beyond which little is gained for the time."""
 
 _WAVES = 1 << 22  # complex values in a batch of plane waves: about 200 MB with what autograd keeps
 _FINEST = 0.75  # Å: the wave field's sampling is at most this
 _OVERFITTED = -3.0  # standard deviations: our choice
 _FORBIDDEN = 10.0  # times the prior's weight, for what lies below vacuum: our choice
-_SMALL = 0.5  # a step that gains less log-likelihood ends it: our choice
+_DIFFRACTED = 3  # scan positions
+_SMALL = 2.0  # a step that gains less log-likelihood ends it: our choice
 _DEFOCUS_UNIT, _GAIN_UNIT = 1.0, 1e-3  # Å, and a relative one: sizes of a step of one
 
 
 class _DoneError(Exception):
     """No further step."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a first stage is trusted.
+
+    Parameters
+    ----------
+    weight : float
+        w, on the inverse of its variance; 1 takes the deviation at its word.
+    tail : float
+        t, beyond how many deviations it gives way; ``inf`` is a Gaussian prior.
+
+    Raises
+    ------
+    ValueError
+        If either is not positive, or the weight not finite.
+    """
+
+    weight: float = 1.0
+    tail: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight is {self.weight!r}; expected a positive number")
+        if not self.tail > 0:
+            raise ValueError(f"tail is {self.tail!r}; expected a positive number of deviations")
+
+    def penalty(self, squared: Tensor) -> Tensor:
+        """Negative logarithm of the prior, pixel by pixel, of the squared distance u²."""
+        if math.isinf(self.tail):
+            return self.weight / 2 * squared
+        return self.weight * self.tail**2 / 2 * torch.log1p(squared / self.tail**2)
 
 
 @dataclass(frozen=True)
@@ -289,8 +336,10 @@ class _Problem:
     share: float
     dark: float
     mean: Tensor
-    precision: Tensor  # w/σ²
+    precision: Tensor  # 1/σ²
+    trust: Trust = Trust()
     vacuum: float = -math.inf
+    recorded: Tensor | None = None  # (Rx, Ry), 1 where counts are known and 0 elsewhere
 
     def evaluate(
         self, phase: Tensor, gain: Tensor, defocus: Tensor, *, gradient: bool
@@ -308,19 +357,23 @@ class _Problem:
             with torch.set_grad_enabled(gradient):
                 model = self.model(leaf, views, defocus=defocus).double()
                 expected = self.share * gain * model + self.dark
-                part = deviance(counts, expected).sum(dtype=torch.float64)
+                part = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
                 (part / 2).backward()  # type: ignore[no-untyped-call]
-            mean, variance = expected_deviance(expected.detach())
+            mean, variance = (self._seen(v) for v in expected_deviance(expected.detach()))
             for index, value in enumerate((part, mean.sum(), variance.sum())):
                 found[index] += float(value.detach())
         below = (self.vacuum - phase).clamp_min(0)
-        own = (phase - self.mean).square() + _FORBIDDEN * below.square()
-        prior = (self.precision * own).sum(dtype=torch.float64) / 2
+        own = self.trust.penalty((phase - self.mean).square() * self.precision)
+        forbidden = _FORBIDDEN * self.trust.weight / 2 * below.square() * self.precision
+        prior = (own + forbidden).sum(dtype=torch.float64)
         if gradient:
             transmission.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
             prior.backward()  # type: ignore[no-untyped-call]
         return found[0], found[1], found[2], float(prior.detach())
+
+    def _seen(self, values: Tensor) -> Tensor:
+        return values if self.recorded is None else values * self.recorded
 
 
 def refine(
@@ -331,12 +384,13 @@ def refine(
     *,
     thickness: float = 0.0,
     slices: int = 1,
-    weight: float = 1.0,
+    trust: Trust = Trust(),
     dark: float = 1e-3,
     vacuum: float | None = None,
+    recorded: Tensor | None = None,
     fit_defocus: bool = False,
     fit_gain: bool = False,
-    evaluations: int = 25,
+    evaluations: int = EVALUATIONS,
     report: Callable[[int, float], None] | None = None,
 ) -> Refined:
     """Refine the first stage's image by the counts themselves.
@@ -355,15 +409,17 @@ def refine(
         Of the specimen [Å]; matters with several slices only.
     slices : int
         Of the model.
-    weight : float
-        w, how much the prior counts: its deviation is that of single pixels, whose errors are not
-        independent of each other.
+    trust : Trust
+        How far the prior is trusted; by default it is a Gaussian of its own deviation.
     dark : float
         Counts a pixel expected without a beam; above 0, so that a stray electron in a dark pixel
         is not impossible.
     vacuum : float, optional
         Phase of vacuum on the prior's scale [rad], for a projected potential that is nowhere
         negative: what lies below counts ten times as much as the same distance from the prior.
+    recorded : Tensor, optional
+        Boolean ``(Rx, Ry)``: positions whose counts are known; all of them unless given. A field
+        that is not periodic gets a rim of unknown ones (:func:`refine_scan`).
     fit_defocus, fit_gain : bool
         Whether to refine the defocus, and a factor on the dose, along with the image.
     evaluations : int
@@ -389,9 +445,12 @@ def refine(
             f"the prior has shape {tuple(prior.mean.shape)}; expected "
             f"{acq.output_shape(method.upsampling)}"
         )
-    for name, value in (("weight", weight), ("dark", dark)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value!r}; expected a positive number")
+    if not (math.isfinite(dark) and dark > 0):
+        raise ValueError(f"dark is {dark!r}; expected a positive number")
+    if recorded is not None and recorded.shape != acq.scan_shape:
+        raise ValueError(
+            f"recorded has shape {tuple(recorded.shape)}; expected the scan's, {acq.scan_shape}"
+        )
     if vacuum is not None and not math.isfinite(vacuum):
         raise ValueError(f"vacuum is {vacuum!r} rad; expected a finite number, or none")
     if math.isinf(dose):
@@ -399,14 +458,15 @@ def refine(
     device = method.device
     share = electrons_per_pixel(dose, acq)
     mean = prior.mean.to(device)
-    precision = weight / prior.deviation.to(device).square()
+    precision = prior.deviation.to(device).square().reciprocal()
     model = ExpectedViews(acq, method.upsampling, thickness=thickness, slices=slices, device=device)
     lowest = -math.inf if vacuum is None else vacuum
-    problem = _Problem(counts.to(device), model, share, dark, mean, precision, lowest)
+    seen = None if recorded is None else recorded.to(device, torch.float64)
+    problem = _Problem(counts.to(device), model, share, dark, mean, precision, trust, lowest, seen)
 
     # Curvature of the likelihood for a weak phase, frequency by frequency, and of the prior.
     data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)
-    flat = float(precision.mean())
+    flat = trust.weight * float(precision.mean())
     scale = (data + flat).rsqrt().to(torch.float32)
     freedom = float((data / (data + flat)).sum()) + fit_defocus + fit_gain
 
@@ -478,6 +538,103 @@ def refine(
     )
 
 
+def refine_scan(
+    counts: Tensor,
+    acquisition: Acquisition,
+    dose: float,
+    prior: Estimate,
+    *,
+    trust: Trust = Trust(),
+    tile: int = 64,
+    fit_defocus: bool = False,
+    fit_gain: bool = False,
+    evaluations: int = EVALUATIONS,
+) -> Refined:
+    """Refine a recorded scan, which does not repeat beyond its edge, of any size, tile by tile.
+
+    Each tile lies in a rim whose counts are not known, so what lies outside may be anything.
+
+    Parameters
+    ----------
+    counts : Tensor
+        Electrons of every view and position ``(M, Rx, Ry)``.
+    acquisition : Acquisition
+        Its defocus counted from the specimen's middle.
+    dose : float
+        e⁻/Å², finite.
+    prior : Estimate
+        The first stage, ``(r·Rx, r·Ry)`` [rad].
+    trust, fit_defocus, fit_gain, evaluations
+        As for :func:`refine`.
+    tile : int
+        Side of a tile [scan positions].
+
+    Returns
+    -------
+    Refined
+        Deviance, excess and history are those of the tile that is explained worst; defocus and
+        gain are means over the tiles.
+
+    Raises
+    ------
+    ValueError
+        As :func:`refine`.
+    """
+    scan = acquisition.scan_shape
+    if counts.shape[1:] != scan or prior.mean.shape != acquisition.output_shape(UPSAMPLING):
+        raise ValueError(
+            f"counts and prior have shapes {tuple(counts.shape)} and {tuple(prior.mean.shape)}; "
+            f"expected (M, {scan[0]}, {scan[1]}) and {acquisition.output_shape(UPSAMPLING)}"
+        )
+    shape = (min(tile, scan[0]), min(tile, scan[1]))
+    # As far as a view can show what lies beside it, and a little more for diffraction.
+    rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
+    padded = replace(acquisition, scan_shape=(shape[0] + 2 * rim[0], shape[1] + 2 * rim[1]))
+    method = DirectPtychography(
+        padded,
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
+    )
+    around = (rim[1], rim[1], rim[0], rim[0])
+    fine = tuple(UPSAMPLING * n for n in around)
+    recorded = functional.pad(torch.ones(shape, dtype=torch.bool), around)
+    inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
+    signal = float(prior.mean.std())
+    parts: list[Refined] = []
+
+    def one(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
+        mean, deviation = prior.mean[x, y], prior.deviation[x, y]
+        first = Estimate(
+            functional.pad(mean[None, None], fine, mode="replicate")[0, 0],
+            functional.pad(deviation, fine, value=max(signal, float(deviation.max()))),
+        )
+        found = refine(
+            functional.pad(counts[:, rows, columns], around),
+            method,
+            dose,
+            first,
+            trust=trust,
+            recorded=recorded,
+            fit_defocus=fit_defocus,
+            fit_gain=fit_gain,
+            evaluations=evaluations,
+        )
+        parts.append(found)
+        return found.image[inside].cpu(), found.moved[inside].cpu()
+
+    image, moved = blend_tiles(one, scan, shape)
+    worst = max(parts, key=lambda part: part.excess)
+    return replace(
+        worst,
+        image=image,
+        moved=moved,
+        defocus=sum(part.defocus for part in parts) / len(parts),
+        gain=sum(part.gain for part in parts) / len(parts),
+    )
+
+
 def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
     """Remove from views what an image foretells beyond a weak specimen's response.
 
@@ -517,7 +674,7 @@ def plug_and_play(
     denoise: Callable[[Tensor], Estimate],
     *,
     rounds: int = 3,
-    weight: float = 1.0,
+    trust: Trust = Trust(),
 ) -> Refined:
     """Alternate between the network and the electrons, the network counting less each time.
 
@@ -530,8 +687,8 @@ def plug_and_play(
         :func:`misr4d.learned.informed` of the method.
     rounds : int
         How often; the first is :func:`refine` alone.
-    weight : float
-        w of the first round, halved in every other.
+    trust : Trust
+        Of the first round; the weight is halved in every other.
 
     Raises
     ------
@@ -542,8 +699,9 @@ def plug_and_play(
         raise ValueError(f"rounds is {rounds}; expected 1 or more")
     model = ExpectedViews(method.acquisition, method.upsampling, device=method.device)
     views = counts.to(method.device) / electrons_per_pixel(dose, method.acquisition)
-    found = refine(counts, method, dose, denoise(views), weight=weight)
+    found = refine(counts, method, dose, denoise(views), trust=trust)
     for number in range(1, rounds):
         prior = denoise(as_weak(views, model, found.image))
-        found = refine(counts, method, dose, prior, weight=weight / 2**number)
+        less = replace(trust, weight=trust.weight / 2**number)
+        found = refine(counts, method, dose, prior, trust=less)
     return found

@@ -29,18 +29,20 @@ from misr4d.calibration import Disc, estimate_rotation, find_disc, fit_descan, r
 from misr4d.datacube import Datacube
 from misr4d.detector import TurnedAcquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import thin
+from misr4d.dose import electrons_per_pixel, thin
 from misr4d.focus import estimate_defocus
-from misr4d.learned import card, informed, informed_tiled, nearest_regime
+from misr4d.learned import Estimate, card, informed, informed_tiled, nearest_regime
 from misr4d.networks import UPSAMPLING
 from misr4d.page import report_page
 from misr4d.pixels import Mended, find_bad_pixels
 from misr4d.reading import Quantity, Scan, Survey, survey
+from misr4d.refine import EVALUATIONS, Refined, refine_scan
+from misr4d.settings import prior_trust
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 
 __all__ = ["METHODS", "Detector", "Prepared", "Report", "prepare", "reconstruct"]
 
-Method = Literal["informed", "direct"]
+Method = Literal["informed", "direct", "refined"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
 
@@ -50,6 +52,7 @@ _DISC_RADIUS = 8.0
 _FAR = 1.25
 # Our choice: less than this costs less contrast than the dose is known to.
 _MUCH_MENDED = 0.03
+_EVALUATIONS = EVALUATIONS  # of each tile's refinement, and of each half-set's
 _TILE = 64  # scan positions: the network's training field
 
 
@@ -377,9 +380,12 @@ class Report:
     mean : Tensor
         The image ``(3·Rx, 3·Ry)`` [rad], of zero mean.
     deviation : Tensor or None
-        Standard deviation of each pixel's error [rad]; only the network states one.
+        Standard deviation of each pixel's error [rad]; only the network states one, and it is the
+        network's own where the image was refined.
     direct : Tensor
         The plain direct estimate [rad].
+    first : Tensor or None
+        The network's image [rad], of which the refined one is the second stage.
     pixel : (float, float)
         Pixel size [Å].
     quantities : mapping
@@ -399,6 +405,7 @@ class Report:
     mean: Tensor
     deviation: Tensor | None
     direct: Tensor
+    first: Tensor | None
     pixel: tuple[float, float]
     quantities: Mapping[str, Quantity]
     resolution: Mapping[str, Mapping[str, float]]
@@ -406,6 +413,12 @@ class Report:
     provenance: Mapping[str, Any]
     detector: Detector
     curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]
+
+    @property
+    def images(self) -> dict[str, Tensor]:
+        """Every image by its method, the chosen one last."""
+        stages = {"direct": self.direct, "informed": self.first, self.method: self.mean}
+        return {name: image for name, image in stages.items() if image is not None}
 
     def record(self) -> dict[str, Any]:
         """Return all but the images, as JSON can hold it; no resolution at all is ``null``."""
@@ -466,7 +479,8 @@ class Report:
         except OSError as error:
             raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
         try:
-            arrays = {"mean": self.mean.numpy(), "direct": self.direct.numpy()}
+            arrays = {"mean": self.mean.numpy()}
+            arrays |= {name: image.numpy() for name, image in self.images.items()}
             if self.deviation is not None:
                 arrays["deviation"] = self.deviation.numpy()
             np.savez_compressed(
@@ -503,9 +517,10 @@ class Report:
         field = tuple(n * p for n, p in zip(self.mean.shape, self.pixel, strict=True))
         dose = self.quantities.get("dose")
         at = f", {dose_label(float(f'{dose.value:.3g}'))}" if dose is not None else ""
-        images = [(f"direct ptychography{at}", self.direct)]
-        if self.method != "direct":
-            images.append((f"{self.method}{at}", self.mean))
+        images = [
+            (f"{'direct ptychography' if name == 'direct' else name}{at}", image)
+            for name, image in self.images.items()
+        ]
         limits = display_limits([image for _, image in images])
         panels = len(images) + (self.deviation is not None)
         with mpl.rc_context():
@@ -560,8 +575,9 @@ def reconstruct(
     ----------
     scan : Scan
         As from :func:`misr4d.reading.read_scan`.
-    method : {"informed", "direct"}
-        The shipped network that starts from direct ptychography, or direct ptychography alone.
+    method : {"informed", "direct", "refined"}
+        The shipped network that starts from direct ptychography, direct ptychography alone, or the
+        network's image refined by the counted electrons (:mod:`misr4d.refine`; minutes).
     seed : int
         Of the dealing of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
@@ -574,15 +590,21 @@ def reconstruct(
     Raises
     ------
     ValueError
-        As :func:`prepare`, or if the method does not exist.
+        As :func:`prepare`, or if the method does not exist, or needs counts and there are none.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     ready = prepare(scan, bad_pixels)
     acquisition = ready.acquisition
     views = ready.cube.views(acquisition)
-    direct = _image(views, acquisition, "direct")[0]
-    mean, deviation = (direct, None) if method == "direct" else _image(views, acquisition, method)
+    if method == "refined" and not ready.counted:
+        raise ValueError(
+            f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
+            "use --method informed"
+        )
+    made = _images(views, ready, method, share=1.0)
+    direct = made["direct"].mean
+    deviation = None if method == "direct" else made["informed"].deviation
     pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
     limits: dict[str, dict[str, float]] = {}
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -590,10 +612,9 @@ def reconstruct(
     if ready.counted:
         known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
         warnings += _miscounted(known["noise"].value)
-        halves = _halves(views, ready, seed)
-        for name in dict.fromkeys(("direct", method)):
-            pair = [_image(half, acquisition, name)[0] for half in halves]
-            curves[name] = _half_set_curve(pair[0], pair[1], pixel)
+        halves = [_images(half, ready, method, share=0.5) for half in _halves(views, ready, seed)]
+        for name in made:
+            curves[name] = _half_set_curve(*(half[name].mean for half in halves), pixel)
             limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
@@ -601,14 +622,24 @@ def reconstruct(
         "file": dict(scan.provenance),
         "seed": seed,
     }
-    if method == "informed":
+    if method != "direct":
         provenance["weights"] = card("DirectInformed")["sha256"]
+    refined = made.get("refined")
+    if isinstance(refined, _Second):
+        trust = prior_trust(nearest_regime(acquisition))
+        provenance["trust"] = {"weight": trust.weight, "tail": str(trust.tail)}
+        known["excess"] = Quantity(refined.result.excess, "standard deviations", "estimated")
+        known["fitted_defocus"] = Quantity(refined.result.defocus, "Å", "estimated")
+        known["fitted_gain"] = Quantity(refined.result.gain, "times the dose", "estimated")
+        if refined.result.warning is not None:
+            warnings.append(refined.result.warning)
     report = Report(
         scan.path.name,
         method,
-        mean,
+        made[method].mean,
         deviation,
         direct,
+        made["informed"].mean if method == "refined" else None,
         pixel,
         known,
         limits,
@@ -620,13 +651,42 @@ def reconstruct(
     return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
 
 
-def _image(views: Tensor, acquisition: Acquisition, name: str) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class _Second(Estimate):
+    """A refined image under its first stage's deviation, and what else refinement found."""
+
+    result: Refined
+
+
+def _images(views: Tensor, ready: Prepared, method: str, *, share: float) -> dict[str, Estimate]:
+    """Make a method's image, after those that it starts from, of so large a share of the dose."""
+    acquisition = ready.acquisition
+    found = {"direct": _image(views, acquisition, "direct")}
+    if method != "direct":
+        found["informed"] = _image(views, acquisition, "informed")
+    if method == "refined":
+        first = found["informed"]
+        dose = share * ready.cube.electrons / math.prod(acquisition.step)
+        result = refine_scan(
+            (views * electrons_per_pixel(dose, acquisition)).round(),
+            acquisition,
+            dose,
+            first,
+            trust=prior_trust(nearest_regime(acquisition)),
+            tile=_TILE,
+            fit_defocus=ready.quantities["defocus"].origin == "estimated",
+            fit_gain=True,
+            evaluations=_EVALUATIONS,
+        )
+        found["refined"] = _Second(result.image, first.deviation, result)
+    return found
+
+
+def _image(views: Tensor, acquisition: Acquisition, name: str) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
     if max(acquisition.scan_shape) > _TILE:
-        found = informed_tiled(views, acquisition, tile=_TILE, network=_STARTS[name])
-    else:
-        found = informed(_kernels(acquisition), views, network=_STARTS[name])
-    return found.mean, found.deviation
+        return informed_tiled(views, acquisition, tile=_TILE, network=_STARTS[name])
+    return informed(_kernels(acquisition), views, network=_STARTS[name])
 
 
 @lru_cache(maxsize=1)

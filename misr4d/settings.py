@@ -14,8 +14,9 @@ from importlib.resources import files
 from typing import Any
 
 from misr4d.classical import PtychographySettings
+from misr4d.refine import Trust
 
-__all__ = ["prior_weight", "ptychography_settings", "ptychography_tuning", "refine_tuning"]
+__all__ = ["prior_trust", "ptychography_settings", "ptychography_tuning", "refine_tuning"]
 
 
 @cache
@@ -31,12 +32,12 @@ def ptychography_tuning() -> dict[str, Any]:
 
 
 def refine_tuning() -> dict[str, Any]:
-    """Read how the first stage's weight in the second was chosen: every score, and the choice."""
+    """Read how the second stage's trust in the first was chosen: every score, and the choice."""
     return _record("refine_tuning")
 
 
-def prior_weight(regime: str) -> float:
-    """Look up how much the first stage counts in :func:`misr4d.refine.refine`.
+def prior_trust(regime: str) -> Trust:
+    """Look up how far :func:`misr4d.refine.refine` trusts the first stage.
 
     Raises
     ------
@@ -45,8 +46,8 @@ def prior_weight(regime: str) -> float:
     """
     for row in refine_tuning()["choice"]:
         if row["regime"] == regime:
-            return float(row["weight"])
-    raise ValueError(f"no weight for regime {regime!r}; known: atomic, molecular")
+            return Trust(float(row["weight"]), float(row["tail"]))
+    raise ValueError(f"no trust for regime {regime!r}; known: atomic, molecular")
 
 
 def ptychography_settings(regime: str, dose: float) -> PtychographySettings:

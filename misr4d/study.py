@@ -32,7 +32,7 @@ from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.reciprocity import simulate_views
-from misr4d.settings import prior_weight, ptychography_settings
+from misr4d.settings import prior_trust, ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
 __all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place"]
@@ -268,18 +268,18 @@ def _ptychography(m: Measurement) -> Tensor:
 
 def _refined(m: Measurement) -> Tensor:
     counts, first = m.counts, informed(m.scene.direct, m.views)
-    weight = prior_weight(m.scene.specimen.regime)
+    trust = prior_trust(m.scene.specimen.regime)
     entering = (
         counts.numpy().data,
         first.mean.numpy().data,
         first.deviation.numpy().data,
-        (m.dose, asdict(m.scene.focused), weight, UPSAMPLING, version("torch")),
+        (m.dose, asdict(m.scene.focused), asdict(trust), UPSAMPLING, version("torch")),
         Path(refinement.__file__).read_bytes(),
     )
     return _kept(
         "refined",
         entering,
-        lambda: refinement.refine(counts, m.scene.direct, m.dose, first, weight=weight).image,
+        lambda: refinement.refine(counts, m.scene.direct, m.dose, first, trust=trust).image,
     )
 
 

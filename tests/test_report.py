@@ -156,6 +156,37 @@ def test_a_write_that_fails_leaves_nothing(
         report.write(tmp_path / "file" / "result")
 
 
+def test_the_refined_image_stands_beside_both_that_it_starts_from(
+    path: Path,
+    report: Report,
+    small_recording: Recording,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The field is not periodic: without a rim of unknown counts, its edge would be wrong."""
+    monkeypatch.setattr(reports, "_EVALUATIONS", 4)
+    found = reconstruct(read_scan(path), method="refined")
+    assert list(found.images) == ["direct", "informed", "refined"] == list(found.resolution)
+    torch.testing.assert_close(found.images["informed"], report.mean)
+    truth, rim = small_recording.truth, 9
+    inner = (slice(rim, -rim), slice(rim, -rim))
+    assert correlation(found.mean, truth) > correlation(report.mean, truth) - 0.002
+    assert correlation(found.mean[inner], truth[inner]) > 0.9
+    assert abs(found.quantities["excess"].value) < 5
+    assert found.quantities["fitted_gain"].value == pytest.approx(1.0, abs=0.02)
+    assert found.quantities["fitted_defocus"].value == pytest.approx(
+        prepare(read_scan(path)).acquisition.defocus
+    )  # the file said it
+    assert found.provenance["trust"]["tail"]
+    with np.load(found.write(tmp_path)[0], allow_pickle=False) as arrays:
+        assert {"mean", "direct", "informed", "refined", "deviation"} <= set(arrays)
+        np.testing.assert_array_equal(arrays["refined"], arrays["mean"])
+    scan = read_scan(path)
+    parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
+    with pytest.raises(ValueError, match="does not hold counts of single electrons"):
+        reconstruct(replace(scan, patterns=parts), method="refined")
+
+
 def test_fractions_have_an_image_but_no_half_sets(path: Path) -> None:
     scan = read_scan(path)
     known = {n: q for n, q in scan.known.items() if n != "dose"}
