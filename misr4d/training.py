@@ -715,10 +715,11 @@ class _Run:
         """
         with safe_open(self.checkpoint, "pt") as file:
             metadata = file.metadata()
-            stored = json.loads(metadata["config"])
-            own = json.loads(json.dumps(asdict(self.config)))
+            # A setting that the run did not know yet had what is now its default.
+            stored = asdict(recorded_training({"training": json.loads(metadata["config"])}))
+            own = asdict(self.config)
             if stored != own:
-                differ = [k for k in own if own[k] != stored.get(k)]
+                differ = [k for k in own if own[k] != stored[k]]
                 raise ValueError(
                     f"{self.folder} holds a run with other settings ({', '.join(differ)}); choose "
                     "another folder, or delete it"

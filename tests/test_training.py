@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from misr4d import ATOMIC, training
 from misr4d.optics import registering_shift
@@ -201,6 +203,16 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None
     assert (tmp_path / "parts" / "loss.png").is_file() is False  # fewer steps than a log row
     with pytest.raises(ValueError, match=r"other settings \(learning_rate\)"):
         train(replace(TINY, learning_rate=1e-2), tmp_path / "parts", device="cpu")
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    checkpoint = train(TINY, tmp_path, device="cpu", stop_after=2)
+    with safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+    config = json.loads(metadata["config"])
+    del config["half"]
+    save_file(load_file(checkpoint), checkpoint, metadata | {"config": json.dumps(config)})
+    assert train(TINY, tmp_path, device="cpu", stop_after=3) == checkpoint
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
