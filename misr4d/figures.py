@@ -25,6 +25,8 @@ __all__ = [
     "display_limits",
     "dose_label",
     "image_grid",
+    "mark_limit",
+    "middle",
     "output_folder",
     "save",
     "save_results",
@@ -42,7 +44,7 @@ METHOD_COLOURS = {
     "OBF": "#56b4e9",
     "direct": "#d55e00",
     "attention U-Net": "#882255",
-    "dual path": "#44aa99",
+    "dual path": "#999933",
     "informed": "#332288",
     "refined": "#117733",
     "truth": "#000000",
@@ -83,7 +85,7 @@ REGISTER: Mapping[str, Entry] = {
     "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
     "training_curves": Entry("02_training", "-", "Loss of a small run and of the shipped networks"),
     "network_images": Entry(
-        "02_training", "Fig. 4a", "Crystal and protein by direct ptychography and the networks"
+        "02_training", "-", "Crystal and protein by direct ptychography and the networks"
     ),
     "hero": Entry(
         "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"
@@ -118,11 +120,14 @@ REGISTER: Mapping[str, Entry] = {
     "method_curves": Entry(
         "06_method_comparison", "-", "Correlation and resolution against dose, all methods"
     ),
-    "specimens_atomic": Entry(
-        "07_structural_orders", "Fig. 3", "Model beside reconstruction: crystals, polymer, glasses"
+    "specimens_crystals": Entry(
+        "07_structural_orders", "Fig. 3a", "Model beside reconstruction: crystals"
     ),
-    "specimens_molecular": Entry(
-        "07_structural_orders", "Fig. 3", "Model beside reconstruction: proteins"
+    "specimens_proteins": Entry(
+        "07_structural_orders", "Fig. 3b", "Model beside reconstruction: proteins"
+    ),
+    "specimens_disordered": Entry(
+        "07_structural_orders", "Fig. 3c", "Model beside reconstruction: polymer and glasses"
     ),
     "thickness_images": Entry(
         "08_thickness_and_field", "-", "Li₂CoO₃ from 2 to 20 nm by each method"
@@ -322,6 +327,69 @@ def image_grid(
             )
         grid[i, 0].set_ylabel(name)
     return figure
+
+
+def middle(
+    image: Tensor | NDArray[Any], field: tuple[float, float], part: float
+) -> tuple[Any, tuple[float, float]]:
+    """Cut the middle out of an image ``(X, Y)``, in whole pixels.
+
+    Parameters
+    ----------
+    image : Tensor or ndarray
+    field : (float, float)
+        Its size [Å].
+    part : float
+        Share of each side that is kept, as nearly as whole pixels allow.
+
+    Returns
+    -------
+    image : Tensor or ndarray
+    field : (float, float)
+        Size of what was kept [Å].
+    """
+    edges = [round(n * (1 - part) / 2) for n in image.shape]
+    cut = tuple(slice(e, n - e) for e, n in zip(edges, image.shape, strict=True))
+    x, y = (side * (n - 2 * e) / n for side, e, n in zip(field, edges, image.shape, strict=True))
+    return image[cut], (x, y)
+
+
+def mark_limit(
+    axes: Axes, value: float, label: str, *, upright: bool = False, far: bool = False
+) -> None:
+    """Draw a limit that no curve can pass as a dashed line, its name beside it.
+
+    Parameters
+    ----------
+    axes : Axes
+    value : float
+        On the vertical axis; on the horizontal one if `upright`.
+    label : str
+        Name of the limit.
+    upright : bool
+        Draw the line from bottom to top instead of from left to right.
+    far : bool
+        Write the name at the line's far end instead of its near one.
+    """
+    dashed = {"color": "0.6", "ls": "--", "lw": 0.8}
+    along = 0.99 if far else 0.01
+    place: dict[str, Any]
+    if upright:
+        axes.axvline(value, **dashed)
+        place = {"xy": (value, along), "xycoords": ("data", "axes fraction"), "xytext": (-2, 0)}
+        place |= {"rotation": 90, "ha": "right", "va": "top" if far else "bottom"}
+    else:
+        axes.axhline(value, **dashed)
+        place = {"xy": (along, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+        place |= {"ha": "right" if far else "left", "va": "bottom"}
+    axes.annotate(
+        label,
+        textcoords="offset points",
+        fontsize=7,
+        color="0.25",
+        bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0},
+        **place,
+    )
 
 
 def output_folder() -> Path:

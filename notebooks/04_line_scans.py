@@ -17,12 +17,13 @@
 # # Line scans and contrast to noise
 #
 # **What the paper says** (§3.2, Fig. 4d–f). At 300 e⁻/Å² the network's line scans show peaks close to
-# those of infinite-dose ptychography, where low-dose ptychography is noise (claim C11), with more than
-# three times its contrast to noise (claim C2, which does not define it).
+# those of infinite-dose {term}`ptychography` ({term}`ptycho∞`), where low-dose ptychography is noise
+# (claim C11), with more than three times its {term}`contrast to noise <CNR>` (claim C2, which does not
+# define it).
 #
 # **What is measured here.** Profiles along the lines that the paper describes, horizontal for Li₂CoO₃
 # and diagonal for Cu-Zr glass and apoferritin, of tuned ptychography, of direct ptychography, of the
-# three networks and of the truth, on the same electrons; and two measures whose masks come from the
+# three networks and of the {term}`truth`, on the same electrons; and two measures whose masks come from the
 # truth alone, over several noise draws.
 #
 # **How long it takes.** About a minute on two cores, once the ptychography of
@@ -147,10 +148,9 @@ handles = {}
 for row, name in enumerate(TRIO):
     scene = scenes[name]
     left = figure.add_subplot(grid[2 * row : 2 * row + 2, 0])
-    bar = 20.0 if scene.specimen.regime == "atomic" else 50.0
-    figures.show_image(
-        left, scene.truth, scene.acquisition.field, title=scene.specimen.short_title, bar=bar
-    )
+    bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
+    title = f"{'def'[row]}: {scene.specimen.short_title}"
+    figures.show_image(left, scene.truth, scene.acquisition.field, title=title, bar=bar)
     (x0, y0), (x1, y1) = lines[name]
     left.plot([y0, y1], [x0, x1], color="#e69f00", lw=1.2)
     distance = profiles[name, "distance"]
@@ -179,7 +179,7 @@ Image(path)
 # :name: fig-line-scans
 # :alt: Line profiles of three specimens by ptychography, direct ptychography and three networks at low dose, by infinite-dose ptychography and of the truth
 #
-# Compare Fig. 4d–f. Left: the true phase and the line (scale bars 20 Å and 50 Å). Right: profiles in
+# Re-makes Fig. 4d–f. Left: the true phase and the line (scale bars 5 Å and 50 Å). Right: profiles in
 # rad, each less its mean; of each pair the upper shows methods without training, the lower the networks.
 # ```
 
