@@ -190,8 +190,8 @@ def launch_text() -> str:
     found = repository()
     if found is None:
         return (
-            "This copy of the book was built where no public address of the repository is known: it "
-            "has no launch buttons. `repository.url` in `_config.yml` gives every chapter its own.\n"
+            "This copy was built where no public address of the repository is known, so it has no "
+            "launch buttons; `repository.url` in `_config.yml` gives them to every chapter.\n"
         )
     first = f"!git clone --depth 1 --branch {found['branch']} {found['url']} misr4d"
     return (
