@@ -92,6 +92,10 @@ for name, scene in scenes.items():
 
 # %% [markdown]
 # ## Power spectra
+#
+# |F(q)|² of each image, averaged over rings. The paper does not say how it reads a highest resolvable
+# frequency off such a curve. The rule here: the last ring that stands three standard errors above the
+# floor, as the ring before it does too; the floor is the median of the outermost fifth of the rings.
 
 
 # %% tags=["hide-input"]

@@ -150,8 +150,8 @@ Image(path)
 # :alt: Five crystals, a column each: atoms, three reconstructions at low dose, true phase
 #
 # Re-makes Fig. 3a: crystals, and Li₂CoO₃ of Fig. 4; the inner 32 Å at 300 e⁻/Å² unless changed. Rows:
-# atoms along the beam; direct ptychography, the paper's network and the informed one; the true projected
-# phase. The images of a column have one pair of grey limits. Scale bar 5 Å.
+# atoms along the beam, coloured by element (O red, C grey, Li violet, N blue, P orange); direct
+# ptychography, the paper's network and the informed one; the true projected phase. The images of a column have one pair of grey limits. Scale bar 5 Å.
 # ```
 
 # %% tags=["hide-input", "remove-output"]
@@ -377,7 +377,7 @@ Markdown(
 #
 # ```{dropdown} Solution
 # Not in MoS₂ and NCM. In Li₂CoO₃ two kinds of oxygen lie closer, in CaTiO₃ the Ca and O that are
-# displaced to opposite sides in successive layers, in the framework of Al, P and O many pairs; and in
+# displaced to opposite sides in successive layers and the O beside a Ti, in the framework of Al, P and O many pairs; and in
 # all glasses and proteins, since atoms at different depths may lie at any projected distance. Pairs
 # closer than the limit merge into one spot, or make it oblong.
 # ```
