@@ -138,6 +138,8 @@ async def read(folder: Path, out: Path, names: list[str]) -> int:
         for page in sorted(folder.resolve().rglob("*.html"))
         if not page.relative_to(folder.resolve()).parts[0].startswith("_")
         and (not names or page.stem in names)
+        # The front door only sends the reader on, to a page that is read itself.
+        and 'http-equiv="refresh"' not in page.read_text(encoding="utf-8").lower()
     ]
     if not pages:
         raise SystemExit(f"no page in {folder}; expected a rendered book, as `make book` leaves it")
