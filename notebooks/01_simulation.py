@@ -124,7 +124,7 @@ Markdown(
 #
 # Nine views, laid out by where their pixel sits in the disc, beside the displacement of all of them.
 # The displacement is −∇χ(k)/2π = −λ·C₁₀·k, with the wavelength λ and C₁₀ the {term}`defocus` with its
-# sign reversed ({eq}`eq-chi`): proportional to the pixel's angle λ·k and to the defocus, and known before
+# sign reversed, as in {eq}`eq-chi`: proportional to the pixel's angle λ·k and to the defocus, and known before
 # any electron is counted.
 
 # %% tags=["hide-input", "remove-output"]

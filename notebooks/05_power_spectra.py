@@ -230,7 +230,7 @@ Image(path)
 # ## Signal to noise, and what counting allows
 #
 # For a {term}`weak phase object`, view k carries the object's spectrum φ(q) times a known
-# $\gamma_k(q)$ ({eq}`eq-weak`), and white counting noise. By the theorem of Gauss and Markov the best
+# $\gamma_k(q)$ of {eq}`eq-weak`, and white counting noise. By the theorem of Gauss and Markov the best
 # weighted mean of all views determines φ(q) with a signal-to-noise ratio of
 #
 # $$

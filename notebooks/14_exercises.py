@@ -267,7 +267,7 @@ the wrong reason.
 # ## 7. Is the crystal a weak phase object?
 #
 # {term}`Direct ptychography <direct ptychography>` takes the views to be linear in the phase
-# ({eq}`eq-weak`). Make the crystal a hundred times weaker,
+# {eq}`eq-weak`. Make the crystal a hundred times weaker,
 # simulate its views, and scale their contrast back up. How far are they from the true ones? Which part
 # of the error will no amount of electrons remove?
 
