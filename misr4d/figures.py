@@ -371,7 +371,7 @@ def mark_limit(
     far : bool
         Write the name at the line's far end instead of its near one.
     """
-    dashed = {"color": "0.6", "ls": "--", "lw": 0.8}
+    dashed: dict[str, Any] = {"color": "0.6", "ls": "--", "lw": 0.8}
     along = 0.99 if far else 0.01
     place: dict[str, Any]
     if upright:

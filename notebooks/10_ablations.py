@@ -140,7 +140,7 @@ def paired(variant, group="unseen"):
 
 def quartiles(numbers, form="{:+.3f}"):
     low, middle, high = (form.format(v) for v in np.nanpercentile(numbers, [25, 50, 75]))
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low} to {high})".replace("-", "−")
 
 
 lines = []
