@@ -387,7 +387,7 @@ def mark_limit(
         textcoords="offset points",
         fontsize=7,
         color="0.25",
-        bbox={"facecolor": "white", "alpha": 0.5, "pad": 0.5, "linewidth": 0},
+        zorder=1.5,  # below the curves, which it must not hide
         **place,
     )
 

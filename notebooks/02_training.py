@@ -47,7 +47,7 @@ import csv
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from safetensors.torch import load_file
 
 from misr4d import REGIMES, figures
@@ -494,6 +494,7 @@ for axes, name in zip(grid[1:], SHIPPED, strict=True):
     log = training_log(name)
     axes.plot([row["step"] for row in log], [row["loss"] for row in log], lw=0.9, color="#0072b2")
     axes.set(title=name, xlabel="step", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
 path = figures.save(figure, "training_curves")
