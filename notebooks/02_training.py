@@ -396,12 +396,12 @@ Image(path)
 # which they answer for each other {cite}`seitzer2022`, plus the relative error of every ring of frequency:
 #
 # $$
-# L = \left\langle \bar\sigma \left[ \frac{(y - \mu)^2}{2\sigma^2} + \log\sigma \right] \right\rangle
+# L = \left\langle \sigma_0 \left[ \frac{(y - \mu)^2}{2\sigma^2} + \log\sigma \right] \right\rangle
 #  + 0.3\,\left\langle \frac{E}{E + T} \right\rangle .
 # $$ (eq-informed)
 #
-# The first mean is over pixels, in which $\bar\sigma$ is σ taken as a constant; the second over rings, in
-# which E is the power of the error μ − y and T that of the {term}`truth` y. For the first, all three are
+# The first mean is over pixels, in which $\sigma_0$ is the value of σ, held fixed in the gradient; the
+# second over rings, in which E is the power of the error μ − y and T that of the {term}`truth` y. For the first, all three are
 # taken in units of the direct estimate's own size, so that weak and strong specimens count alike.
 
 # %% [markdown]

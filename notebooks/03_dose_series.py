@@ -388,8 +388,10 @@ def cell(name, method, dose):
         return "·"
     low, middle, high = summary(name, method, dose, "correlation")
     fine = summary(name, method, dose, "resolution")[1]
-    spread = "" if math.isinf(dose) or method == "ptychography" else f" ({low:.2f}–{high:.2f})"
-    return f"{middle:.2f}{spread}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    one = math.isinf(dose) or method == "ptychography"
+    spread = "" if one else f" ({low:.2f} to {high:.2f})"
+    score = f"{middle:.2f}{spread}".replace("-", "−")
+    return f"{score}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in every_dose) + " |"

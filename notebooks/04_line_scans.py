@@ -193,7 +193,8 @@ def quartiles(name, method, key):
 
 def entry(name, method, key):
     low, middle, high = quartiles(name, method, key)
-    return f"{middle:.2f}" + ("" if low == high else f" ({low:.2f}–{high:.2f})")
+    shown = f"{middle:.2f}" + ("" if low == high else f" ({low:.2f} to {high:.2f})")
+    return shown.replace("-", "−")
 
 
 rows = "\n".join(

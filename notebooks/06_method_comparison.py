@@ -253,8 +253,9 @@ def entry(name, method, level):
     if score is None:
         return "·"
     fine = spread(name, method, level, "resolution")[1]
-    width = "" if score[0] == score[2] else f" ({score[0]:.2f}–{score[2]:.2f})"
-    return f"{score[1]:.2f}{width}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    width = "" if score[0] == score[2] else f" ({score[0]:.2f} to {score[2]:.2f})"
+    shown = f"{score[1]:.2f}{width}".replace("-", "−")
+    return f"{shown}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in measured.doses) + " |"

@@ -202,8 +202,9 @@ def quartiles(name, method, level, key):
 def cell(name, method, level):
     low, middle, high = quartiles(name, method, level, "correlation")
     fine = quartiles(name, method, level, "resolution")[1]
-    width = "" if math.isinf(level) else f" ({low:.2f}–{high:.2f})"
-    return f"{middle:.2f}{width}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    width = "" if math.isinf(level) else f" ({low:.2f} to {high:.2f})"
+    shown = f"{middle:.2f}{width}".replace("-", "−")
+    return f"{shown}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 lines = [
