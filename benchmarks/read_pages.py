@@ -118,8 +118,10 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     if "exceptionDetails" in answer:
         raise RuntimeError(f"{page}: {answer['exceptionDetails']['exception']['description']}")
     seen = json.loads(answer["result"]["value"])
-    clip = {"x": 0, "y": 0, "width": across, "height": min(seen["height"], 16000), "scale": 1}
-    picture = await browser.say("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+    # A window as high as the page: a capture beyond the window lays the page out anew, at times wider.
+    whole = min(seen["height"], 16000)
+    await browser.say("Emulation.setDeviceMetricsOverride", width=across, height=whole, **screen)
+    picture = await browser.say("Page.captureScreenshot")
     shot.write_bytes(base64.b64decode(picture["data"]))
     found = complaints(browser.events)
     if seen["wide"] > 1:
