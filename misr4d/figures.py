@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -227,7 +228,9 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
     if not 0 < length < width:
         raise ValueError(f"a scale bar of {length:g} Å does not fit an image {width:g} Å wide")
     left, top = x0 + 0.05 * width, max(y0, y1) - 0.075 * height
-    bar = Rectangle((left, top), length, 0.025 * height, fc="white", ec="black", lw=0.8)
+    # On noise only a solid ground keeps bar and words legible.
+    bar = Rectangle((left, top), length, 0.03 * height, fc="white", lw=0)
+    bar.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
     axes.add_patch(bar)
     text = f"{length:g} Å" if label is None else label
     if text:
@@ -239,7 +242,7 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
             va="bottom",
             fontsize=7,
             color="white",
-            bbox={"facecolor": "black", "alpha": 0.8, "pad": 1, "linewidth": 0},
+            bbox={"facecolor": "black", "pad": 1, "linewidth": 0},
         )
 
 
