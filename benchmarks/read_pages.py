@@ -118,7 +118,7 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     if "exceptionDetails" in answer:
         raise RuntimeError(f"{page}: {answer['exceptionDetails']['exception']['description']}")
     seen = json.loads(answer["result"]["value"])
-    # A window as high as the page: a capture beyond the window lays the page out anew, at times wider.
+    # In a window as high as the page: a capture beyond the window lays it out anew, at times wider.
     whole = min(seen["height"], 16000)
     await browser.say("Emulation.setDeviceMetricsOverride", width=across, height=whole, **screen)
     picture = await browser.say("Page.captureScreenshot")
