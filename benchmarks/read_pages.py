@@ -118,8 +118,10 @@ async def look(browser: Browser, page: Path, width: str, scheme: str, shot: Path
     if "exceptionDetails" in answer:
         raise RuntimeError(f"{page}: {answer['exceptionDetails']['exception']['description']}")
     seen = json.loads(answer["result"]["value"])
-    clip = {"x": 0, "y": 0, "width": across, "height": min(seen["height"], 16000), "scale": 1}
-    picture = await browser.say("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+    # In a window as high as the page: a capture beyond the window lays it out anew, at times wider.
+    whole = min(seen["height"], 16000)
+    await browser.say("Emulation.setDeviceMetricsOverride", width=across, height=whole, **screen)
+    picture = await browser.say("Page.captureScreenshot")
     shot.write_bytes(base64.b64decode(picture["data"]))
     found = complaints(browser.events)
     if seen["wide"] > 1:
@@ -138,6 +140,8 @@ async def read(folder: Path, out: Path, names: list[str]) -> int:
         for page in sorted(folder.resolve().rglob("*.html"))
         if not page.relative_to(folder.resolve()).parts[0].startswith("_")
         and (not names or page.stem in names)
+        # The front door only sends the reader on, to a page that is read itself.
+        and 'http-equiv="refresh"' not in page.read_text(encoding="utf-8").lower()
     ]
     if not pages:
         raise SystemExit(f"no page in {folder}; expected a rendered book, as `make book` leaves it")

@@ -5,8 +5,9 @@
     python book/build.py pair                     # rewrite notebooks/*.ipynb from their sources
     python book/build.py readme --profile ci      # refresh the README's picture and verdicts
 
-A notebook runs again when its source, its parameters, the package or the pins have changed since it
-last ran under the same profile. Everything is written below ``_build``.
+A notebook runs again when its code, its parameters, the package or the pins have changed since it
+last ran under the same profile; its prose is taken anew each time. Everything is written below
+``_build``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,11 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
     """Hash of everything that a notebook's result depends on; `folder` is the profile's."""
     digest = hashlib.sha256(sys.version.encode())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
-    for path in [source, ROOT / "constraints.txt", *package_files()]:
+    # Of prose only that it stands there: `refresh_prose` finds a cell by its place.
+    for cell in stripped(source).cells:
+        code = cell.source if cell.cell_type == "code" else ""
+        digest.update(json.dumps([cell.cell_type, cell.metadata, code], sort_keys=True).encode())
+    for path in [ROOT / "constraints.txt", *package_files()]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     if source.stem == JUDGE:
         # The table as CSV: beside the same rows its JSON names the commit.
@@ -151,6 +156,51 @@ def slim(source: Path, target: Path) -> None:
     opaque.save(target, dpi=figure.info.get("dpi"), optimize=True)
 
 
+def refresh_prose(executed: nbformat.NotebookNode, source: Path) -> None:
+    """Give an executed notebook the prose that its source has now."""
+    prose = {cell["id"]: cell.source for cell in stripped(source).cells}
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            cell.source = prose[cell["id"]]
+
+
+def repository() -> dict[str, str] | None:
+    """Public address and branch: of ``_config.yml``, or of the GitHub workflow that runs this."""
+    settings = dict(
+        yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    )
+    if not settings["url"] and (name := os.environ.get("GITHUB_REPOSITORY")):
+        settings["url"] = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}"
+    return settings if settings["url"] else None
+
+
+def stage_config(target: Path) -> None:
+    """Write the settings; without a public address there is nothing that a button could open."""
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    if found := repository():
+        settings["repository"] = found
+    else:
+        del settings["repository"], settings["launch_buttons"]
+    text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
+    target.write_text(text, encoding="utf-8")
+
+
+def launch_text() -> str:
+    """Say what the launch buttons open, or why there are none."""
+    found = repository()
+    if found is None:
+        return (
+            "This copy was built where no public address of the repository is known, so it has no "
+            "launch buttons; `repository.url` in `_config.yml` gives them to every chapter.\n"
+        )
+    first = f"!git clone --depth 1 --branch {found['branch']} {found['url']} misr4d"
+    return (
+        f"The rocket above each chapter opens its notebook from <{found['url']}>.\n\n"
+        "For Colab, choose a runtime with Python 3.11 (the package refuses others) and run this "
+        f"first:\n\n```text\n{first}\n%pip install -q -c misr4d/constraints.txt ./misr4d\n```\n"
+    )
+
+
 def read_verdicts(folder: Path) -> list[dict[str, Any]]:
     """Claims and verdicts, as the claims page saved them in a profile's folder."""
     text = (folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8")
@@ -194,7 +244,7 @@ def stage(folder: Path) -> None:
     """Lay out what jupyter-book reads: pages, executed notebooks, figures."""
     shutil.rmtree(STAGE, ignore_errors=True)
     (STAGE / "notebooks").mkdir(parents=True)
-    shutil.copy(ROOT / "_config.yml", STAGE)
+    stage_config(STAGE / "_config.yml")
     shutil.copy(ROOT / "book" / "_toc.yml", STAGE)
     kept = ("build.py", "check.py", "live.py", "_toc.yml", "_static", "explore", "live", "images")
     ignored = shutil.ignore_patterns(*kept, "__*")
@@ -207,11 +257,13 @@ def stage(folder: Path) -> None:
     (STAGE / "fragments").mkdir()
     found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
     (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")
+    (STAGE / "fragments" / "launch.md").write_text(launch_text(), encoding="utf-8")
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):
         slim(figure, STAGE / "figures" / figure.name)
     for source in NOTEBOOKS:
         notebook = nbformat.read(folder / "notebooks" / f"{source.stem}.ipynb", as_version=4)
+        refresh_prose(notebook, source)
         notebook.metadata.pop("papermill", None)
         for cell in notebook.cells:
             cell.metadata.pop("papermill", None)

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,8 @@ __all__ = [
     "display_limits",
     "dose_label",
     "image_grid",
+    "mark_limit",
+    "middle",
     "output_folder",
     "save",
     "save_results",
@@ -42,7 +45,7 @@ METHOD_COLOURS = {
     "OBF": "#56b4e9",
     "direct": "#d55e00",
     "attention U-Net": "#882255",
-    "dual path": "#44aa99",
+    "dual path": "#999933",
     "informed": "#332288",
     "refined": "#117733",
     "truth": "#000000",
@@ -83,7 +86,7 @@ REGISTER: Mapping[str, Entry] = {
     "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
     "training_curves": Entry("02_training", "-", "Loss of a small run and of the shipped networks"),
     "network_images": Entry(
-        "02_training", "Fig. 4a", "Crystal and protein by direct ptychography and the networks"
+        "02_training", "-", "Crystal and protein by direct ptychography and the networks"
     ),
     "hero": Entry(
         "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"
@@ -118,11 +121,14 @@ REGISTER: Mapping[str, Entry] = {
     "method_curves": Entry(
         "06_method_comparison", "-", "Correlation and resolution against dose, all methods"
     ),
-    "specimens_atomic": Entry(
-        "07_structural_orders", "Fig. 3", "Model beside reconstruction: crystals, polymer, glasses"
+    "specimens_crystals": Entry(
+        "07_structural_orders", "Fig. 3a", "Model beside reconstruction: crystals"
     ),
-    "specimens_molecular": Entry(
-        "07_structural_orders", "Fig. 3", "Model beside reconstruction: proteins"
+    "specimens_proteins": Entry(
+        "07_structural_orders", "Fig. 3b", "Model beside reconstruction: proteins"
+    ),
+    "specimens_disordered": Entry(
+        "07_structural_orders", "Fig. 3c", "Model beside reconstruction: polymer and glasses"
     ),
     "thickness_images": Entry(
         "08_thickness_and_field", "-", "Li₂CoO₃ from 2 to 20 nm by each method"
@@ -222,7 +228,9 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
     if not 0 < length < width:
         raise ValueError(f"a scale bar of {length:g} Å does not fit an image {width:g} Å wide")
     left, top = x0 + 0.05 * width, max(y0, y1) - 0.075 * height
-    bar = Rectangle((left, top), length, 0.025 * height, fc="white", ec="black", lw=0.8)
+    # On noise only a solid ground keeps bar and words legible.
+    bar = Rectangle((left, top), length, 0.03 * height, fc="white", lw=0)
+    bar.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
     axes.add_patch(bar)
     text = f"{length:g} Å" if label is None else label
     if text:
@@ -234,7 +242,7 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
             va="bottom",
             fontsize=7,
             color="white",
-            bbox={"facecolor": "black", "alpha": 0.8, "pad": 1, "linewidth": 0},
+            bbox={"facecolor": "black", "pad": 1, "linewidth": 0},
         )
 
 
@@ -322,6 +330,69 @@ def image_grid(
             )
         grid[i, 0].set_ylabel(name)
     return figure
+
+
+def middle(
+    image: Tensor | NDArray[Any], field: tuple[float, float], part: float
+) -> tuple[Any, tuple[float, float]]:
+    """Cut the middle out of an image ``(X, Y)``, in whole pixels.
+
+    Parameters
+    ----------
+    image : Tensor or ndarray
+    field : (float, float)
+        Its size [Å].
+    part : float
+        Share of each side that is kept, as nearly as whole pixels allow.
+
+    Returns
+    -------
+    image : Tensor or ndarray
+    field : (float, float)
+        Size of what was kept [Å].
+    """
+    edges = [round(n * (1 - part) / 2) for n in image.shape]
+    cut = tuple(slice(e, n - e) for e, n in zip(edges, image.shape, strict=True))
+    x, y = (side * (n - 2 * e) / n for side, e, n in zip(field, edges, image.shape, strict=True))
+    return image[cut], (x, y)
+
+
+def mark_limit(
+    axes: Axes, value: float, label: str, *, upright: bool = False, far: bool = False
+) -> None:
+    """Draw a limit that no curve can pass as a dashed line, its name beside it.
+
+    Parameters
+    ----------
+    axes : Axes
+    value : float
+        On the vertical axis; on the horizontal one if `upright`.
+    label : str
+        Name of the limit.
+    upright : bool
+        Draw the line from bottom to top instead of from left to right.
+    far : bool
+        Write the name at the line's far end instead of its near one.
+    """
+    dashed: dict[str, Any] = {"color": "0.6", "ls": "--", "lw": 0.8}
+    along = 0.99 if far else 0.01
+    place: dict[str, Any]
+    if upright:
+        axes.axvline(value, **dashed)
+        place = {"xy": (value, along), "xycoords": ("data", "axes fraction"), "xytext": (-2, 0)}
+        place |= {"rotation": 90, "ha": "right", "va": "top" if far else "bottom"}
+    else:
+        axes.axhline(value, **dashed)
+        place = {"xy": (along, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+        place |= {"ha": "right" if far else "left", "va": "bottom"}
+    axes.annotate(
+        label,
+        textcoords="offset points",
+        fontsize=7,
+        color="0.25",
+        zorder=1.5,  # below the curves, which it must not hide
+        **place,
+    )
 
 
 def output_folder() -> Path:

@@ -16,14 +16,15 @@
 # %% [markdown]
 # # From atoms to views
 #
-# **What the paper says** (§2.2–2.3, Fig. 1a, Supplementary Fig. 1). A focused but *defocused*
+# **What the paper says** (§2.2–2.3, Fig. 1a, Fig. 2, Supplementary Fig. 1). A convergent, *defocused*
 # electron probe is scanned over the specimen and a diffraction pattern is recorded at every
-# position. Read the other way round, each detector pixel inside the bright-field disc records an
-# image of its own: a *virtual bright-field view*. Each view is sampled far too coarsely, but each is
-# displaced by a different, known, sub-pixel amount. The paper simulates such data with abTEM and
-# shows how the views drown as the dose falls.
+# position: {term}`4D-STEM`. Read the other way round, each detector pixel inside the
+# {term}`bright-field disc` records an image of its own: a
+# {term}`virtual bright-field view <virtual bright field>`. Each view is sampled far too coarsely, but
+# each is displaced by a different, known, sub-pixel amount. The paper simulates such data with abTEM
+# {cite}`madsen2021` and shows how the views drown as the {term}`dose` falls.
 #
-# **What is measured here.** The same chain, true to scale: atoms → potential → datacube → views. The
+# **What is measured here.** The same chain, true to scale: atoms → potential → {term}`datacube` → views. The
 # direction and size of every view's displacement; whether the fast engine that makes the views of
 # all later chapters agrees with abTEM's full scan; and how many electrons a view has.
 #
@@ -122,8 +123,9 @@ Markdown(
 # ## Views and their displacements
 #
 # Nine views, laid out by where their pixel sits in the disc, beside the displacement of all of them.
-# The displacement is ∇χ(k)/2π = λ·C₁₀·k with its sign reversed: proportional to the pixel's angle
-# and to the defocus, and known before any electron is counted.
+# The displacement is −∇χ(k)/2π = −λ·C₁₀·k, with the wavelength λ and C₁₀ the {term}`defocus` with its
+# sign reversed, as in {eq}`eq-chi`: proportional to the pixel's angle λ·k and to the defocus, and known before
+# any electron is counted.
 
 # %% tags=["hide-input", "remove-output"]
 angles = acquisition.view_angles
@@ -142,9 +144,9 @@ for axes, index in zip(grid.flat, chosen, strict=True):
         axes,
         views[index],
         acquisition.field,
-        title=f"({angles[index, 0]:.1f}, {angles[index, 1]:.1f}) mrad",
+        title=f"({angles[index, 0]:.1f}, {angles[index, 1]:.1f}) mrad".replace("-", "−"),
         limits=limits,
-        bar=20.0 if index == chosen[0] else None,
+        bar=5.0 if index == chosen[0] else None,
     )
     axes.title.set_fontsize(7)
 axes = right.subplots()
@@ -177,15 +179,15 @@ Image(path)
 # :alt: Nine virtual bright-field views of a crystal patch, and a map of arrows that grow with the angle
 #
 # Re-makes Fig. 1a. Left: nine views at infinite dose under one pair of grey limits, each titled with
-# the angle of its detector pixel; scale bar 20 Å. The patch moves with the pixel. Right: the
+# the angle (Qx, Qy) of its detector pixel; scale bar 5 Å. The patch moves with the pixel. Right: the
 # displacement of every view.
 # ```
 
 # %% [markdown]
 # ## The same views, by reciprocity
 #
-# One plane wave sent backwards from each detector pixel replaces one probe for each position. The
-# two must agree to rounding, because everything that follows uses the faster.
+# By {term}`reciprocity`, one plane wave sent backwards from each detector pixel replaces one probe for
+# each position. The two must agree to rounding, because everything that follows uses the faster.
 
 # %%
 fast = simulate_views(potential, acquisition)
@@ -239,7 +241,7 @@ figure = figures.image_grid(
     [("one view", single), ("summed VBF", summed)],
     labels,
     acquisition.field,
-    bar=20.0,
+    bar=5.0,
     common=[False] * (len(doses) - 1) + [True, True],
 )
 path = figures.save(figure, "vbf_against_dose")
@@ -250,9 +252,9 @@ Image(path)
 # :name: fig-vbf-against-dose
 # :alt: One view and the sum of all views at rising dose; the single view is mostly noise until high dose
 #
-# Re-makes Supplementary Fig. 1. Top: the axial view. Bottom: the sum of all views, which has all the
+# Re-makes Suppl. Fig. 1. Top: the axial view. Bottom: the sum of all views, which has all the
 # electrons and little phase contrast. Each row has one pair of grey limits, set by its two highest
-# doses.
+# doses; scale bar 5 Å.
 # ```
 
 # %% tags=["remove-input"]
@@ -271,8 +273,8 @@ Markdown(
 # ## The whole way
 #
 # What the paper draws as its workflow, with what passed through each function in one run: down to the
-# noisy views, and from them to an image by direct ptychography, by the informed network that starts
-# from it, and by the paper's attention U-Net. The networks know a finer detector than the one above, so
+# noisy views, and from them to an image by {term}`direct ptychography`, by the {term}`informed network`
+# that starts from it, and by the paper's attention U-Net. The networks know a finer detector than the one above, so
 # the counted views are of that one.
 
 # %% tags=["hide-input"]
@@ -412,7 +414,7 @@ Image(path)
 # :name: fig-workflow
 # :alt: The workflow as a chain of thumbnails with arrows, from atoms by potential, datacube and views to images by direct ptychography and two networks, beside the truth
 #
-# Compare Fig. 2. Every picture is what the function above it made in this run, with its shape below; of
+# Re-makes Fig. 2. Every picture is what the function above it made in this run, with its shape below; of
 # stacks one slice, view or mean is drawn. Top: a specimen's atoms become a potential, a datacube (the
 # square root of one pattern), views, and counted views. Middle: direct ptychography and the network
 # that starts from it, and the truth. Bottom: the paper's network, to which the views are channels. Grey
@@ -439,7 +441,7 @@ Markdown(
 ## What was seen
 
 * The chain of §2.2–2.3 runs true to scale, and views displaced by known sub-pixel amounts come out
-  of it. **Fig. 1a is reproduced** in substance.
+  of it. **Fig. 1a and 2 are reproduced** in substance.
 * Views by reciprocity equal abTEM's to {difference:.0e} of their variation, so later chapters
   may use them.
 * At {doses[0]:g} e⁻/Å² a detector pixel receives {shares[0]:.2f} electrons a position: a single view

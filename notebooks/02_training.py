@@ -16,13 +16,13 @@
 # %% [markdown]
 # # Networks and their training
 #
-# **What the paper says** (§2.1, Eqs. 1–7). An attention U-Net takes the stacked views and ends in a
-# sub-pixel head; it is trained on simulated data with noise drawn anew in every epoch, so that it does
+# **What the paper says** (§2.1, Fig. 1b, Eqs. 1–7). An attention U-Net {cite}`ronneberger2015,oktay2018`
+# takes the stacked views and ends in a sub-pixel head {cite}`shi2016`; it is trained on simulated data with noise drawn anew in every epoch, so that it does
 # not overfit (claim C13), with losses that depend on the scan step. The text of §2.2 describes another
 # network, which fuses any number of views (claim C14).
 #
-# **What is measured here.** Both networks are in `misr4d.networks`, and a third that starts from direct
-# ptychography. Those whose weights are shipped were trained on the same endless specimens; the table
+# **What is measured here.** Both networks are in `misr4d.networks`, and a third that starts from
+# {term}`direct ptychography`, the {term}`informed network`. Those whose weights are shipped were trained on the same endless specimens; the table
 # below says how large they are and how long that took, which is little. This page draws them at work,
 # shows what they are trained on, a small run, the curves of the shipped runs, and what they make of
 # specimens that no training has seen.
@@ -47,7 +47,7 @@ import csv
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from safetensors.torch import load_file
 
 from misr4d import REGIMES, figures
@@ -81,10 +81,16 @@ scenes = {name: place(make_specimen(name), pixel_samples=1) for name in (crystal
 # ## The paper's network at work
 #
 # An encoder halves the field and doubles the channels from block to block; a decoder takes it back up.
-# What the encoder saw at each size is handed over, but gated: with the decoder's signal g and the
-# skip x, a map α = ψ(ReLU(W_g·g + W_x·x)) between 0 and 1 says where to let x pass, and x′ = x ⊙ α
-# goes on (Eq. 2). The last layers make r² channels, PixelShuffle lays them out as one image r times
-# finer, and a 1 × 1 convolution ends it.
+# What the encoder saw at each size is handed over, but through an {term}`attention gate` (Eq. 2),
+#
+# $$
+# x' = x \odot \alpha, \qquad \alpha = \psi\left(\mathrm{ReLU}(W_g\,g + W_x\,x)\right),
+# $$ (eq-gate)
+#
+# in which x is what the encoder hands over, g the decoder's signal, $W_g$, $W_x$ and ψ are 1 × 1
+# convolutions, the last with a sigmoid so that the map α lies between 0 and 1, and ⊙ multiplies place by
+# place. The last layers make r² channels, a {term}`pixel shuffle` lays them out as one image r times
+# finer, r = 3, and a 1 × 1 convolution ends it.
 
 # %% tags=["hide-input"]
 network = load_network("AttentionUNet")
@@ -272,7 +278,7 @@ Image(path)
 # :name: fig-architecture
 # :alt: The attention U-Net as a diagram whose boxes are what passed through it: views, encoder and decoder blocks, attention maps of the gates, and the sub-pixel head with its image
 #
-# Compare Fig. 1b. The shipped attention U-Net, drawn from one run on the crystal's noisy views: every
+# Re-makes Fig. 1b: the shipped attention U-Net, drawn from one run on the crystal's noisy views: every
 # picture is what left that part of the network, with channels × height × width above it. Each block is
 # two 3 × 3 convolutions with batch normalisation and ReLU. Of its channels, the one with
 # the most structure in the middle of the field is drawn. Grey limits are each picture's own; the
@@ -282,7 +288,7 @@ Image(path)
 #
 # The informed network is a smaller U-Net of the same kind; what differs is what it is given. Each of its
 # gates has a map for every channel. The dual path weighs the views against each other before its
-# decoder gates what they have in common.
+# decoder gates what they have in common ({term}`dual path`).
 
 # %% tags=["hide-input"]
 rows = {}
@@ -303,7 +309,7 @@ rows["informed"] = [
     ("whitened", given[-1], "gray"),
     *gate_maps(passed, parts),
     ("image", mean[0], "gray"),
-    ("deviation", deviation[0], "viridis"),
+    ("deviation (rad)", deviation[0], "viridis"),
 ]
 if "DualPath" in SHIPPED:
     model = load_network("DualPath")
@@ -360,6 +366,43 @@ Image(path)
 # channels × height × width above. Share of each view: its weight in the mean of its group, where 1 is a
 # fair share, by its angle in the bright-field disc.
 # ```
+
+# %% [markdown]
+# ## What they are trained to reduce
+#
+# The paper's loss, of the network's image x against the target y, both divided by the target's range,
+# depends on the scan step (Eqs. 3 and 4):
+#
+# $$
+# L = L_1 + \lambda\,L_\mathrm{VGG} + (1 - \mathrm{MS}) \quad\text{below 1 Å}, \qquad
+# L = L_1 + (1 - \mathrm{MS}) \quad\text{above 1 Å},
+# $$ (eq-loss)
+#
+# with λ = 0.006. $L_1$ is the mean of |x − y| over the pixels (Eq. 5). $L_\mathrm{VGG}$ (Eq. 6) compares
+# what the first 19 layers of VGG19 {cite}`simonyan2015`, a network trained on photographs, make of the two:
+# their squared difference over the number of values. MS is {term}`MS-SSIM`, the structural similarity
+# over five scales {cite}`wang2003` (Eq. 7):
+#
+# $$
+# L_\mathrm{VGG} = \frac{1}{CHW}\,\lVert \phi(x) - \phi(y) \rVert^2, \qquad
+# \mathrm{MS} = l_5^{\,w_5} \prod_{j=1}^{5} (c_j\,s_j)^{w_j},
+# $$ (eq-terms)
+#
+# φ(·) being those features, C × H × W their number, and $l_j$, $c_j$, $s_j$ how well local means, contrasts
+# and structures of x and y agree after j − 1 halvings of the image, weighted by $w_j$. A step of exactly 1 Å
+# is left undefined by the paper; here it counts as above.
+#
+# The informed network gives a mean μ and a {term}`deviation` σ for each pixel. Its loss is a likelihood in
+# which they answer for each other {cite}`seitzer2022`, plus the relative error of every ring of frequency:
+#
+# $$
+# L = \left\langle \sigma_0 \left[ \frac{(y - \mu)^2}{2\sigma^2} + \log\sigma \right] \right\rangle
+#  + 0.3\,\left\langle \frac{E}{E + T} \right\rangle .
+# $$ (eq-informed)
+#
+# The first mean is over pixels, in which $\sigma_0$ is the value of σ, held fixed in the gradient; the
+# second over rings, in which E is the power of the error μ − y and T that of the {term}`truth` y. For the first, all three are
+# taken in units of the direct estimate's own size, so that weak and strong specimens count alike.
 
 # %% [markdown]
 # ## What they are trained on
@@ -420,8 +463,7 @@ Image(path)
 # %% [markdown]
 # ## A small run
 #
-# The same code at a size that a page can bear. The loss of the informed network is a likelihood of
-# its own deviation plus the relative error of every ring of spatial frequency.
+# The same code at a size that a page can bear: an informed network under {eq}`eq-informed`.
 
 # %%
 config = PRESETS[preset]
@@ -451,7 +493,10 @@ grid[0].set(title=f"this page's run ({preset})", xlabel="step", ylabel="loss")
 for axes, name in zip(grid[1:], SHIPPED, strict=True):
     log = training_log(name)
     axes.plot([row["step"] for row in log], [row["loss"] for row in log], lw=0.9, color="#0072b2")
-    axes.set(title=name, xlabel="step")
+    axes.set(title=name, xlabel="step", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
 path = figures.save(figure, "training_curves")
 plt.close(figure)
 Image(path)
@@ -462,7 +507,7 @@ Image(path)
 # :alt: Loss against step of the run on this page and of every shipped network
 #
 # Loss against step: the run on this page (left) and the runs whose weights are shipped. The losses are
-# different functions; their values cannot be compared.
+# different functions; their values cannot be compared. The shipped ones are on a logarithmic scale.
 # ```
 
 # %% tags=["remove-input"]
@@ -495,13 +540,14 @@ for name, scene in scenes.items():
         images[name, "deviation", dose] = informed(scene.direct, measurement.views).deviation
 
 # %% tags=["hide-input", "remove-output"]
+SHARE = 0.75  # of each side that is shown
 columns = len(METHODS) + 2
 figure = plt.figure(figsize=(9.2, 2 * (len(doses) * 7.6 / columns + 0.2)), layout="constrained")
 upper, lower = figure.subfigures(2, 1)
 for part, name in ((upper, crystal), (lower, protein)):
     scene = scenes[name]
     specimen, acquisition, reference = scene.specimen, scene.acquisition, scene.truth
-    bar = 10.0 if specimen.regime == "atomic" else 50.0
+    bar = 5.0 if specimen.regime == "atomic" else 50.0
     grid = part.subplots(len(doses), columns, squeeze=False)
     centred = reference - reference.mean()
     limits = figures.display_limits([centred], 0.5)
@@ -511,14 +557,12 @@ for part, name in ((upper, crystal), (lower, protein)):
             first = dose == doses[0]
             figures.show_image(
                 axes,
-                image,
-                acquisition.field,
+                *figures.middle(image, acquisition.field, SHARE),
                 title=label if first else "",
                 limits=limits,
                 bar=bar if first and label == METHODS[0] else None,
             )
-        deviation = images[name, "deviation", dose].numpy()
-        field = acquisition.field
+        deviation, field = figures.middle(images[name, "deviation", dose], acquisition.field, SHARE)
         picture = row[-1].imshow(deviation, cmap="viridis", extent=(0, field[1], field[0], 0))
         row[-1].set(xticks=[], yticks=[], title="deviation (rad)" if dose == doses[0] else "")
         part.colorbar(picture, ax=row[-1], fraction=0.046)
@@ -533,8 +577,9 @@ Image(path)
 # :name: fig-network-images
 # :alt: A crystal and a protein at three doses by direct ptychography and the shipped networks, with truth and the deviation that the informed network predicts
 #
-# Compare Fig. 4a and 4c. Same electrons and same grey limits (those of the truth) in every row. Right:
-# standard deviation that the informed network gives for each of its pixels. Scale bars 10 Å and 50 Å.
+# Same electrons and same grey limits (those of the truth) in every row; the inner three quarters of each
+# side. Right: standard deviation that the informed network gives for each of its pixels. Scale bars 5 Å
+# and 50 Å. All doses of the paper's Fig. 4 are in {doc}`03_dose_series`.
 # ```
 
 
@@ -635,8 +680,8 @@ Markdown(
 # spectrum. Why can the attention U-Net on raw views not be trained as cheaply?
 #
 # ```{dropdown} Solution
-# Its input is the views themselves, of which there are 213, each with Poisson noise in every pixel:
-# nearly 900 000 numbers are drawn for one sample. The informed network sees three maps of 192 × 192
+# Its input is the views themselves, some two hundred, each with Poisson noise in all of its 64 × 64
+# pixels: nearly a million numbers are drawn for one sample. The informed network sees three maps of 192 × 192
 # pixels, whose noise is one draw of 64 × 64 × 9 complex numbers with a covariance that was worked out
 # beforehand.
 # ```

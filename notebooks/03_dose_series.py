@@ -21,10 +21,11 @@
 # apoferritin sharpens with dose where ptychography is noise until 1000 (claim C4). Cu-Zr glass stands
 # between them.
 #
-# **What is measured here.** How far methods *without any training* get on the same doses (the summed
-# bright field, parallax, and direct ptychography with up-sampling), and what the shipped networks of
+# **What is measured here.** How far methods *without any training* get on the same {term}`doses <dose>` (the
+# {term}`summed bright field <virtual bright field>`, {term}`parallax`, and
+# {term}`direct ptychography` with up-sampling), and what the shipped networks of
 # {doc}`02_training` make of the same electrons. The first are the line that a network has to beat.
-# Iterative ptychography, the paper's baseline, takes minutes an image: it is tuned and ranked in
+# Iterative {term}`ptychography`, the paper's baseline, takes minutes an image: it is tuned and ranked in
 # {doc}`06_method_comparison`, and stands here at the doses in `ptychography_doses`.
 #
 # **How long it takes.** About two minutes on two cores. Each dose of ptychography that no chapter has
@@ -95,7 +96,7 @@ for name in (crystal, glass, protein):
 # * **Parallax** (py4DSTEM): views registered by the known defocus, merged on the finer grid, sign of
 #   the transfer function flipped where it is negative.
 # * **Direct ptychography**: the least-squares solution of the weak-phase equations for all views and
-#   all aliases together. Its noise level and the object's power spectrum are read off the noisy
+#   all {term}`aliases` together. Its noise level and the object's power spectrum are read off the noisy
 #   views themselves, ring by ring; no truth and no training enter. Its one fixed number, the
 #   amplitude contrast, was chosen on other specimens (`benchmarks/calibrate_direct.py`). The
 #   3 × 3 aliases that the image holds are solved; what solving more changes is measured below.
@@ -171,24 +172,37 @@ for dose in (picked, math.inf):
 
 
 # %% tags=["hide-input", "remove-output"]
+# Direct ptychography first, with the truth under the same grey limits; last as in the paper, its
+# network over ptychography.
+LAST = ("attention U-Net", "ptychography")
+ROWS = [
+    "direct",
+    *(method for method in SHOWN if method not in ("direct", *LAST)),
+    *(method for method in LAST if method in SHOWN),
+]
+
+
 def series(name, bar):
     scene = scenes[name]
+    field = scene.acquisition.field
+
+    def inner(image):
+        return None if image is None else figures.middle(image, field, 0.75)[0]
+
     known = scene.truth - scene.truth.mean()
-    # The truth stands in the row of direct ptychography, under the same grey limits.
     rows = [
         (
             method,
-            [images.get((name, method, dose)) for dose in every_dose]
-            + [known if method == "direct" else None],
+            [inner(images.get((name, method, dose))) for dose in every_dose]
+            + [inner(known) if method == "direct" else None],
         )
-        for method in SHOWN
+        for method in ROWS
     ]
-    labels = [figures.dose_label(dose) for dose in every_dose] + [""]
-    figure = figures.image_grid(rows, labels, scene.acquisition.field, bar=bar)
+    labels = [figures.dose_label(dose) for dose in every_dose] + ["truth"]
+    size = figures.middle(known, field, 0.75)[1]
+    figure = figures.image_grid(rows, labels, size, bar=bar)
     for rank, (method, pictures) in enumerate(rows):
         axes = figure.axes[rank * len(labels) : (rank + 1) * len(labels)]
-        if method == "direct":
-            axes[-1].set_title("truth")
         if pictures[0] is None:  # a place without an image still names its row
             axes[0].set_axis_on()
             axes[0].set(xticks=[], yticks=[], ylabel=method)
@@ -196,7 +210,7 @@ def series(name, bar):
     return figure
 
 
-path = figures.save(series(crystal, 20.0), "dose_series_crystal")
+path = figures.save(series(crystal, 5.0), "dose_series_crystal")
 Image(path)
 
 # %% [markdown]
@@ -204,17 +218,17 @@ Image(path)
 # :name: fig-dose-series-crystal
 # :alt: Li2CoO3 against dose by methods without training and by the shipped networks; with direct ptychography the columns show from 100 electrons per square angstrom
 #
-# Li₂CoO₃ along [010], 20 Å thick, against dose (compare Fig. 4a, where the network stands over
-# ptychography). Rows share their grey limits; the truth is the projected phase, band-limited to 2α,
-# under the limits of the direct row. Ptychography, where it stands, has a full scan of the same dose.
-# Scale bar 20 Å.
+# Re-makes Fig. 4a: Li₂CoO₃ along [010], 20 Å thick, against dose, the inner 48 Å. Last the two rows of
+# the paper, its network over ptychography, which has a full scan of the same dose where it was run. Each
+# row has one pair of grey limits; the truth is the projected phase, band-limited to 2α, under those of
+# the direct row. Scale bar 5 Å.
 # ```
 
 # %% [markdown]
 # ## The glass
 
 # %% tags=["hide-input", "remove-output"]
-path = figures.save(series(glass, 20.0), "dose_series_glass")
+path = figures.save(series(glass, 5.0), "dose_series_glass")
 Image(path)
 
 # %% [markdown]
@@ -222,8 +236,8 @@ Image(path)
 # :name: fig-dose-series-glass
 # :alt: Cu-Zr glass against dose by methods without training and by the shipped networks; with direct ptychography dark and bright spots sharpen with dose
 #
-# Cu₅₀Zr₅₀ glass, 20 Å thick, against dose (compare Fig. 4b), grey limits as above. Spots are chance
-# alignments of atoms along the beam. Scale bar 20 Å.
+# Re-makes Fig. 4b: Cu₅₀Zr₅₀ glass, 20 Å thick, against dose, rows and grey limits as above. Spots are
+# chance alignments of atoms along the beam. Scale bar 5 Å.
 # ```
 
 # %% [markdown]
@@ -238,19 +252,19 @@ Image(path)
 # :name: fig-dose-series-protein
 # :alt: Apoferritin against dose by methods without training and by the shipped networks; with direct ptychography the hollow shell shows from 100 electrons per square angstrom
 #
-# Apoferritin (6Z6U) in vacuum, 4 Å scan step, against dose (compare Fig. 4c). Scale bar 50 Å.
+# Re-makes Fig. 4c: apoferritin (6Z6U) in vacuum, 4 Å scan step, against dose, the inner 192 Å, rows and
+# grey limits as above. Scale bar 50 Å.
 # ```
 
 # %% tags=["remove-cell"]
 figure = plt.figure(figsize=(7.4, 4.0), layout="constrained")
 grid = figure.subplots(2, 4)
-for row, (name, bar, part) in zip(grid, ((crystal, 10.0, 2), (protein, 50.0, 1)), strict=True):
+for row, (name, bar, part) in zip(grid, ((crystal, 5.0, 0.5), (protein, 50.0, 1.0)), strict=True):
     scene = scenes[name]
     noisy = scene.expose(picked, seed).views
     axial = int(scene.acquisition.view_angles.norm(dim=1).argmin())
     known = scene.truth - scene.truth.mean()
     phase = figures.display_limits([known, images[name, "direct", picked]])
-    field = tuple(side / part for side in scene.acquisition.field)
     for axes, image, title, limits in (
         (row[0], noisy[axial], "one view", None),
         (row[1], images[name, "parallax", picked], "parallax", None),
@@ -258,9 +272,7 @@ for row, (name, bar, part) in zip(grid, ((crystal, 10.0, 2), (protein, 50.0, 1))
         (row[3], known, "truth", phase),
     ):
         # The middle of the crystal, so that columns can be told apart.
-        n = image.shape[0]
-        edge = (n - n // part) // 2
-        middle = image[edge : n - edge, edge : n - edge]
+        middle, field = figures.middle(image, scene.acquisition.field, part)
         label = title if title == "truth" else f"{title}, {figures.dose_label(picked)}"
         figures.show_image(axes, middle, field, title=label, limits=limits, bar=bar)
     row[0].set_ylabel(scene.specimen.short_title)
@@ -295,7 +307,7 @@ save_frames(series_of, every_dose)
 # All of these images, two at a time under a divider: {doc}`../book/explore`.
 #
 # Correlation rewards low frequencies wherever a field has edges, so the Fourier ring correlation
-# stands beside it: the period at which it falls below one half. Lines are medians over the noise
+# ({term}`FRC`) {cite}`saxton1982` stands beside it: the period at which it falls below one half. Lines are medians over the noise
 # draws, bands their interquartile range. The limits that no method can pass are drawn too.
 
 
@@ -324,7 +336,7 @@ for column, (name, scene) in enumerate(scenes.items()):
                     [summary(name, method, dose, measure_name) for dose in at]
                 ).T
                 shown = np.isfinite(middle)
-                marker = "D" if method == "ptychography" else "o-"
+                marker = "D" if method == "ptychography" else "s-" if method in NETWORKS else "o-"
                 axes.plot(at[shown], middle[shown], marker, color=colour, label=method, ms=3)
                 both = shown & np.isfinite(low) & np.isfinite(high)
                 axes.fill_between(at[both], low[both], high[both], color=colour, alpha=0.25, lw=0)
@@ -340,15 +352,7 @@ for column, (name, scene) in enumerate(scenes.items()):
         (acquisition.nyquist_period(UPSAMPLING), "Nyquist of the ×3 image"),
         (acquisition.information_limit, "λ/2α"),
     ):
-        axes.axhline(value, color="0.6", ls="--", lw=0.8)
-        axes.annotate(
-            label,
-            (0.01, value),
-            xycoords=("axes fraction", "data"),
-            va="top" if label == "λ/2α" else "bottom",
-            fontsize=6.5,
-            color="0.4",
-        )
+        figures.mark_limit(axes, value, label)
     axes.set(xlabel="dose (e⁻/Å²)", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -373,7 +377,7 @@ Image(path)
 # :alt: Correlation with the truth and resolution against dose for three specimens, for methods without training and the shipped networks, with limits
 #
 # Correlation (top) and FRC-0.5 resolution (bottom; smaller is finer) against dose. Dotted: the same
-# method at infinite dose. Dashed: limits. A method whose curve never reaches one half has no point.
+# method at infinite dose. Squares: networks. Dashed: limits. A method whose curve never reaches one half has no point.
 # Ptychography, where it stands, has one draw.
 # ```
 
@@ -384,8 +388,10 @@ def cell(name, method, dose):
         return "·"
     low, middle, high = summary(name, method, dose, "correlation")
     fine = summary(name, method, dose, "resolution")[1]
-    spread = "" if math.isinf(dose) or method == "ptychography" else f" ({low:.2f}–{high:.2f})"
-    return f"{middle:.2f}{spread}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    one = math.isinf(dose) or method == "ptychography"
+    spread = "" if one else f" ({low:.2f} to {high:.2f})"
+    score = f"{middle:.2f}{spread}".replace("-", "−")
+    return f"{score}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in every_dose) + " |"

@@ -20,9 +20,9 @@
 # reaches a higher resolvable frequency than that of ptychography (claim C7).
 #
 # **What is measured here.** The same spectra for methods with and without training, beside three
-# measures that a power spectrum cannot replace: the ring correlation with the truth, that between half-sets of the
-# same electrons, and the spectral signal-to-noise ratio over noise draws against the bound that
-# counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
+# measures that a power spectrum cannot replace: the {term}`ring correlation <FRC>` with the {term}`truth`,
+# that between {term}`half-sets <half-set>` of the same electrons, and the
+# {term}`spectral signal-to-noise ratio` over noise draws against the bound that counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
 # shows there, it shows for nothing.
 #
 # **How long it takes.** About a minute on two cores, once the ptychography of
@@ -92,6 +92,10 @@ for name, scene in scenes.items():
 
 # %% [markdown]
 # ## Power spectra
+#
+# |F(q)|² of each image, averaged over rings. The paper does not say how it reads a highest resolvable
+# frequency off such a curve. The rule here: the last ring that stands three standard errors above the
+# floor, as the ring before it does too; the floor is the median of the outermost fifth of the rings.
 
 
 # %% tags=["hide-input"]
@@ -103,17 +107,7 @@ def limits(axes, scene):
         (1 / acquisition.information_limit, "2α/λ"),
     ):
         if value < top:
-            axes.axvline(value, color="0.6", ls="--", lw=0.8)
-            axes.annotate(
-                text,
-                (value, 0.02),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                ha="right",
-                va="bottom",
-                fontsize=6.5,
-                color="0.4",
-            )
+            figures.mark_limit(axes, value, text, upright=True)
     axes.set_xlim(0, top)
 
 
@@ -153,12 +147,24 @@ Image(path)
 # :name: fig-power-spectra
 # :alt: Isotropic power spectra of seven methods, of the truth and of empty scans, for a crystal and a protein
 #
-# Isotropic power spectra at low dose (compare Suppl. Fig. 3). Dotted: the same method on an empty scan.
+# Re-makes Suppl. Fig. 3: isotropic power spectra at low dose. Dotted: the same method on an empty scan.
 # Parallax and the summed bright field are not in rad, so their height means nothing; their shape does.
 # ```
 
 # %% [markdown]
 # ## Ring correlation: with the truth, and between halves
+#
+# In a ring of spatial frequencies q, of two images with the spectra F and G,
+#
+# $$
+# \mathrm{FRC} = \frac{\mathrm{Re}\sum_q F(q)\,G^*(q)}
+#  {\sqrt{\sum_q |F(q)|^2 \, \sum_q |G(q)|^2}} .
+# $$ (eq-frc)
+#
+# It is 1 where the two say the same and 0 on average where they have nothing in common. Where two halves
+# agree enough for information to be had is drawn by the {term}`half-bit criterion`
+# {cite}`vanheel2005`, T(n) = (0.2071 + 1.9102/√n) / (1.2071 + 0.9102/√n) of a ring of n pixels, and by the
+# customary 0.143.
 
 
 # %% tags=["hide-input", "remove-output"]
@@ -188,15 +194,22 @@ for column, (name, scene) in enumerate(scenes.items()):
     top.axhline(0.5, color="0.6", lw=0.8, ls=":")
     bottom.plot(frequency, half_bit_threshold(count), color="0.3", lw=0.8, ls="--", label="½ bit")
     bottom.axhline(0.143, color="0.6", lw=0.8, ls=":", label="0.143")
-    bottom.legend(fontsize=7, loc="upper right")
-    top.set(title=scene.specimen.short_title, ylim=(-0.35, 1.02))
-    bottom.set(xlabel="spatial frequency (Å⁻¹)", ylim=(-0.35, 1.02))
+    for axes in (top, bottom):
+        axes.set_ylim(top=1.02)
+    top.set_title(scene.specimen.short_title)
+    bottom.set_xlabel("spatial frequency (Å⁻¹)")
     limits(top, scene)
     limits(bottom, scene)
-grid[0, 0].set_ylabel("with the truth")
-grid[1, 0].set_ylabel("between half-sets")
+grid[0, 0].set_ylabel("ring correlation\nwith the truth")
+grid[1, 0].set_ylabel("ring correlation\nbetween half-sets")
 figure.legend(
-    *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7
+    *(
+        a + b
+        for a, b in zip(*(axes.get_legend_handles_labels() for axes in grid[:, 0]), strict=True)
+    ),
+    loc="outside lower center",
+    ncols=5,
+    fontsize=7,
 )
 path = figures.save(figure, "ring_correlation")
 plt.close(figure)
@@ -207,19 +220,26 @@ Image(path)
 # :name: fig-ring-correlation
 # :alt: Fourier ring correlation with the truth and between half-sets for a crystal and a protein
 #
-# Fourier ring correlation with the truth (top) and between halves of the same electrons (bottom), with
-# the ½-bit curve and 0.143. The summed bright field ends at its scan's Nyquist frequency. Halves agree on what is reproducible, which includes what a method always
-# does; only the truth says what is right.
+# Fourier ring correlation with the truth (top; dotted one half) and between halves of the same electrons
+# (bottom), with the ½-bit curve and 0.143. The summed bright field ends at its scan's Nyquist frequency.
+# Halves agree on what is reproducible, which includes what a method always does; only the truth says what
+# is right.
 # ```
 
 # %% [markdown]
 # ## Signal to noise, and what counting allows
 #
-# For a weak phase object, view k carries the object's spectrum φ(q) times a known γ_k(q), and white
-# counting noise. A weighted mean of all views determines φ(q) with a variance no smaller than
-# 1/Σ_k|γ_k|²·nN/m_k, with n electrons in a fully lit pixel, N positions, and a share m_k of pixel k lit
-# (Gauss–Markov). The signal-to-noise ratio that follows bounds every linear estimate without a prior.
-# Its derivation stands with `misr4d.spectra.shot_noise_bound`. A filter changes neither curve.
+# For a {term}`weak phase object`, view k carries the object's spectrum φ(q) times a known
+# $\gamma_k(q)$ of {eq}`eq-weak`, and white counting noise. By the theorem of Gauss and Markov the best
+# weighted mean of all views determines φ(q) with a signal-to-noise ratio of
+#
+# $$
+# \mathrm{SNR}(q) \le n N\,|\varphi(q)|^2 \sum_k \frac{|\gamma_k(q)|^2}{m_k},
+# $$ (eq-bound)
+#
+# with n electrons in a fully lit pixel, N scan positions and the share $m_k$ of pixel k that is lit. It
+# bounds every linear estimate without a {term}`prior`; `misr4d.spectra.shot_noise_bound` derives it.
+# A filter changes neither curve.
 
 # %% tags=["hide-input", "remove-output"]
 figure, grid = plt.subplots(1, 2, figsize=(7.4, 3.0), layout="constrained")

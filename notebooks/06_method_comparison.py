@@ -17,10 +17,10 @@
 # # Methods compared
 #
 # **What the paper says** (§3.3, Fig. 5). At 1000 e⁻/Å² on Li₂CoO₃, Cu-Zr glass and apoferritin, 4D-MISR
-# beats the virtual bright field, iDPC, parallax and ptychography (claim C10).
+# beats the {term}`virtual bright field`, {term}`iDPC`, {term}`parallax` and {term}`ptychography` (claim C10).
 #
-# **What is measured here.** The four established methods of the paper, each at its best, direct
-# ptychography in three forms, and the networks of {doc}`02_training`, on the same electrons.
+# **What is measured here.** The four established methods of the paper, each at its best,
+# {term}`direct ptychography` in three forms, and the networks of {doc}`02_training`, on the same electrons.
 # Iterative ptychography is tuned per dose on other specimens, because its defaults are far from its
 # best. None of the specimens was seen in a training or a tuning. A table then holds the informed
 # network to goals that were set before it was trained.
@@ -64,7 +64,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 # All of them see the same counted patterns. What each is told, and what was tuned:
 #
 # * **Summed VBF**: the views added as they are; nothing to tune.
-# * **iDPC**: the centre of mass, integrated in Fourier form; nothing to tune. py4DSTEM integrates it
+# * **iDPC** {cite}`lazic2016`: the centre of mass, integrated in Fourier form; nothing to tune. py4DSTEM integrates it
 #   iteratively on a padded field instead, and its numbers stand below. The defocus that the views
 #   need blurs it: iDPC is at its best in focus, and is shown here on the measurement that the others
 #   share.
@@ -73,8 +73,9 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 # * **Ptychography** (py4DSTEM, single slice): probe known and held; step size, updates per iteration,
 #   iterations, object type and a filter chosen per dose by `benchmarks/tune_ptychography.py` on MoS₂,
 #   CaTiO₃ and a random ball, by correlation with their truth.
-# * **SSB, OBF, direct**: direct ptychography with single-side-band and optimum-bright-field weights, and
-#   the joint least-squares solution with the prior spectrum read off the noisy data.
+# * **SSB, OBF, direct**: direct ptychography with the weights of the single side band ({term}`SSB`
+#   {cite}`rodenburg1993`) and of the optimum bright field ({term}`OBF` {cite}`ooe2021`), and the joint
+#   least-squares solution with the {term}`prior` spectrum read off the noisy data.
 # * **Networks** ({doc}`02_training`), as shipped: the attention U-Net works on the raw views as in the
 #   paper but is narrower; the dual path, where its weights are shipped, fuses views that are encoded one
 #   by one; the informed network starts from the direct estimate.
@@ -123,12 +124,9 @@ for name in TRIO:
         )
 
 
-def unit(image, part):
-    """The inner part of an image, scaled to zero mean and unit standard deviation."""
-    n = image.shape[0]
-    edge = round(n * (1 - part) / 2)
-    inner = image[edge : n - edge, edge : n - edge]
-    return (inner - inner.mean()) / inner.std()
+def unit(image):
+    """An image scaled to zero mean and unit standard deviation."""
+    return (image - image.mean()) / image.std()
 
 
 # %% tags=["hide-input", "remove-output"]
@@ -140,9 +138,11 @@ for axes in grid.flat:
     axes.set_axis_off()
 for block, name in enumerate(TRIO):
     scene = scenes[name]
-    part, bar = (0.8, 5.0) if scene.specimen.regime == "atomic" else (0.7, 50.0)
-    field = tuple(part * side for side in scene.acquisition.field)
-    shown = {column: unit(pictures[name, column], part) for line in lines for column in line}
+    bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
+    shown = {}
+    for column in (column for line in lines for column in line):
+        inner, field = figures.middle(pictures[name, column], scene.acquisition.field, 0.75)
+        shown[column] = unit(inner)
     limits = figures.display_limits(list(shown.values()), 0.5)
     for row, line in zip(grid[2 * block :], lines, strict=False):
         for axes, column in zip(row, line, strict=False):
@@ -167,7 +167,7 @@ Image(path)
 # :name: fig-method-comparison
 # :alt: Three specimens by each method at one dose, beside ptychography at infinite dose and the truth
 #
-# Compare Fig. 5. Two rows a specimen: methods that learn nothing, then the networks and two references.
+# Re-makes Fig. 5. Two rows a specimen, the inner three quarters of each side: methods that learn nothing, then the networks and two references.
 # Every image is scaled to zero mean and unit standard deviation, because the methods have different
 # units; a specimen's images share their grey limits. *ptycho∞* is tuned ptychography at infinite dose,
 # the paper's reference. Scale bars 5 Å and 50 Å.
@@ -207,7 +207,8 @@ for column, name in enumerate(TRIO):
             x = [d for d, _ in found]
             low, middle, high = np.array([s for _, s in found]).T
             colour = figures.METHOD_COLOURS[method]
-            axes.plot(x, middle, "o-", color=colour, ms=3, label=method)
+            marker = "s-" if method in NETWORKS else "o-"
+            axes.plot(x, middle, marker, color=colour, ms=3, label=method)
             axes.fill_between(
                 x, low, np.where(np.isfinite(high), high, middle), color=colour, alpha=0.2, lw=0
             )
@@ -219,15 +220,7 @@ for column, name in enumerate(TRIO):
         (scene.acquisition.nyquist_period(UPSAMPLING), "Nyquist of the ×3 image"),
         (scene.acquisition.information_limit, "λ/2α"),
     ):
-        axes.axhline(value, color="0.6", ls="--", lw=0.8)
-        axes.annotate(
-            text,
-            (0.01, value),
-            xycoords=("axes fraction", "data"),
-            va="top" if text == "λ/2α" else "bottom",
-            fontsize=6.5,
-            color="0.4",
-        )
+        figures.mark_limit(axes, value, text)
     axes.set(xlabel="dose (e⁻/Å²)", yscale="log")
     axes.set_yticks([0.7, 1, 2, 5, 10, 20, 50], ["0.7", "1", "2", "5", "10", "20", "50"])
     axes.yaxis.set_minor_formatter("")
@@ -236,7 +229,7 @@ for column, name in enumerate(TRIO):
 grid[0, 0].set_ylabel("correlation with the truth")
 grid[1, 0].set_ylabel("FRC-0.5 resolution (Å)")
 figure.legend(
-    *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7
+    *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=7
 )
 path = figures.save(figure, "method_curves")
 plt.close(figure)
@@ -248,7 +241,7 @@ Image(path)
 # :alt: Correlation and resolution against dose for every method and three specimens, with physical limits
 #
 # Correlation with the truth (top) and FRC-0.5 resolution (bottom) against dose: median and
-# interquartile range over the noise draws; ptychography has one draw. Dashed: limits. A method below
+# interquartile range over the noise draws; ptychography has one draw. Squares: networks. Dashed: limits. A method below
 # one half from the first ring has no point. SSB, OBF and direct nearly coincide below: they weigh the
 # same electrons, and a ring correlation is blind to weights that depend on |q| alone.
 # ```
@@ -260,8 +253,9 @@ def entry(name, method, level):
     if score is None:
         return "·"
     fine = spread(name, method, level, "resolution")[1]
-    width = "" if score[0] == score[2] else f" ({score[0]:.2f}–{score[2]:.2f})"
-    return f"{score[1]:.2f}{width}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    width = "" if score[0] == score[2] else f" ({score[0]:.2f} to {score[2]:.2f})"
+    shown = f"{score[1]:.2f}{width}".replace("-", "−")
+    return f"{shown}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in measured.doses) + " |"

@@ -21,11 +21,11 @@
 # apoferritin, an α-synuclein truncation, the neurotensin receptor and a eukaryotic protein; PEO,
 # Cu-Zr, LiPON and glassy Li₅La₃Nb₂O₁₂. Li₂CoO₃ is the thirteenth, of Fig. 4.
 #
-# **What is measured here.** The same thirteen, true to scale: the atoms, and beside them what direct
-# ptychography, the paper's network and the informed one make of them at one dose; and every method
-# that works on views, on all thirteen, with its spread over noise draws. No training has seen any. The tables of specimens and parameters are our
-# Supplementary Table 1: the paper's own is not available to us, so each parameter says where it comes
-# from.
+# **What is measured here.** The same thirteen, true to scale: the atoms, and below them what
+# {term}`direct ptychography`, the paper's network and the {term}`informed one <informed network>` make of them at one dose; and every method
+# that works on {term}`views <virtual bright field>`, on all thirteen, with its spread over noise draws. No
+# training has seen any. {numref}`tab-parameters` is our Supplementary Table 1: the paper's own is not
+# available to us, so each parameter says where it comes from.
 #
 # **How long it takes.** About two minutes on two cores.
 
@@ -42,6 +42,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -63,6 +64,10 @@ levels = (*doses, math.inf)
 
 # %% [markdown]
 # ## Model beside reconstruction
+#
+# One column a specimen, so that a reconstruction is compared with its own {term}`truth`. Where the true
+# phase shows spots and a reconstruction clouds, either the {term}`information limit` or the dose forbids
+# more.
 
 # %%
 made, table = {}, []
@@ -88,83 +93,95 @@ for name in SPECIMENS:
 
 
 # %% tags=["hide-input", "remove-output"]
-def draw_atoms(axes, sample, part):
-    """Atoms seen along the beam, coloured by element, the entrance surface nearest."""
+def draw_atoms(axes, sample, field):
+    """Atoms in a field's middle seen along the beam, coloured by element, entrance nearest."""
     atoms = sample.atoms
     side = atoms.cell.lengths()[:2]
-    low, high = side * (1 - part) / 2, side * (1 + part) / 2
+    low, high = (side - field) / 2, (side + field) / 2
     r = atoms.positions
     inside = ((r[:, :2] >= low) & (r[:, :2] <= high)).all(1) & (atoms.numbers > 1)
     order = r[inside, 2].argsort()[::-1]
     xy, numbers = r[inside][order, :2], atoms.numbers[inside][order]
-    size = (6.0 if sample.regime == "atomic" else 0.25) / part**2
+    size = (6.0 if sample.regime == "atomic" else 0.25) * (side[0] / field[0]) ** 2
     axes.scatter(xy[:, 1], xy[:, 0], s=size, c=jmol_colors[numbers], edgecolors="k", linewidths=0.1)
     axes.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), xticks=[], yticks=[], aspect="equal")
-    axes.set_title(sample.short_title, fontsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def gallery(regime, part, bar):
-    names = [name for name in SPECIMENS if made[name]["specimen"].regime == regime]
-    figure = plt.figure(layout="constrained")
-    rows = math.ceil(len(names) / 5)
-    columns = math.ceil(len(names) / rows)
+def gallery(names, part, bar):
+    """A column for each specimen: atoms, reconstructions and true phase of its middle."""
     labels = ("atoms", *PICTURED, "true phase")
-    figure.set_size_inches(1.5 * columns, 1.48 * len(labels) * rows)
-    grid = figure.subplots(len(labels) * rows, columns, squeeze=False)
-    for axes in grid.ravel():
-        axes.set_axis_off()
-    for index, name in enumerate(names):
-        row, column = divmod(index, columns)
+    figure = plt.figure(figsize=(1.6 * len(names), 1.6 * len(labels) + 0.3), layout="constrained")
+    grid = figure.subplots(len(labels), len(names), squeeze=False)
+    for name, panels in zip(names, grid.T, strict=True):
         one = made[name]
-        field = tuple(part * side for side in REGIMES[regime].field)
-        n = one["truth"].shape[0]
-        edge = round(n * (1 - part) / 2)
-        cut = slice(edge, n - edge)
-        limits = figures.display_limits([one["truth"][cut, cut]], 0.5)
-        panels = grid[len(labels) * row : len(labels) * (row + 1), column]
-        for axes, label in zip(panels, labels, strict=True):
-            axes.set_axis_on()
-            if column == 0:
-                axes.set_ylabel(label)
-        draw_atoms(panels[0], one["specimen"], part)
-        for axes, method in zip(panels[1:-1], PICTURED, strict=True):
-            first = column == 0 and method == PICTURED[0]
-            image = one[method][cut, cut]
+        whole = REGIMES[one["specimen"].regime].field
+        shown = {
+            label: figures.middle(one[label], whole, part)[0] for label in (*PICTURED, "truth")
+        }
+        field = figures.middle(one["truth"], whole, part)[1]
+        limits = figures.display_limits([shown["truth"]], 0.5)
+        draw_atoms(panels[0], one["specimen"], field)
+        panels[0].set_title(textwrap.fill(one["specimen"].short_title, 18))
+        for axes, image in zip(panels[1:], shown.values(), strict=True):
+            first = name == names[0] and axes is panels[1]
             figures.show_image(axes, image, field, limits=limits, bar=bar if first else None)
-        figures.show_image(panels[-1], one["truth"][cut, cut], field, limits=limits)
+    for axes, label in zip(grid[:, 0], labels, strict=True):
+        axes.set_ylabel(label)
     return figure
 
 
-figure = gallery("atomic", 0.5, 5.0)
-path = figures.save(figure, "specimens_atomic")
+CRYSTALS = ("MoS2", "AlPO", "NCM", "CaTiO3", "Li2CoO3")
+DISORDERED = tuple(
+    name for name in SPECIMENS if made[name]["specimen"].regime == "atomic" and name not in CRYSTALS
+)
+PROTEINS = tuple(name for name in SPECIMENS if made[name]["specimen"].regime == "molecular")
+
+# %% tags=["hide-input", "remove-output"]
+figure = gallery(CRYSTALS, 0.5, 5.0)
+path = figures.save(figure, "specimens_crystals")
 plt.close(figure)
 Image(path)
 
 # %% [markdown]
-# ```{figure} ../figures/specimens_atomic.png
-# :name: fig-specimens-atomic
-# :alt: Nine crystals, polymers and glasses: atoms, three reconstructions at low dose, true phase
+# ```{figure} ../figures/specimens_crystals.png
+# :name: fig-specimens-crystals
+# :alt: Five crystals, a column each: atoms, three reconstructions at low dose, true phase
 #
-# Crystals, polymer and glasses (compare Fig. 3a, c), the inner 32 Å at 300 e⁻/Å² unless changed: atoms
-# along the beam (hydrogen left out); direct ptychography, the paper's network and the informed one, and
-# the true projected phase, under the same grey limits. Scale bar 5 Å.
+# Re-makes Fig. 3a: crystals, and Li₂CoO₃ of Fig. 4; the inner 32 Å at 300 e⁻/Å² unless changed. Rows:
+# atoms along the beam, coloured by element (O red, C grey, Li violet, N blue, P orange); direct
+# ptychography, the paper's network and the informed one; the true projected phase. The images of a column have one pair of grey limits. Scale bar 5 Å.
 # ```
 
 # %% tags=["hide-input", "remove-output"]
-figure = gallery("molecular", 0.6, 50.0)
-path = figures.save(figure, "specimens_molecular")
+figure = gallery(PROTEINS, 0.625, 50.0)
+path = figures.save(figure, "specimens_proteins")
 plt.close(figure)
 Image(path)
 
 # %% [markdown]
-# ```{figure} ../figures/specimens_molecular.png
-# :name: fig-specimens-molecular
-# :alt: Four proteins: atoms, three reconstructions at low dose, true phase
+# ```{figure} ../figures/specimens_proteins.png
+# :name: fig-specimens-proteins
+# :alt: Four proteins, a column each: atoms, three reconstructions at low dose, true phase
 #
-# Proteins in vacuum (compare Fig. 3b), rows as above. All four are stand-ins for the paper's entries.
-# Scale bar 50 Å.
+# Re-makes Fig. 3b: proteins in vacuum, the inner 160 Å, rows as above, hydrogen left out. All four are
+# stand-ins for the paper's entries. Scale bar 50 Å.
+# ```
+
+# %% tags=["hide-input", "remove-output"]
+figure = gallery(DISORDERED, 0.5, 5.0)
+path = figures.save(figure, "specimens_disordered")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/specimens_disordered.png
+# :name: fig-specimens-disordered
+# :alt: A polymer and three glasses, a column each: atoms, three reconstructions at low dose, true phase
+#
+# Re-makes Fig. 3c: a polymer and three glasses, the inner 32 Å, rows as above, hydrogen left out. Scale
+# bar 5 Å.
 # ```
 
 # %% [markdown]
@@ -185,8 +202,9 @@ def quartiles(name, method, level, key):
 def cell(name, method, level):
     low, middle, high = quartiles(name, method, level, "correlation")
     fine = quartiles(name, method, level, "resolution")[1]
-    width = "" if math.isinf(level) else f" ({low:.2f}–{high:.2f})"
-    return f"{middle:.2f}{width}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+    width = "" if math.isinf(level) else f" ({low:.2f} to {high:.2f})"
+    shown = f"{middle:.2f}{width}".replace("-", "−")
+    return f"{shown}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
 
 
 lines = [
@@ -293,7 +311,12 @@ parameters = [
         "paper (released code: electrons per position)",
     ),
 ]
-Markdown("| parameter | atomic | molecular | origin |\n|---|---|---|---|\n" + "\n".join(parameters))
+Markdown(
+    "```{table} Parameters of every simulation: the paper's Supplementary Table 1, as ours\n"
+    ":name: tab-parameters\n\n| parameter | atomic | molecular | origin |\n|---|---|---|---|\n"
+    + "\n".join(parameters)
+    + "\n```"
+)
 
 # %% tags=["remove-cell"]
 figures.save_results(
@@ -355,7 +378,7 @@ Markdown(
 #
 # ```{dropdown} Solution
 # Not in MoS₂ and NCM. In Li₂CoO₃ two kinds of oxygen lie closer, in CaTiO₃ the Ca and O that are
-# displaced to opposite sides in successive layers, in the framework of Al, P and O many pairs; and in
+# displaced to opposite sides in successive layers and the O beside a Ti, in the framework of Al, P and O many pairs; and in
 # all glasses and proteins, since atoms at different depths may lie at any projected distance. Pairs
 # closer than the limit merge into one spot, or make it oblong.
 # ```

@@ -20,7 +20,7 @@
 # is best in the centre of the field of view (claim C5).
 #
 # **What is measured here.** The same two questions, asked of methods with and without training: how
-# the correlation with the true projected phase and the resolution change with thickness, and with the
+# the correlation with the true projected {term}`phase` and the resolution ({term}`FRC`) change with thickness, and with the
 # distance from the edge of a scan that ends inside the specimen. What the plain methods show too is
 # not a property of the network.
 #
@@ -60,10 +60,11 @@ MEASURED = ("summed VBF", "parallax", "direct", "attention U-Net", "dual path", 
 # %% [markdown]
 # ## Thickness
 #
-# All methods take the specimen for a single thin plane; its defocus is counted from the middle. The
-# networks were trained on specimens of 6 to 300 Å. What all are asked for is the projected phase. In truth the wave spreads on its way: at the rim of
-# a 10 mrad cone a feature at the entrance of 200 Å is displaced by 2 Å against one at the exit,
-# two of the finest periods. And the phase is no longer weak: a heavy column turns it by radians.
+# All methods take the specimen for a single thin plane; its {term}`defocus` is counted from the middle. The
+# networks were trained on specimens of 6 to 300 Å. What all are asked for is the projected phase. In truth
+# the wave spreads on its way: at the rim of a 10 mrad cone a feature at the entrance of 200 Å is displaced
+# by 2 Å against one at the exit, two of the finest periods ({term}`information limit`). And the specimen is
+# no longer a {term}`weak phase object`: a heavy column turns the phase by radians.
 
 
 # %%
@@ -99,21 +100,25 @@ for thickness in thicknesses:
 
 shown = [*MEASURED, *(["ptychography"] if with_ptychography else [])]
 
+
 # %% tags=["hide-input", "remove-output"]
-middle = slice(48, 144)  # the inner half, so that columns can be told apart
+def unit(image):
+    """The inner half, so that columns can be told apart, at unit contrast; and its size."""
+    inner, field = figures.middle(image, ATOMIC.field, 0.5)
+    return (inner - inner.mean()) / inner.std(), field
+
+
 rows = []
 for method in shown:
-    row = [
-        images[method, t, level][middle, middle] for level in (dose, math.inf) for t in thicknesses
-    ]
     # Each image has its own contrast: the true phase grows tenfold along a row.
-    rows.append((method, [(m - m.mean()) / m.std() for m in row]))
-known = [truths[t][middle, middle] for t in thicknesses]
-rows.append(("truth", [(m - m.mean()) / m.std() for m in known] * 2))
+    row = [unit(images[method, t, level])[0] for level in (dose, math.inf) for t in thicknesses]
+    rows.append((method, row))
+rows.append(("truth", [unit(truths[t])[0] for t in thicknesses] * 2))
+half = unit(truths[thicknesses[0]])[1]
 labels = [
     f"{t / 10:g} nm\n{figures.dose_label(level)}" for level in (dose, math.inf) for t in thicknesses
 ]
-figure = figures.image_grid(rows, labels, (32.0, 32.0), bar=5.0)
+figure = figures.image_grid(rows, labels, half, bar=5.0)
 path = figures.save(figure, "thickness_images")
 Image(path)
 
@@ -150,16 +155,7 @@ for row, level in zip(grid, (dose, math.inf), strict=True):
         axes.set_xticks([t / 10 for t in thicknesses], [f"{t / 10:g}" for t in thicknesses])
     row[0].set_ylabel(f"{figures.dose_label(level)}\ncorrelation with the truth")
     row[1].set_ylabel("FRC-0.5 resolution (Å)")
-    row[1].axhline(ATOMIC.information_limit, color="0.6", ls="--", lw=0.8)
-    row[1].annotate(
-        "λ/2α",
-        (1, ATOMIC.information_limit),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize=6.5,
-        color="0.4",
-    )
+    figures.mark_limit(row[1], ATOMIC.information_limit, "λ/2α", far=True)
     row[1].set_yscale("log")
     row[1].set_yticks([1, 2, 4, 6], ["1", "2", "4", "6"])
     row[1].yaxis.set_minor_formatter("")

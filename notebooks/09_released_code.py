@@ -16,15 +16,15 @@
 # %% [markdown]
 # # What the released code simulates
 #
-# **What the paper says** (§2.2–2.3). Specimens are simulated by multislice at 300 keV and 10 mrad on
-# 64 × 64 positions, and doses are given in e⁻/Å². The code that was released with the paper
+# **What the paper says** (§2.2–2.3). Specimens are simulated by {term}`multislice` at 300 keV and 10 mrad on
+# 64 × 64 positions, and {term}`doses <dose>` are given in e⁻/Å². The code that was released with the paper
 # ([ZifeiWang0313/4D-MISR](https://github.com/ZifeiWang0313/4D-MISR)) differs from that text in places
 # that change the picture.
 #
 # **What is measured here.** Each difference is executed, one at a time, beside the case that is true
 # to scale: a dose counted per probe position, crystals ten times too large, a wave field that cuts
 # the probe, dark-field pixels taken for views, and a network input scaled by its own noisiest pixel.
-# The reconstructions are by direct ptychography, so that no training is involved.
+# The reconstructions are by {term}`direct ptychography`, so that no training is involved.
 #
 # **How long it takes.** About a minute on two cores.
 
@@ -280,7 +280,8 @@ Image(path)
 # %% [markdown]
 # ## Dark-field pixels as views, and an input scaled by its noise
 #
-# The released networks read all 32 × 32 detector pixels as channels, and divide the noisy stack by
+# The released networks read all 32 × 32 detector pixels as channels, also those outside the
+# {term}`bright-field disc`, and divide the noisy stack by
 # its largest value. Neither is in the paper's text. How many of those channels lie outside the bright
 # field depends on the range of the detector; how the scale moves with the noise can be computed.
 

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Ablations
 #
-# **What the paper says** (§2). Attention gates weigh the skips (§2.1.1, Eq. 2). A 1×1 convolution after the
-# pixel shuffle removes checkerboards (claim C12). Noise drawn anew in every epoch prevents overfitting
+# **What the paper says** (§2). {term}`Attention gates <attention gate>` weigh the skips (§2.1.1, Eq. 2). A 1×1
+# convolution after the {term}`pixel shuffle` removes {term}`checkerboards <checkerboard>` (claim C12). Noise drawn anew in every epoch prevents overfitting
 # (§2.1.2, claim C13). The fusion takes any number of views (§2.2, claim C14).
 #
 # **What is measured here.** A small attention U-Net is trained again and again with one thing changed:
@@ -140,7 +140,7 @@ def paired(variant, group="unseen"):
 
 def quartiles(numbers, form="{:+.3f}"):
     low, middle, high = (form.format(v) for v in np.nanpercentile(numbers, [25, 50, 75]))
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low} to {high})".replace("-", "−")
 
 
 lines = []
@@ -232,7 +232,7 @@ Markdown(
 # %% [markdown]
 # ## Any number of views (C14)
 #
-# The dual path knows where each view looks, so one set of weights takes any detector. The bright disc
+# The {term}`dual path` knows where each view looks, so one set of weights takes any detector. The bright disc
 # is cut into fewer and larger pixels, which see the same electrons.
 
 # %% tags=["hide-input"]

@@ -95,7 +95,7 @@ Markdown(
 # %% [markdown]
 # ## 1. How many electrons hit a column?
 #
-# Take a column's image to be a disc as wide as the information limit λ/2α. How many electrons pass
+# Take a column's image to be a disc as wide as the {term}`information limit` λ/2α. How many electrons pass
 # through it at this dose? How many does *one* detector pixel count at the probe position above it? An
 # ideal measurement of the phase of something that N electrons pass through errs by 1/(2√N) at least.
 # Compare that with the phase of a column.
@@ -227,7 +227,7 @@ The disc is 2α wide, so the displacements span 2α · defocus: step/2α is
 # %% [markdown]
 # ## 6. Two experiments out of one
 #
-# Deal the counted electrons of one scan at random into two halves. Show that each half is again a
+# Deal the counted electrons of one scan at random into two halves ({term}`thinning`). Show that each half is again a
 # Poisson measurement (its variance equals its mean) and that the halves know nothing of each other (no
 # covariance), although they were cut from the same counts. What goes wrong if the second half is
 # everything that exceeds ten counts?
@@ -266,7 +266,8 @@ the wrong reason.
 # %% [markdown]
 # ## 7. Is the crystal a weak phase object?
 #
-# Direct ptychography takes the views to be linear in the phase. Make the crystal a hundred times weaker,
+# {term}`Direct ptychography <direct ptychography>` takes the views to be linear in the phase
+# {eq}`eq-weak`. Make the crystal a hundred times weaker,
 # simulate its views, and scale their contrast back up. How far are they from the true ones? Which part
 # of the error will no amount of electrons remove?
 
@@ -333,7 +334,7 @@ with edges says less about atoms than it seems to.
 # %% [markdown]
 # ## 9. A resolution that lies
 #
-# Fourier ring correlation between two halves of the electrons is an honest estimate. Now compare the
+# {term}`Fourier ring correlation <FRC>` between two halves of the electrons is an honest estimate. Now compare the
 # image of *all* electrons with that of one half. What does the ½-bit criterion say, and why is it wrong?
 # Then do the same for a scan of vacuum. Take OBF weights, which are the same for any dose and specimen.
 

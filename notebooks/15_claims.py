@@ -22,8 +22,9 @@
 #
 # **What is measured here.** Nothing anew: this page reads what the other chapters wrote and judges it by
 # the rules of `misr4d.claims`. The verdict on a claim is one on the paper's network *as it could be
-# trained here*, which the next cell describes. Beside it stand the informed network and direct
-# ptychography, which learns nothing. Ptychography, the rival in most claims, is tuned on other specimens
+# trained here*, which the next cell describes. Beside it stand the {term}`informed network` and
+# {term}`direct ptychography`, which learns nothing. {term}`Ptychography <ptychography>`, the rival in most
+# claims, is tuned on other specimens
 # and has one noise draw.
 #
 # **How long it takes.** Seconds, once the chapters have run.

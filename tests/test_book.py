@@ -31,6 +31,51 @@ def test_every_registered_figure_stands_on_a_page_with_label_and_alt_text() -> N
         assert len(re.findall(pattern, text)) == 1, name
 
 
+# The paper's figures, and the chapter of the section that each belongs to.
+PAPER = {
+    "Fig. 1a": "01_simulation",
+    "Fig. 1b": "02_training",
+    "Fig. 2": "01_simulation",
+    "Fig. 3a": "07_structural_orders",
+    "Fig. 3b": "07_structural_orders",
+    "Fig. 3c": "07_structural_orders",
+    "Fig. 4a": "03_dose_series",
+    "Fig. 4b": "03_dose_series",
+    "Fig. 4c": "03_dose_series",
+    "Fig. 4d–f": "04_line_scans",
+    "Fig. 5": "06_method_comparison",
+    "Suppl. Fig. 1": "01_simulation",
+    "Suppl. Fig. 3": "05_power_spectra",
+}
+
+
+def test_every_figure_of_the_paper_is_re_made_once_in_its_sections_chapter() -> None:
+    found = [(entry.paper, entry.notebook) for entry in REGISTER.values() if entry.paper != "-"]
+    assert sorted(found) == sorted(PAPER.items())
+
+
+def test_a_caption_says_which_figure_of_the_paper_it_re_makes() -> None:
+    for name, entry in REGISTER.items():
+        source = (ROOT / "notebooks" / f"{entry.notebook}.py").read_text(encoding="utf-8")
+        block = re.search(rf"{{figure}} \.\./figures/{name}\.png\n(.*?)```", source, re.DOTALL)
+        said = re.findall(r"Re-makes ((?:Suppl\. )?Fig\. \d\w?(?:–\w)?)", block[1] if block else "")
+        assert said == ([] if entry.paper == "-" else [entry.paper]), name
+
+
+def test_every_registered_figure_is_referred_to() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for name in REGISTER:
+        assert f"{{numref}}`fig-{name.replace('_', '-')}`" in text, name
+
+
+def test_the_papers_table_has_a_number_and_is_in_the_map() -> None:
+    paper_map = (ROOT / "book" / "paper_map.md").read_text(encoding="utf-8")
+    (row,) = (line for line in paper_map.splitlines() if line.startswith("| Suppl. Table 1 "))
+    assert "{numref}`tab-parameters`" in row
+    chapter = (ROOT / "notebooks" / "07_structural_orders.py").read_text(encoding="utf-8")
+    assert ":name: tab-parameters" in chapter
+
+
 def test_register_and_paper_map_agree() -> None:
     paper_map = (ROOT / "book" / "paper_map.md").read_text(encoding="utf-8")
     for name, entry in REGISTER.items():
@@ -112,6 +157,21 @@ def test_glossary_is_in_order_and_says_each_term_once() -> None:
     terms = [line for line in body.splitlines() if line and not line.startswith(" ")]
     assert terms == sorted(set(terms), key=str.lower)
     assert set(re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text)) <= set(terms)
+
+
+def test_chapters_link_the_words_of_the_glossary() -> None:
+    for page in sorted((ROOT / "notebooks").glob("*.py")):
+        if page.stem < "12":  # the paper's sections, the released code, ablations, invention
+            links = re.findall(r"\{term\}`", page.read_text(encoding="utf-8"))
+            assert len(links) >= 2, page.stem
+
+
+def test_every_chapter_ends_with_an_exercise_and_a_folded_solution() -> None:
+    for page in sorted((ROOT / "notebooks").glob("*.py")):
+        if page.stem != "14_exercises":
+            last = jupytext.read(page).cells[-1].source
+            assert last.startswith("**Exercise.** "), page.stem
+            assert "```{dropdown} Solution\n" in last, page.stem
 
 
 def test_ten_exercises_each_with_a_folded_solution() -> None:

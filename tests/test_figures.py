@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from misr4d import figures
 
@@ -35,6 +36,25 @@ def test_scale_bar_has_its_length_and_must_fit() -> None:
     assert grid.axes[0].patches[0].get_width() == 20.0
     with pytest.raises(ValueError, match="does not fit an image"):
         figures.scale_bar(grid.axes[0], 100.0)
+
+
+def test_the_middle_is_cut_in_whole_pixels_with_its_true_size() -> None:
+    image = torch.arange(100).reshape(10, 10)
+    for part, pixels in ((1.0, 10), (0.8, 8), (0.7, 6)):
+        cut, field = figures.middle(image, (20.0, 40.0), part)
+        assert cut.shape == (pixels, pixels)
+        assert field == pytest.approx((2.0 * pixels, 4.0 * pixels))
+        assert cut[0, 0] == image[(10 - pixels) // 2, (10 - pixels) // 2]
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_limit_is_a_line_with_its_name_beside_it(upright: bool) -> None:
+    axes = Figure().subplots()
+    figures.mark_limit(axes, 0.4, "λ/2α", upright=upright)
+    (line,), (text,) = axes.lines, axes.texts
+    assert set(line.get_xdata() if upright else line.get_ydata()) == {0.4}
+    assert text.get_text() == "λ/2α"
+    assert text.xy[not upright] == 0.4
 
 
 def test_dose_labels() -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 from docutils import nodes
 from PIL import Image
 
@@ -95,6 +96,45 @@ def test_equations_become_mathml() -> None:
 
 def test_moduli_in_docstrings_are_plain_bars() -> None:
     assert rendering.escape_moduli("Σ_k|γ_k(q)|² of ``a | b``") == r"Σ_k\|γ_k(q)\|² of ``a | b``"
+
+
+@pytest.mark.parametrize("public", ["", "https://github.com/someone/misr4d"])
+def test_a_book_has_launch_buttons_where_the_repository_is_public(
+    public: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    own["repository"]["url"] = ""  # as long as nobody has filled it in
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    if public:
+        monkeypatch.setenv("GITHUB_REPOSITORY", "someone/misr4d")
+    build.stage_config(tmp_path / "staged.yml")
+    settings = yaml.safe_load((tmp_path / "staged.yml").read_text(encoding="utf-8"))
+    if public:
+        assert settings["repository"] == {"url": public, "branch": "main"}
+        assert settings["launch_buttons"] == own["launch_buttons"]
+        assert f"git clone --depth 1 --branch main {public} misr4d" in build.launch_text()
+    else:
+        assert not {"repository", "launch_buttons"} & set(settings)
+        assert "no launch buttons" in build.launch_text()
+    assert settings["sphinx"] == own["sphinx"]
+
+
+def test_prose_is_new_without_a_run(tmp_path: Path) -> None:
+    """A notebook whose prose alone changed keeps its key, and the page has the new words."""
+    source = tmp_path / "a.py"
+    code, keys = "# %%\nprint(1)\n", []
+    for words, last in (("old", code), ("new", code), ("new", code.replace("1", "2"))):
+        source.write_text(f"# %% [markdown]\n# {words}\n\n{last}", encoding="utf-8")
+        keys.append(build.fingerprint(source, {}, tmp_path))
+    assert keys[0] == keys[1] != keys[2]
+    ran = build.stripped(source)
+    ran.cells[0].source = "old"
+    build.refresh_prose(ran, source)
+    assert ran.cells[0].source == "new"
+    source.write_text(f"# %% [markdown]\n# a\n\n# %% [markdown]\n# b\n\n{code}", encoding="utf-8")
+    assert build.fingerprint(source, {}, tmp_path) != keys[0]
 
 
 @pytest.mark.parametrize("coloured", [False, True])
