@@ -6,12 +6,13 @@ views, reconstruct, compare half-sets, warn.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,8 @@ __all__ = ["METHODS", "Detector", "Prepared", "Report", "prepare", "reconstruct"
 Method = Literal["informed", "direct"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
+FILES = ("image.npz", "image.png", "report.html", "report.json")
+"""What a report writes."""
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
@@ -119,15 +122,9 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         If something that must be known is not, or the patterns are not a scan of at least
         32 × 32 positions with a whole bright-field disc; the message says which.
     """
+    _check_known(scan)
     positions = scan.patterns.shape[:2]
-    if min(positions) < 32:
-        raise ValueError(
-            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
-            "32 × 32"
-        )
     energy, step = scan.value("energy"), scan.value("step")
-    if "semiangle" not in scan.known and "detector_pixel" not in scan.known:
-        scan.value("semiangle")
     known = dict(scan.known)
     warnings = list(scan.notes)
     scan, seen, recorded, bad = _mended(scan, bad_pixels, known)
@@ -159,11 +156,38 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
         focused = acquisition.refocused(known["thickness"].value / 2)
     focused.check_upsampling(UPSAMPLING)
+    if focused.largest_view_shift > min(focused.field):
+        raise ValueError(
+            f"a defocus of {focused.defocus:g} Å displaces the outermost views by "
+            f"{focused.largest_view_shift:.3g} Å, out of the field of {focused.field[0]:g} × "
+            f"{focused.field[1]:g} Å; check --defocus and --step"
+        )
     turned = _turned(cube, focused, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
     detector = Detector(recorded, bad, _as_recorded(disc, known))
     return Prepared(cube, turned, known, counted, tuple(warnings), detector)
+
+
+def _check_known(scan: Scan) -> None:
+    """Raise if what a scan says of itself is too little to start with."""
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
+            "32 × 32"
+        )
+    for name in ("energy", "step"):
+        scan.value(name)
+    if "detector_pixel" not in scan.known:
+        scan.value("semiangle")
+        return
+    first, second = scan.value("detector_pixel")
+    if abs(first - second) > 1e-3 * first:
+        raise ValueError(
+            f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
+            "the patterns first"
+        )
 
 
 def _mended(
@@ -241,13 +265,7 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
     relative = disc.radius_error / disc.radius
     if "detector_pixel" in known:
-        first, second = known["detector_pixel"].value
-        if abs(first - second) > 1e-3 * first:
-            raise ValueError(
-                f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
-                "the patterns first"
-            )
-        pixel = first
+        pixel = float(known["detector_pixel"].value[0])
         if "semiangle" not in known:
             value = disc.semiangle(pixel)
             known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative)
@@ -450,7 +468,9 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write image.npz, image.png, report.html and report.json, each whole or not at all.
+        """Write image.npz, image.png, report.html and report.json, all of them or none.
+
+        Into a folder that exists they move one after the other, each whole.
 
         Raises
         ------
@@ -458,41 +478,34 @@ class Report:
             If the folder cannot be made or written to.
         """
         folder = Path(folder)
+        with _whole_folder(folder) as scratch:
+            self._write_into(scratch)
+        return tuple(folder / name for name in FILES)
+
+    def _write_into(self, folder: Path) -> None:
         record = self.record()
-        names = ("image.npz", "image.png", "report.html", "report.json")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=folder))
-        except OSError as error:
-            raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
-        try:
-            arrays = {"mean": self.mean.numpy(), "direct": self.direct.numpy()}
-            if self.deviation is not None:
-                arrays["deviation"] = self.deviation.numpy()
-            np.savez_compressed(
-                scratch / names[0],
-                **arrays,
-                pixel=np.array(self.pixel),
-                provenance=np.array(json.dumps(record, ensure_ascii=False)),
-            )
-            self._draw(scratch / names[1])
-            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            (scratch / names[3]).write_text(text + "\n", encoding="utf-8")
-            seen = self.detector
-            page = report_page(
-                record,
-                (scratch / names[1]).read_bytes(),
-                self.curves,
-                seen.mean,
-                seen.bad,
-                seen.disc,
-            )
-            (scratch / names[2]).write_text(page, encoding="utf-8")
-            for name in names:
-                os.replace(scratch / name, folder / name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return tuple(folder / name for name in names)
+        arrays = {"mean": self.mean.numpy(), "direct": self.direct.numpy()}
+        if self.deviation is not None:
+            arrays["deviation"] = self.deviation.numpy()
+        np.savez_compressed(
+            folder / "image.npz",
+            **arrays,
+            pixel=np.array(self.pixel),
+            provenance=np.array(json.dumps(record, ensure_ascii=False)),
+        )
+        self._draw(folder / "image.png")
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        seen = self.detector
+        page = report_page(
+            record,
+            (folder / "image.png").read_bytes(),
+            self.curves,
+            seen.mean,
+            seen.bad,
+            seen.disc,
+        )
+        (folder / "report.html").write_text(page, encoding="utf-8")
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
@@ -531,6 +544,39 @@ class Report:
                 axes[-1].spines[:].set_visible(False)
                 figure.colorbar(shown, ax=axes[-1], shrink=0.8)
             figure.savefig(path, metadata={"Software": None})
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into; what it then holds goes to its place at once."""
+    made: list[Path] = []
+    try:
+        made = [p for p in folder.absolute().parents if not p.exists()]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = folder if folder.is_dir() else folder.parent
+        scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=beside))
+    except OSError as error:
+        _remove_empty(made)
+        raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
+    try:
+        inner = scratch / "whole"
+        inner.mkdir()
+        yield inner
+        if folder.is_dir():
+            for path in sorted(inner.iterdir()):
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(inner, folder)
+        made = []
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _rms(values: Tensor) -> float:
