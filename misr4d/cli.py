@@ -334,6 +334,7 @@ def simulate(
 )
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
     file: Path,
@@ -344,6 +345,7 @@ def reconstruct(
     bad_pixels: Path | None,
     keep_all_pixels: bool,
     seed: int,
+    dry_run: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -357,12 +359,17 @@ def reconstruct(
     """
     from misr4d.pixels import read_bad_pixels
     from misr4d.reading import read_scan
+    from misr4d.report import outlook
     from misr4d.report import reconstruct as run
 
     if bad_pixels is not None and keep_all_pixels:
         raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
     try:
         scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
+        if dry_run:
+            click.echo(outlook(scan, method))
+            click.echo(f"nothing was written; it would be to {out}")
+            return
         click.echo(scan.described(), err=True)
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:

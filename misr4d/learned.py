@@ -38,6 +38,7 @@ __all__ = [
     "load_network",
     "nearest_regime",
     "pack",
+    "tile_starts",
     "training_log",
     "view_groups",
 ]
@@ -207,7 +208,7 @@ def informed(
     return Estimate(mean.reshape(*lead, *mean.shape[1:]), deviation.reshape(*lead, *mean.shape[1:]))
 
 
-def _tiles(size: int, tile: int, overlap: int) -> Iterator[int]:
+def tile_starts(size: int, tile: int, overlap: int = _OVERLAP) -> Iterator[int]:
     """Yield starts of tiles that cover an axis, the last flush with its end."""
     stride = tile - 2 * overlap
     start = 0
@@ -278,8 +279,8 @@ def informed_tiled(
     r = UPSAMPLING
     weight = torch.zeros(r * nx, r * ny)
     mean, deviation = torch.zeros_like(weight), torch.zeros_like(weight)
-    for x in _tiles(nx, shape[0], overlap):
-        for y in _tiles(ny, shape[1], overlap):
+    for x in tile_starts(nx, shape[0], overlap):
+        for y in tile_starts(ny, shape[1], overlap):
             rows, columns = slice(x, x + shape[0]), slice(y, y + shape[1])
             part = views(rows, columns) if callable(views) else views[:, rows, columns]
             found = informed(method, part, network=network)

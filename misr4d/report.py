@@ -32,14 +32,14 @@ from misr4d.detector import TurnedAcquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import thin
 from misr4d.focus import estimate_defocus
-from misr4d.learned import card, informed, informed_tiled, nearest_regime
+from misr4d.learned import card, informed, informed_tiled, nearest_regime, tile_starts
 from misr4d.networks import UPSAMPLING
 from misr4d.page import report_page
 from misr4d.pixels import Mended, find_bad_pixels
 from misr4d.reading import Quantity, Scan, Survey, survey
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 
-__all__ = ["METHODS", "Detector", "Prepared", "Report", "prepare", "reconstruct"]
+__all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct"]
 
 Method = Literal["informed", "direct"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
@@ -53,6 +53,8 @@ _DISC_RADIUS = 8.0
 _FAR = 1.25
 # Our choice: less than this costs less contrast than the dose is known to.
 _MUCH_MENDED = 0.03
+# Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
+_MIDDLE = 256
 _TILE = 64  # scan positions: the network's training field
 
 
@@ -190,6 +192,40 @@ def _check_known(scan: Scan) -> None:
         )
 
 
+def outlook(scan: Scan, method: Method = "informed") -> str:
+    """Say what a reconstruction would rest on, do and take, without reading a pattern.
+
+    Raises
+    ------
+    ValueError
+        If it could not begin: as :func:`prepare` for what must be known.
+    """
+    _check_known(scan)
+    nx, ny = scan.patterns.shape[:2]
+    lines = [scan.described()]
+    lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
+    wanted = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
+    missing = [name.replace("_", " ") for name in wanted if name not in scan.known]
+    if missing:
+        lines.append("  to be estimated: " + ", ".join(missing))
+    lines += [f"warning: {note}" for note in scan.notes]
+    tiles = math.prod(len(list(tile_starts(n, min(n, _TILE)))) for n in (nx, ny))
+    # Some 200 views, and as much again for half-sets.
+    memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
+    lines.append(
+        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {tiles} "
+        f"{'tile' if tiles == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
+    )
+    return "\n".join(lines)
+
+
+def _shown_quantity(name: str, q: Quantity) -> str:
+    values = q.value if isinstance(q.value, tuple) else (q.value,)
+    shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
+    error = "" if q.error is None else f" ± {q.error:.2g}"
+    return f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})"
+
+
 def _mended(
     scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity]
 ) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_]]:
@@ -320,7 +356,8 @@ def _focused(
     orientation = None
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
-    found = estimate_defocus(cube.views(acquisition), acquisition, orientation)
+    part, seen = _middle(cube, acquisition)
+    found = estimate_defocus(part.views(seen), seen, orientation)
     if found.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
@@ -339,6 +376,13 @@ def _focused(
     return replace(acquisition, defocus=found.defocus)
 
 
+def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
+    """Cut out as much of the scan as its geometry is estimated from."""
+    part = cube.middle(_MIDDLE)
+    nx, ny = part.patterns.shape[:2]
+    return part, replace(acquisition, scan_shape=(nx, ny))
+
+
 def _check_orientation(known: dict[str, Quantity]) -> None:
     if "rotation" in known:
         known.setdefault("transposed", Quantity(False, "", "assumed"))
@@ -355,7 +399,7 @@ def _turned(
     """Turn the detector as it lies in the scan: known, or estimated from the views."""
     _check_orientation(known)
     if "rotation" not in known:
-        found = estimate_rotation(cube, acquisition)
+        found = estimate_rotation(*_middle(cube, acquisition))
         known["rotation"] = Quantity(found.rotation, "deg", "estimated")
         known["transposed"] = Quantity(found.transposed, "", "estimated")
         if found.ambiguous:
@@ -454,11 +498,7 @@ class Report:
             f"{self.source}: {self.mean.shape[0]} × {self.mean.shape[1]} pixels of "
             f"{self.pixel[0]:.4g} × {self.pixel[1]:.4g} Å, {self.method}"
         ]
-        for name, q in self.quantities.items():
-            values = q.value if isinstance(q.value, tuple) else (q.value,)
-            shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
-            error = "" if q.error is None else f" ± {q.error:.2g}"
-            lines.append(f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})")
+        lines += [_shown_quantity(name, q) for name, q in self.quantities.items()]
         spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
         for name, found in self.resolution.items():
@@ -636,10 +676,14 @@ def reconstruct(
     if ready.counted:
         known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
         warnings += _miscounted(known["noise"].value)
-        halves = _halves(views, ready, seed)
-        for name in dict.fromkeys(("direct", method)):
-            pair = [_image(half, acquisition, name)[0] for half in halves]
-            curves[name] = _half_set_curve(pair[0], pair[1], pixel)
+        names: tuple[str, ...] = tuple(dict.fromkeys(("direct", method)))
+        pairs: dict[str, list[Tensor]] = {name: [] for name in names}
+        for half in _halves(views, ready, seed):
+            for name in names:
+                pairs[name].append(_image(half, acquisition, name)[0])
+        del views, half  # before the spectra, which take as much memory
+        for name in names:
+            curves[name] = _half_set_curve(pairs[name][0], pairs[name][1], pixel)
             limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
@@ -685,14 +729,20 @@ def _kernels(acquisition: Acquisition) -> DirectPtychography:
     )
 
 
-def _halves(views: Tensor, ready: Prepared, seed: int) -> tuple[Tensor, Tensor]:
-    """Deal the counted electrons of the bright field into two independent measurements."""
+def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
+    """Deal the counted electrons of the bright field into two independent measurements.
+
+    The second takes the place of the first: a scan of a million positions has a gigabyte of views.
+    """
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     generator = torch.Generator().manual_seed(seed)
-    first = torch.empty_like(views)
+    half = torch.empty_like(views)
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        first[index] = thin((view * share).round(), generator)[0] * (2 / share)
-    return first, 2 * views - first
+        half[index] = thin((view * share).round(), generator)[0] * (2 / share)
+    yield half
+    for own, view in zip(half, views, strict=True):
+        own.neg_().add_(view, alpha=2)
+    yield half
 
 
 def _noise(views: Tensor, ready: Prepared) -> float:
