@@ -38,7 +38,22 @@ from misr4d.spectra import (
 )
 from misr4d.study import METHODS, Measurement, make_scene
 
-__all__ = ["COLUMNS", "FULL", "PLANS", "QUICK", "Plan", "Row", "read_table", "run", "score"]
+__all__ = [
+    "COLUMNS",
+    "FULL",
+    "PLANS",
+    "QUICK",
+    "Plan",
+    "Row",
+    "each_done",
+    "package_hash",
+    "read_part",
+    "read_table",
+    "run",
+    "score",
+    "write_tables",
+    "write_whole",
+]
 
 COLUMNS = {
     "correlation": "Pearson correlation with the truth",
@@ -56,7 +71,7 @@ _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
     *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "frames", "goals"),
-    *("page", "parameters", "pixels", "reading", "recording", "report"),
+    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep"),
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 
@@ -197,7 +212,7 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
 
 
 @lru_cache(maxsize=1)
-def _package_hash() -> str:
+def package_hash() -> str:
     """Hash of the package's sources and data, which enter every row."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent
@@ -210,7 +225,7 @@ def _package_hash() -> str:
 
 
 def _key(row: Row, seed: int) -> str:
-    text = json.dumps([asdict(row), seed, _package_hash(), list(COLUMNS)], default=str)
+    text = json.dumps([asdict(row), seed, package_hash(), list(COLUMNS)], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -395,7 +410,7 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[st
         **asked,
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
-        "package_hash": _package_hash(),
+        "package_hash": package_hash(),
         "commit": _commit(),
         "rows": rows,
     }

@@ -385,5 +385,44 @@ def reconstruct(
         click.echo("written: " + ", ".join(str(p) for p in paths))
 
 
+@main.command(
+    epilog="\b\nExample:\n  misr4d sweep notebooks/params/study_thickness.yaml --workers 2"
+)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=_Target(file_okay=False, path_type=Path),
+    default=Path("_output/sweep"),
+    show_default=True,
+    help="Folder in which the study gets its own; a study in it takes up where it stopped.",
+)
+@click.option("--workers", type=_WORKERS, help="Local processes (default: one a core).")
+@click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
+@click.option("--dry-run", is_flag=True, help="List the runs; do and write nothing.")
+def sweep(
+    study: Path, out: Path, workers: int | None, scheduler: str | None, dry_run: bool
+) -> None:
+    """Run every combination of a grid of parameters into one table.
+
+    STUDY is a YAML file: `bench: true` or `notebook: FILE.ipynb`, and below `grid` a list of
+    values for each parameter; below `parameters` those that are the same in every run.
+    """
+    from misr4d.sweep import read_study
+    from misr4d.sweep import sweep as run
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    try:
+        asked = read_study(study)
+        if dry_run:
+            for one in asked.runs:
+                click.echo(", ".join(f"{name} {value}" for name, value in one.items()))
+            click.echo(f"{len(asked.runs)} runs; nothing was done")
+            return
+        rows = run(asked, out, scheduler=scheduler, workers=workers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(rows)} rows in {out / asked.name / 'table.csv'} and table.json beside it")
+
+
 if __name__ == "__main__":
     main()

@@ -383,6 +383,8 @@ CALLS: tuple[BadCall, ...] = (
     BadCall(("reconstruct", "x.npy", "--scan-shape", "-3", "5"), "-3 is not in the range"),
     BadCall(("reconstruct", "x.npy", "--step", "wide"), "'wide' is not a valid float"),
     BadCall(("reconstruct", "x.npy", "--out", "/dev/null/a"), "cannot be made: /dev/null is a"),
+    BadCall(("sweep", "gone.yaml"), "gone.yaml cannot be read as YAML"),
+    BadCall(("sweep",), "Missing argument 'STUDY'"),
     BadCall(("teleport",), "No such command 'teleport'"),
 )
 """Command lines that cannot be carried out."""
