@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -37,7 +38,22 @@ from misr4d.spectra import (
 )
 from misr4d.study import METHODS, Measurement, make_scene
 
-__all__ = ["COLUMNS", "FULL", "PLANS", "QUICK", "Plan", "Row", "read_table", "run", "score"]
+__all__ = [
+    "COLUMNS",
+    "FULL",
+    "PLANS",
+    "QUICK",
+    "Plan",
+    "Row",
+    "each_done",
+    "package_hash",
+    "read_part",
+    "read_table",
+    "run",
+    "score",
+    "write_tables",
+    "write_whole",
+]
 
 COLUMNS = {
     "correlation": "Pearson correlation with the truth",
@@ -55,7 +71,7 @@ _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
     *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "frames", "goals"),
-    *("page", "parameters", "pixels", "reading", "recording", "report"),
+    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep"),
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 
@@ -196,7 +212,7 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
 
 
 @lru_cache(maxsize=1)
-def _package_hash() -> str:
+def package_hash() -> str:
     """Hash of the package's sources and data, which enter every row."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent
@@ -209,17 +225,30 @@ def _package_hash() -> str:
 
 
 def _key(row: Row, seed: int) -> str:
-    text = json.dumps([asdict(row), seed, _package_hash(), list(COLUMNS)], default=str)
+    text = json.dumps([asdict(row), seed, package_hash(), list(COLUMNS)], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all, also when another run writes the same file."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a text whole or not at all, also when another run writes the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_part(path: Path) -> dict[str, Any] | None:
+    """Read what a finished row left; none if it is missing or damaged, to be measured again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def run(
@@ -248,10 +277,17 @@ def run(
     -------
     list of dict
         The rows, in the plan's order.
+
+    Raises
+    ------
+    ValueError
+        If the plan holds no row, or no scheduler answers at the address.
     """
     wanted = list(plan.rows())
+    if not wanted:
+        raise ValueError("the plan holds no row; refinement needs counts, so a finite dose")
     parts = {row: folder / "parts" / f"{_key(row, plan.seed)}.json" for row in wanted}
-    missing = [row for row in wanted if not parts[row].exists()]
+    missing = [row for row in wanted if read_part(parts[row]) is None]
     if missing:
         _compute(missing, parts, plan.seed, scheduler, workers, progress, len(wanted))
     rows = [json.loads(parts[row].read_text(encoding="utf-8")) for row in wanted]
@@ -268,6 +304,53 @@ def _compute(
     progress: bool,
     total: int,
 ) -> None:
+    grouped: dict[tuple[Any, ...], list[Row]] = {}
+    for row in missing:
+        own = row.method if row.method in _SLOW else None
+        grouped.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
+    groups = list(grouped.values())
+    tasks = [(group, seed) for group in groups]
+    with tqdm(
+        total=total,
+        initial=total - len(missing),
+        unit="row",
+        disable=None if progress else True,
+    ) as bar:
+        for index, result in each_done(measure_rows, tasks, scheduler, workers):
+            for row, found in zip(groups[index], result, strict=True):
+                write_whole(parts[row], json.dumps(found) + "\n")
+            bar.update(len(groups[index]))
+
+
+def each_done(
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    scheduler: str | None = None,
+    workers: int | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Call a function for every task on dask workers, the first tasks first.
+
+    Parameters
+    ----------
+    work : callable
+        Runs on a worker, in one thread.
+    tasks : sequence of tuple
+        Its arguments.
+    scheduler : str, optional
+        Address of a running dask scheduler; by default a local cluster is started.
+    workers : int, optional
+        Processes of the local cluster; by default one a core.
+
+    Yields
+    ------
+    int, object
+        Index of a task and what the function returned, in the order in which they are done.
+
+    Raises
+    ------
+    ValueError
+        If no scheduler answers at the address.
+    """
     import distributed
     from dask import config as dask_settings
 
@@ -281,7 +364,7 @@ def _compute(
             roomy = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2**30)
             environment = {"distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **roomy}}
             stack.enter_context(dask_settings.set(environment))
-            scheduler = stack.enter_context(
+            address = stack.enter_context(
                 dask.LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
@@ -290,49 +373,48 @@ def _compute(
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 )
             )
-        # Not dask's default: two benches at once would leave each other's behind.
-        client = stack.enter_context(dask.Client(scheduler, set_as_default=False))
-        groups: dict[tuple[Any, ...], list[Row]] = {}
-        for row in missing:
-            own = row.method if row.method in _SLOW else None
-            groups.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
+        else:
+            address = scheduler
+        try:
+            # Not dask's default: two benches at once would leave each other's behind.
+            client = stack.enter_context(dask.Client(address, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"no scheduler answers at {scheduler!r} ({error}); start one by `dask scheduler` "
+                "and give its address, such as tcp://127.0.0.1:8786"
+            ) from error
         futures = {
-            client.submit(measure_rows, group, seed, priority=-index, pure=False): group
-            for index, group in enumerate(groups.values())
+            client.submit(work, *task, priority=-index, pure=False): index
+            for index, task in enumerate(tasks)
         }
-        bar = stack.enter_context(
-            tqdm(
-                total=total,
-                initial=total - len(missing),
-                unit="row",
-                disable=None if progress else True,
-            )
-        )
         for done in dask.as_completed(futures, loop=client.loop):
-            for row, found in zip(futures[done], done.result(), strict=True):
-                _write(parts[row], json.dumps(found) + "\n")
-            bar.update(len(futures[done]))
+            yield futures[done], done.result()
             done.release()
 
 
 def _write_table(plan: Plan, rows: list[dict[str, Any]], folder: Path) -> None:
-    names = list(rows[0]) if rows else []
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".table.")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, folder / "table.csv")
+    plan_record = {**asdict(plan), "doses": [str(d) for d in plan.doses]}
+    write_tables(folder, rows, {"plan": plan_record})
+
+
+def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[str, Any]) -> None:
+    """Write ``table.csv`` and ``table.json``, the latter with what was asked and by which code."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "table.csv", text.getvalue())
     packages = ("misr4d", "abtem", "py4dstem", "numpy", "torch", "scipy", "ase")
     record = {
-        "plan": {**asdict(plan), "doses": [str(d) for d in plan.doses]},
+        **asked,
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
-        "package_hash": _package_hash(),
+        "package_hash": package_hash(),
         "commit": _commit(),
         "rows": rows,
     }
-    _write(folder / "table.json", json.dumps(record, indent=1) + "\n")
+    write_whole(folder / "table.json", json.dumps(record, indent=1) + "\n")
 
 
 def _commit() -> str | None:

@@ -87,6 +87,11 @@ def _distance(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np
     return np.hypot(x[:, None], y[None, :])
 
 
+# Our choice: by how much more a disc explains than as many numbers without meaning would; noise
+# alone, in which the best disc is picked, reaches 4.
+_STANDS_OUT = 10.0
+
+
 def find_disc(pattern: NDArray[Any]) -> Disc:
     """Fit the bright disc of a position-averaged pattern to a fraction of a pixel.
 
@@ -152,7 +157,13 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
             f"a disc of radius {p[2]:.2f} pixels at ({p[0]:.2f}, {p[1]:.2f}) is not wholly on a "
             f"detector of {image.shape} pixels; expected the whole bright-field disc"
         )
+    flat = (((image - np.average(image, weights=weight**2)) * weight) ** 2).sum() - 2 * fit.cost
     variance = 2 * fit.cost / max(1, image.size - len(p))
+    if flat < _STANDS_OUT * (len(p) - 1) * variance:
+        raise ValueError(
+            "no disc stands out of the pattern's noise; expected the bright-field disc, brighter "
+            "than what is around it"
+        )
     error = np.sqrt(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)) * variance)
     return Disc(
         (float(p[0]), float(p[1])),

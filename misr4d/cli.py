@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
+import signal
+import sys
+import threading
+import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import click
@@ -15,15 +22,94 @@ from misr4d import __version__
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# Exit codes: bad input, what nobody foresaw, and stopped by Ctrl-C or a signal (128 + its number).
+_UNFORESEEN, _INTERRUPTED, _TERMINATED = 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class _Commands(click.Group):
+    """Commands that say in one line what went wrong; ``--debug`` shows the traceback too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        debug = ctx.params.get("debug", False)
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.ClickException as error:
+            if debug and error.__context__ is not None:
+                traceback.print_exception(error.__context__)
+            raise
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; nothing is left half-written.", err=True)
+            ctx.exit(_INTERRUPTED)
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            said = (str(error).strip() or "no more is known").splitlines()[0]
+            command = f"{ctx.command_path} --debug {ctx.invoked_subcommand or ''}".strip()
+            click.echo(
+                f"Error: {type(error).__name__}, which was not foreseen: {said} (`{command} …` "
+                "shows the traceback)",
+                err=True,
+            )
+            ctx.exit(_UNFORESEEN)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Stop as by Ctrl-C, so that what is half-written is cleared away."""
+    raise SystemExit(_TERMINATED)
+
+
+class _Target(click.Path):
+    """Where a command writes: refused before the work if it cannot be made or written to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            if path.is_symlink() and not path.exists():
+                self.fail(f"{path} is a link to {os.readlink(path)}, which does not exist")
+            place = path if self.dir_okay else path.parent
+            if not self.dir_okay and not place.is_dir():
+                self.fail(f"{path} cannot be written; expected a file in a folder that exists")
+            while not place.exists():
+                place = place.parent
+            if not place.is_dir():
+                self.fail(f"{path} cannot be made: {place} is a file")
+            own = os.access in os.supports_effective_ids
+            if not os.access(place, os.W_OK | os.X_OK, effective_ids=own):
+                self.fail(f"{path} cannot be written: no permission for {place}")
+        except OSError as error:
+            self.fail(f"{path} cannot be written: {error.strerror}")
+        return path
+
+
+_POSITIVE = click.IntRange(1)
+_WORKERS = click.IntRange(1, 256)
+_SEED = click.IntRange(0, 2**62)
+_MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
+_THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def main() -> None:
-    """Low-dose 4D-STEM super-resolution, tested: companion to the paper 4D-MISR."""
+@click.option("--debug", is_flag=True, help="Show the traceback of what goes wrong.")
+@click.pass_context
+def main(ctx: click.Context, debug: bool) -> None:
+    """Low-dose 4D-STEM super-resolution, tested: companion to the paper 4D-MISR.
+
+    Exits with 2 for bad input, 1 for an error that nobody foresaw, 130 if interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Å shall not stop a run
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, _terminate)
+        ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 
 @main.command()
 @click.argument("specimen")
-@click.option("--thickness", type=float, help="Thickness along the beam, Å.")
+@click.option("--thickness", type=_THICKNESS, help="Thickness along the beam, Å.")
 def info(specimen: str, thickness: float | None) -> None:
     """Print a SPECIMEN's composition, density, size, source and licence."""
     from misr4d.specimens import describe, format_description, make_specimen
@@ -36,9 +122,15 @@ def info(specimen: str, thickness: float | None) -> None:
 
 def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
     try:
-        return tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
+        found = tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
     except ValueError as error:
         raise click.UsageError(f"a dose is not a number: {error}") from None
+    for text, value in zip(values, found, strict=True):
+        if value > _MOST_ELECTRONS and text not in {"inf", "∞"}:
+            raise click.UsageError(
+                f"a dose is {text} e⁻/Å²; expected at most {_MOST_ELECTRONS:g}, or inf"
+            )
+    return found
 
 
 @main.command()
@@ -46,7 +138,7 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @click.option("--full", "size", flag_value="full", help="Every specimen, dose and draw: hours.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Target(file_okay=False, path_type=Path),
     default=Path("_output/bench"),
     show_default=True,
     help="Folder of the table; a run in it takes up where the last one stopped.",
@@ -54,8 +146,8 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @click.option("--specimen", "specimens", multiple=True, help="Only these; may be repeated.")
 @click.option("--dose", "doses", multiple=True, help="Only these, e⁻/Å² or inf; may be repeated.")
 @click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
-@click.option("--draws", type=int, help="Noise draws of every method.")
-@click.option("--workers", type=click.IntRange(1), help="Local processes (default: one a core).")
+@click.option("--draws", type=_POSITIVE, help="Noise draws of every method.")
+@click.option("--workers", type=_WORKERS, help="Local processes (default: one a core).")
 @click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
 def bench(
     size: str,
@@ -84,10 +176,9 @@ def bench(
             # An explicit choice of doses or methods holds for ptychography too.
             slow_doses=None if doses else base.slow_doses,
         )
+        rows = run(plan, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    out.mkdir(parents=True, exist_ok=True)
-    rows = run(plan, out, scheduler=scheduler, workers=workers)
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
     if plan.left_out and plan == base:
         click.echo(f"this plan leaves out: {plan.left_out}")
@@ -103,7 +194,7 @@ def bench(
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Target(file_okay=False, path_type=Path),
     default=Path("_output/training"),
     show_default=True,
     help="Folder of checkpoint, log and weights; a run in it goes on where the last one stopped.",
@@ -113,18 +204,20 @@ def bench(
     type=click.Choice(["DirectInformed", "AttentionUNet", "DualPath"]),
     help="Instead of the preset's.",
 )
-@click.option("--width", type=click.IntRange(1), help="Channels of its first level.")
-@click.option("--depth", type=click.IntRange(1), help="Its levels; DualPath has its own.")
-@click.option("--views", type=click.IntRange(1), help="Views of a DualPath sample.")
-@click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
-@click.option("--batch", type=click.IntRange(1), help="Samples in a step.")
-@click.option("--specimens", type=click.IntRange(0), help="Distinct specimens; 0: never again.")
+@click.option("--width", type=click.IntRange(1, 1024), help="Channels of its first level.")
+@click.option("--depth", type=click.IntRange(1, 8), help="Its levels; DualPath has its own.")
+@click.option("--views", type=click.IntRange(1, 10_000), help="Views of a DualPath sample.")
+@click.option("--steps", type=click.IntRange(1, 10**9), help="Optimiser steps.")
+@click.option("--batch", type=click.IntRange(1, 4096), help="Samples in a step.")
+@click.option(
+    "--specimens", type=click.IntRange(0, 10**6), help="Distinct specimens; 0: never again."
+)
 @click.option(
     "--half/--no-half", default=None, help="bfloat16 on a CPU too, instead of the preset's."
 )
-@click.option("--seed", type=int, help="Of everything.")
+@click.option("--seed", type=_SEED, help="Of everything.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that simulate specimens.")
+@click.option("--workers", type=_WORKERS, help="Processes that simulate specimens.")
 def train(
     preset: str, out: Path, device: str | None, workers: int | None, **changes: str | int | None
 ) -> None:
@@ -154,13 +247,13 @@ def train(
 @click.option("--dose", required=True, help="e⁻/Å² on the specimen, or inf for no counting noise.")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_Target(dir_okay=False, path_type=Path),
     default=Path("scan.h5"),
     show_default=True,
     help="File to write: EMD 1.0, which py4DSTEM reads too.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the counting noise.")
-@click.option("--thickness", type=float, help="Thickness along the beam, Å.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the counting noise.")
+@click.option("--thickness", type=_THICKNESS, help="Thickness along the beam, Å.")
 @click.option("--defocus", type=float, help="Å, positive is underfocus.")
 @click.option("--positions", type=int, help="Scan only N × N of them, 32 or more: quicker.")
 def simulate(
@@ -202,7 +295,7 @@ def simulate(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Target(file_okay=False, path_type=Path),
     default=Path("_output/reconstruction"),
     show_default=True,
     help="Folder of report.html, report.json, image.png and image.npz.",
@@ -232,14 +325,17 @@ def simulate(
 @click.option("--gain", type=float, help="Counts per electron, of a camera that does not count.")
 @click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
 @click.option("--dataset", help="Which array, of a file that holds several.")
-@click.option("--scan-shape", type=int, nargs=2, help="Positions RX RY of a list of patterns.")
+@click.option(
+    "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."
+)
 @click.option(
     "--bad-pixels",
     type=click.Path(path_type=Path),
     help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
 )
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
     file: Path,
@@ -250,6 +346,7 @@ def reconstruct(
     bad_pixels: Path | None,
     keep_all_pixels: bool,
     seed: int,
+    dry_run: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -263,12 +360,17 @@ def reconstruct(
     """
     from misr4d.pixels import read_bad_pixels
     from misr4d.reading import read_scan
+    from misr4d.report import outlook
     from misr4d.report import reconstruct as run
 
     if bad_pixels is not None and keep_all_pixels:
         raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
     try:
         scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
+        if dry_run:
+            click.echo(outlook(scan, method))
+            click.echo(f"nothing was written; it would be to {out}")
+            return
         click.echo(scan.described(), err=True)
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:
@@ -282,6 +384,45 @@ def reconstruct(
     else:
         click.echo(report.summary())
         click.echo("written: " + ", ".join(str(p) for p in paths))
+
+
+@main.command(
+    epilog="\b\nExample:\n  misr4d sweep notebooks/params/study_thickness.yaml --workers 2"
+)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=_Target(file_okay=False, path_type=Path),
+    default=Path("_output/sweep"),
+    show_default=True,
+    help="Folder in which the study gets its own; a study in it takes up where it stopped.",
+)
+@click.option("--workers", type=_WORKERS, help="Local processes (default: one a core).")
+@click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
+@click.option("--dry-run", is_flag=True, help="List the runs; do and write nothing.")
+def sweep(
+    study: Path, out: Path, workers: int | None, scheduler: str | None, dry_run: bool
+) -> None:
+    """Run every combination of a grid of parameters into one table.
+
+    STUDY is a YAML file: `bench: true` or `notebook: FILE.ipynb`, and below `grid` a list of
+    values for each parameter; below `parameters` those that are the same in every run.
+    """
+    from misr4d.sweep import read_study
+    from misr4d.sweep import sweep as run
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    try:
+        asked = read_study(study)
+        if dry_run:
+            for one in asked.runs:
+                click.echo(", ".join(f"{name} {value}" for name, value in one.items()))
+            click.echo(f"{len(asked.runs)} runs; nothing was done")
+            return
+        rows = run(asked, out, scheduler=scheduler, workers=workers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(rows)} rows in {out / asked.name / 'table.csv'} and table.json beside it")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,23 @@ class Datacube:
             total += block.sum((0, 1), dtype=np.float64)
         return total / math.prod(self.patterns.shape[:2])
 
+    def middle(self, most: int) -> Datacube:
+        """Crop the scan to about `most` positions along each axis, around its middle.
+
+        Patterns on disk stay there. A part begins and ends where the array's chunks do, or not at
+        all if the scan is no longer than that.
+        """
+        shape = self.patterns.shape[:2]
+        parts = []
+        for n, chunk in zip(shape, _scan_chunk(self.patterns), strict=True):
+            size = min(n, math.ceil(most / chunk) * chunk)
+            start = (n - size) // 2 // chunk * chunk
+            parts.append(slice(start, start + size))
+        if tuple(p.stop - p.start for p in parts) == tuple(shape):
+            return self
+        part: Any = _Part(self.patterns, (parts[0], parts[1]))
+        return replace(self, patterns=part)
+
     def binned(self, factor: int) -> Datacube:
         """Sum `factor`×`factor` detector pixels, `factor` odd so that the axis stays centred.
 
@@ -218,6 +235,24 @@ class Datacube:
             chosen = binned[:, :, at[:, 0], at[:, 1]].transpose(2, 0, 1)
             np.multiply(chosen, scale, out=views[:, rx, ry], casting="unsafe")
         return torch.from_numpy(views)
+
+
+class _Part:
+    """Some of the positions of an array, sliced as it is read."""
+
+    def __init__(self, source: Any, part: tuple[slice, slice]) -> None:
+        self.source, self.part = source, part
+        counts = [p.stop - p.start for p in part]
+        self.shape = (*counts, *source.shape[2:])
+        self.dtype, self.ndim = source.dtype, 4
+        self.chunks = (*_scan_chunk(source), *source.shape[2:])
+
+    def __getitem__(self, key: tuple[slice, ...]) -> Any:
+        scan = [
+            slice(p.start + k.indices(n)[0], p.start + k.indices(n)[1])
+            for p, k, n in zip(self.part, key, self.shape, strict=False)
+        ]
+        return self.source[(*scan, *key[2:])]
 
 
 def _interchange(patterns: NDArray[Any]) -> NDArray[Any]:

@@ -38,6 +38,7 @@ __all__ = [
     "load_network",
     "nearest_regime",
     "pack",
+    "tile_starts",
     "training_log",
     "view_groups",
 ]
@@ -207,7 +208,7 @@ def informed(
     return Estimate(mean.reshape(*lead, *mean.shape[1:]), deviation.reshape(*lead, *mean.shape[1:]))
 
 
-def _tiles(size: int, tile: int, overlap: int) -> Iterator[int]:
+def tile_starts(size: int, tile: int, overlap: int = _OVERLAP) -> Iterator[int]:
     """Yield starts of tiles that cover an axis, the last flush with its end."""
     stride = tile - 2 * overlap
     start = 0
@@ -312,8 +313,8 @@ def blend_tiles(
     (nx, ny), r = scan_shape, UPSAMPLING
     weight = torch.zeros(r * nx, r * ny)
     mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
-    for x in _tiles(nx, tile[0], overlap):
-        for y in _tiles(ny, tile[1], overlap):
+    for x in tile_starts(nx, tile[0], overlap):
+        for y in tile_starts(ny, tile[1], overlap):
             image, companion = make(slice(x, x + tile[0]), slice(y, y + tile[1]))
             own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
             where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))

@@ -28,6 +28,7 @@ __all__ = ["BadPixels", "Mended", "find_bad_pixels", "read_bad_pixels"]
 _FACTOR = 3.0
 _ROW_FACTOR = 1.5
 _LIT = 0.1  # of the disc's level; below it a dead pixel does no harm and a shadow looks like one
+_PART = 64  # positions of a line that are drawn together
 # Chance that a scan of good pixels raises one false alarm by counting noise.
 _FALSE_ALARM = 1e-3
 
@@ -189,19 +190,38 @@ class Mended:
         self.source, self.mask = source, mask
         self.shape, self.dtype, self.ndim = tuple(source.shape), source.dtype, 4
         self.chunks = getattr(source, "chunks", None)
-        level = np.zeros(int(mask.sum())) if mean is None else _level(mean, mask)
-        values: NDArray[Any] = np.broadcast_to(level, (*self.shape[:2], len(level)))
-        if counted:
-            values = np.random.default_rng(seed).poisson(values)
-        if self.dtype.kind in "ui":
-            values = np.minimum(values, np.iinfo(self.dtype).max)
-        self.values = values.astype(self.dtype)
+        self.level = np.zeros(int(mask.sum())) if mean is None else _level(mean, mask)
+        self.counted, self.seed = counted, seed
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
         rx, ry, *window = key
         block = np.array(self.source[rx, ry])
-        block[:, :, self.mask] = self.values[rx, ry]
+        block[:, :, self.mask] = self._values(rx, ry)
         return block[:, :, *window]
+
+    def _values(self, rx: slice, ry: slice) -> NDArray[Any]:
+        """Draw what is put in at some positions ``(rx, ry, B)``, the same whenever it is asked for.
+
+        Each part of a line has its own seed, so that none of it is kept.
+        """
+        rows, columns = (range(n)[s] for n, s in zip(self.shape, (rx, ry), strict=False))
+        values = np.empty((len(rows), len(columns), len(self.level)))
+        if not self.counted:
+            values[:] = self.level
+            return values.astype(self.dtype)
+        parts = range(columns.start // _PART, (columns.stop - 1) // _PART + 1)
+        for i, row in enumerate(rows):
+            drawn = [
+                np.random.default_rng([self.seed, row, part]).poisson(
+                    self.level, (_PART, len(self.level))
+                )
+                for part in parts
+            ]
+            first = columns.start - parts.start * _PART
+            values[i] = np.concatenate(drawn)[first : first + len(columns)]
+        if self.dtype.kind in "ui":
+            values = np.minimum(values, np.iinfo(self.dtype).max)
+        return values.astype(self.dtype)
 
 
 def _level(mean: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -6,9 +6,14 @@ what, one set of units, and errors that say what to do. Nothing here loads a pic
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import math
-from collections.abc import Callable, Mapping
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +49,12 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
 """What may be known of a scan."""
 
 _FLAGS = {"detector_pixel": "--detector-pixel", "transposed": "--transpose"}
+
+# Our choices, far beyond any scan that was ever recorded: a file that claims more is damaged.
+_MOST_POSITIONS = 2**26
+_MOST_BYTES = 2**44
+# Beyond these no float64 sum of a scan is exact, or nothing can have been counted.
+_LARGEST, _SMALLEST = 1e15, 1e-20
 
 
 def flag(name: str) -> str:
@@ -206,8 +217,12 @@ def read_scan(
     unknown = set(given) - set(QUANTITIES)
     if unknown:
         raise TypeError(f"unknown quantity {min(unknown)!r}; known: {', '.join(QUANTITIES)}")
-    if not path.exists():
-        raise ValueError(f"there is no file {path}; check the name")
+    if scan_shape is not None and (len(scan_shape) != 2 or min(scan_shape) < 1):
+        raise ValueError(
+            f"--scan-shape is {' × '.join(map(str, scan_shape))}; expected two numbers of "
+            "positions, each 1 or more"
+        )
+    _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
         what = "a folder" if path.is_dir() else f"a file of kind {path.suffix or 'unknown'!r}"
@@ -219,9 +234,12 @@ def read_scan(
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # the readers of others raise whatever they like
         raise ValueError(
-            f"{path} cannot be read by {reader.name}: {_one_line(error)}; is it complete?"
+            f"{path} cannot be read by {reader.name}: {_one_line(error)}; {_guess(path)}"
         ) from error
-    patterns = _four_axes(found.patterns, scan_shape, path)
+    try:
+        patterns = _four_axes(found.patterns, scan_shape)
+    except _UnfitError as error:
+        raise ValueError(f"{path} {error}") from None
     known = {}
     for name, value in given.items():
         if value is not None:
@@ -254,6 +272,62 @@ def _one_line(error: BaseException) -> str:
     return text.splitlines()[0][:200]
 
 
+def _check_there(path: Path) -> None:
+    """Raise unless a path leads to a file or folder that may be read."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ValueError(
+                f"{path} is a link to {os.readlink(path)}, which does not exist"
+            ) from None
+        raise ValueError(f"there is no file {path}; check the name") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be reached: {why}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{path} is neither a file nor a folder; copy the scan into a file first")
+    own = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK, effective_ids=own):
+        raise ValueError(f"{path} may not be read: Permission denied; ask its owner, or copy it")
+
+
+_HDF5 = (".h5", ".hdf5", ".hdf", ".nhdf", ".emd", ".de5", ".hspy", ".nxs")
+_BEGINNINGS: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
+    b"\x93NUMPY": ("a NumPy array (.npy)", (".npy",)),
+    b"PK\x03\x04": ("a zip archive (.npz)", (".npz",)),
+    b"\x89HDF": ("HDF5 (.h5)", _HDF5),
+    b"II*\0": ("a TIFF (.tif)", (".tif", ".tiff")),
+    b"MM\0*": ("a TIFF (.tif)", (".tif", ".tiff")),
+    b"\x1f\x8b": ("a gzip archive (.gz), which is to be unpacked", ()),
+}
+
+
+def _guess(path: Path) -> str:
+    """Ask what may be wrong with a file that its reader refused, by how it begins."""
+    with contextlib.suppress(OSError):
+        with path.open("rb") as file:
+            begins = file.read(8)
+        for mark, (kind, suffixes) in _BEGINNINGS.items():
+            if begins.startswith(mark) and path.suffix.lower() not in suffixes:
+                return f"is it {kind}?"
+    return "is it complete?"
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has."""
+    return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_fits(size: float, what: str, remedy: str) -> None:
+    """Raise if so many bytes are more than a quarter of memory."""
+    if size > _memory() / 4:
+        raise _UnfitError(
+            f"{what} {size / 2**30:.4g} GiB, of which memory, {_memory() / 2**30:.4g} GiB, can "
+            f"spare a quarter; {remedy}"
+        )
+
+
 def _checked(name: str, value: Any, where: str) -> Any:
     """Return a value as this module keeps it, or say what is wrong with it."""
     unit, low, high = QUANTITIES[name]
@@ -283,35 +357,53 @@ def _lazy(array: Any, chunks: Any) -> Any:
     return dask.array.from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
 
 
-def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None, path: Path) -> Any:
+def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
     """Return the patterns with axes (Rx, Ry, Qx, Qy), or say what is wrong with them."""
     shape, kind = tuple(patterns.shape), patterns.dtype.kind
     if kind not in "uif":
-        raise ValueError(
-            f"{path} holds values of type {patterns.dtype}; expected whole or real numbers"
-        )
+        raise _UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
     if scan_shape is not None:
         listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
         if listed != math.prod(scan_shape):
-            raise ValueError(
-                f"{path} has shape {shape}, which is not {scan_shape[0]} × {scan_shape[1]} "
+            raise _UnfitError(
+                f"has shape {shape}, which is not {scan_shape[0]} × {scan_shape[1]} "
                 "positions; give another --scan-shape"
             )
+        _check_size((*scan_shape, *shape[-2:]), patterns)
         if not isinstance(patterns, np.ndarray | dask.array.Array):
             patterns = _lazy(patterns, patterns.chunks or "auto")
-        patterns = patterns.reshape(*scan_shape, *shape[-2:])
-    elif len(shape) == 3:
-        raise ValueError(
-            f"{path} lists {shape[0]} patterns of {shape[1]} × {shape[2]} pixels; say how they "
+        return patterns.reshape(*scan_shape, *shape[-2:])
+    if len(shape) == 3:
+        raise _UnfitError(
+            f"lists {shape[0]} patterns of {shape[1]} × {shape[2]} pixels; say how they "
             "were scanned: --scan-shape RX RY"
         )
-    elif len(shape) != 4:
-        raise ValueError(
-            f"{path} has {len(shape)} axes, {shape}; expected four: scan Rx, Ry, detector Qx, Qy"
+    if len(shape) != 4:
+        raise _UnfitError(
+            f"has {len(shape)} axes, {shape}; expected four: scan Rx, Ry, detector Qx, Qy"
         )
-    if 0 in patterns.shape:
-        raise ValueError(f"{path} has shape {tuple(patterns.shape)}; there is nothing in it")
+    _check_size(shape, patterns)
     return patterns
+
+
+def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
+    """Raise if the patterns are none, or more than can be; their file may claim anything."""
+    if 0 in shape:
+        raise _UnfitError(f"has shape {shape}; there is nothing in it")
+    size = math.prod(shape) * patterns.dtype.itemsize
+    if math.prod(shape[:2]) > _MOST_POSITIONS or size > _MOST_BYTES:
+        raise _UnfitError(
+            f"claims the shape {shape}, {size / 2**40:.4g} TiB; expected at most "
+            f"{_MOST_POSITIONS} positions and {_MOST_BYTES / 2**40:g} TiB: is it damaged?"
+        )
+    chunks = getattr(patterns, "chunks", None)
+    if chunks and not isinstance(patterns, np.ndarray):
+        sides = [max(c) if isinstance(c, tuple) else int(c) for c in chunks]
+        _check_fits(
+            math.prod(sides) * patterns.dtype.itemsize,
+            f"is stored in chunks of {' × '.join(map(str, sides))} values, each",
+            "store it in smaller chunks",
+        )
 
 
 # --- Units -------------------------------------------------------------------------------------
@@ -340,6 +432,16 @@ class _Calibration:
         self.pixel: tuple[tuple[float, float], str] | None = None
         self.notes: list[str] = []
 
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what cannot be made sense of, so that it can be given instead."""
+        try:
+            yield
+        except Exception as error:  # a file may say anything
+            self.notes.append(
+                f"what the file says of its calibration makes no sense ({_one_line(error)})"
+            )
+
     def scan(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
         known = [_LENGTHS.get(_spelt(u)) for u in units]
         if None not in known:
@@ -364,33 +466,69 @@ class _Calibration:
 # --- NumPy -------------------------------------------------------------------------------------
 
 
+_PICKLED = "pickled objects, which are never loaded"
+
+
 def _read_numpy(path: Path, dataset: str | None) -> _Found:
+    if zipfile.is_zipfile(path):
+        return _read_archive(path, dataset)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "pickle" in str(error) or "Python objects" in str(error):
             raise _UnfitError(
-                "holds pickled objects, which are never loaded, or is no array at all; save "
-                "numbers with numpy.save"
+                f"holds {_PICKLED}, or no array at all ({_guess(path)}); save numbers with "
+                "numpy.save"
             ) from None
         raise
-    if isinstance(loaded, np.ndarray):
-        chunks = ("auto",) * (loaded.ndim - 2) + (-1, -1) if loaded.ndim > 2 else "auto"
-        return _Found(_lazy(loaded, chunks))
-    with loaded:
-        headers = {}
-        for name in loaded.files:
-            try:
-                headers[name] = loaded[name]
-            except ValueError:
-                raise _UnfitError(
-                    f"its array {name!r} holds pickled objects, which are never loaded; save "
-                    "numbers"
-                ) from None
-    chosen = _choose({k: v for k, v in headers.items() if v.ndim in (3, 4)}, dataset)
+    chunks = ("auto",) * (loaded.ndim - 2) + (-1, -1) if loaded.ndim > 2 else "auto"
+    return _Found(_lazy(loaded, chunks))
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What the header of an array in an archive says, before any memory is given to it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def _read_archive(path: Path, dataset: str | None) -> _Found:
+    with zipfile.ZipFile(path) as archive:
+        members = {
+            n.removesuffix(".npy"): _member(archive, n)
+            for n in archive.namelist()
+            if n.endswith(".npy")
+        }
+    for name, member in members.items():
+        if member.dtype.hasobject:
+            raise _UnfitError(f"its array {name!r} holds {_PICKLED}; save numbers")
+    chosen = _choose({k: m for k, m in members.items() if len(m.shape) in (3, 4)}, dataset)
+    key = next(k for k, m in members.items() if m is chosen)
+    _check_fits(
+        math.prod(chosen.shape) * chosen.dtype.itemsize,
+        f"its array {key!r} would be read as a whole,",
+        "save it by numpy.save as .npy, which stays on disk",
+    )
     # An archive may carry the numbers beside the patterns, under the names used here.
-    values = {k: headers[k].tolist() for k in QUANTITIES if k in headers and headers[k].size <= 2}
-    return _Found(chosen, values)
+    beside = [k for k in QUANTITIES if k in members and math.prod(members[k].shape) <= 2]
+    with np.load(path, allow_pickle=False) as loaded:
+        return _Found(loaded[key], {k: loaded[k].tolist() for k in beside})
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> _Member:
+    form: Any = np.lib.format  # its functions carry no types
+    with archive.open(name) as file:
+        first = form.read_magic(file) == (1, 0)
+        read = form.read_array_header_1_0 if first else form.read_array_header_2_0
+        shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and claimed > archive.getinfo(name).file_size:
+        raise _UnfitError(
+            f"its array {name!r} claims the shape {shape}, which is more than it holds; is it "
+            "complete?"
+        )
+    return _Member(tuple(shape), dtype)
 
 
 def _choose(arrays: Mapping[str, Any], dataset: str | None) -> Any:
@@ -400,11 +538,12 @@ def _choose(arrays: Mapping[str, Any], dataset: str | None) -> Any:
         if dataset not in arrays:
             raise _UnfitError(f"has no array {dataset!r} of three or four axes; it has {listing}")
         return arrays[dataset]
+    if not arrays:
+        raise _UnfitError("holds no array of three or four axes, so no scan")
     four = {k: v for k, v in arrays.items() if len(v.shape) == 4} or arrays
     if len(four) != 1:
-        which = "several" if four else "no"
         raise _UnfitError(
-            f"holds {which} arrays that could be a scan: {listing}; name one: --dataset"
+            f"holds several arrays that could be a scan: {listing}; name one: --dataset"
         )
     return next(iter(four.values()))
 
@@ -422,7 +561,7 @@ def _is_emd1(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             kinds = [_text(group.attrs.get("emd_group_type")) for group in file.values()]
-    except (OSError, RuntimeError):  # damaged: the reader that its name asks for says how
+    except Exception:  # damaged: the reader that its name asks for says how
         return False
     return "root" in kinds
 
@@ -442,19 +581,59 @@ def _hdf5_arrays(file: h5py.File) -> dict[str, Any]:
     return found
 
 
+def _written(patterns: Any) -> Any:
+    """Return an array of HDF5, unless nothing was ever written to it."""
+    if not patterns.is_virtual and not patterns.external and not patterns.id.get_storage_size():
+        raise _UnfitError(
+            f"its array {patterns.name!r} of shape {patterns.shape} was never written to; was the "
+            "recording broken off?"
+        )
+    return patterns
+
+
 def _read_hdf5(path: Path, dataset: str | None) -> _Found:
-    return _Found(_choose(_hdf5_arrays(h5py.File(path, "r")), dataset))
+    patterns = _written(_choose(_hdf5_arrays(h5py.File(path, "r")), dataset))
+    found = _Calibration()
+    with found.noting():
+        _read_nion(patterns, found)
+    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+
+
+def _read_nion(patterns: h5py.Dataset, found: _Calibration) -> None:
+    """Take what Nion Swift writes beside an array: a JSON text of its properties."""
+    said = patterns.attrs.get("properties")
+    if said is None:
+        return
+    properties = json.loads(_text(said))
+    axes = properties.get("dimensional_calibrations") or []
+    if len(axes) == patterns.ndim == 4:
+        sizes, units = [a.get("scale", 1.0) for a in axes], [a.get("units") or "" for a in axes]
+        found.scan((sizes[0], sizes[1]), (units[0], units[1]))
+        found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+    metadata = properties.get("metadata") or {}
+    for place in ("instrument", "hardware_source"):
+        volts = (metadata.get(place) or {}).get("high_tension")
+        if isinstance(volts, int | float):
+            found.values["energy"] = volts
+            break
 
 
 def _read_emd1(path: Path, dataset: str | None) -> _Found:
     file = h5py.File(path, "r")
     arrays = _hdf5_arrays(file)
-    patterns = _choose(arrays, dataset)
+    patterns = _written(_choose(arrays, dataset))
+    found, ours = _Calibration(), {}
+    with found.noting():
+        ours = _read_bundle(file, patterns, found)
+    return _Found(patterns, found.values, found.pixel, tuple(found.notes), ours)
+
+
+def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -> dict[str, Any]:
+    """Take the calibration of py4DSTEM, and return what misr4d wrote of the file's making."""
     root = file[patterns.name.split("/")[1]]
     bundle = root.get("metadatabundle", {})
     calibration = _entries(bundle.get("calibration", {}))
     ours = _entries(bundle.get("misr4d", {}))
-    found = _Calibration()
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
     if step is not None:
         found.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
@@ -472,7 +651,7 @@ def _read_emd1(path: Path, dataset: str | None) -> _Found:
         found.values["centre"] = origin
     quantities = ours.pop("quantities", {})
     found.values |= {k: v for k, v in quantities.items() if k in QUANTITIES}
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes), ours)
+    return ours
 
 
 def _entries(group: Any) -> dict[str, Any]:
@@ -490,21 +669,40 @@ def _entries(group: Any) -> dict[str, Any]:
 # --- Zarr: any array, and measurements of abTEM --------------------------------------------------
 
 
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+
+
 def _is_zarr(path: Path) -> bool:
-    marks = ("zarr.json", ".zgroup", ".zarray")
-    return path.is_dir() and path.suffix != ".zspy" and any((path / m).is_file() for m in marks)
+    marked = any((path / m).is_file() for m in _ZARR_MARKS)
+    return path.is_dir() and path.suffix != ".zspy" and marked
 
 
 def _read_zarr(path: Path, dataset: str | None) -> _Found:
     opened = zarr.open(path, mode="r")
     if isinstance(opened, zarr.Array):
+        _check_chunks_written(path)
         return _Found(opened)
     arrays = {k: v for k, v in opened.arrays() if v.ndim in (3, 4)}
     patterns = _choose(arrays, dataset)
+    _check_chunks_written(path / patterns.path)
     said = opened.attrs.get("kwargs" + Path(patterns.path).name.removeprefix("array"), {})
-    if not isinstance(said, dict):
-        return _Found(patterns)
     found = _Calibration()
+    if isinstance(said, dict):
+        with found.noting():
+            _read_abtem(said, found)
+    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+
+
+def _check_chunks_written(folder: Path) -> None:
+    if all(p.name in (*_ZARR_MARKS, ".zattrs", ".zmetadata") for p in folder.iterdir()):
+        raise _UnfitError(
+            "no chunk of its array was ever written; was the recording broken off, or the folder "
+            "copied in part?"
+        )
+
+
+def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
+    """Take what abTEM writes beside a measurement."""
     axes = said.get("ensemble_axes_metadata") or []
     if len(axes) == 2:
         found.scan(
@@ -518,7 +716,6 @@ def _read_zarr(path: Path, dataset: str | None) -> _Found:
     for name, key in (("energy", "energy"), ("semiangle", "semiangle_cutoff")):
         if isinstance(metadata.get(key), int | float):
             found.values[name] = metadata[key]
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
 
 
 # --- Everything else: RosettaSciIO ----------------------------------------------------------------
@@ -560,18 +757,47 @@ def _read_rosetta(path: Path, dataset: str | None) -> _Found:
     patterns = _choose(arrays, dataset)
     signal = next(s for s in signals if s["data"] is patterns)
     found = _Calibration()
-    axes = signal["axes"]
-    if len(axes) == patterns.ndim == 4 and all("scale" in a for a in axes):
-        axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
-        sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
-        found.scan((sizes[0], sizes[1]), (units[0], units[1]))
-        found.detector((sizes[2], sizes[3]), (units[2], units[3]))
-    microscope = signal.get("metadata", {}).get("Acquisition_instrument", {}).get("TEM", {})
-    if isinstance(microscope.get("beam_energy"), int | float):
-        found.values["energy"] = microscope["beam_energy"] * 1e3
-    if isinstance(microscope.get("convergence_angle"), int | float):
-        found.values["semiangle"] = microscope["convergence_angle"]
+    with found.noting():
+        patterns = _read_signal(signal, found)
     return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+
+
+def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
+    """Take axes and microscope of a signal; return its patterns, with the scan's axes first."""
+    for name, key, scale in (
+        ("energy", "beam_energy", 1e3),
+        ("semiangle", "convergence_angle", 1.0),
+    ):
+        value = _of_microscope(signal, key)
+        if isinstance(value, int | float | np.number) and value > 0:  # 0 is what was not set
+            found.values[name] = float(value) * scale
+    patterns, axes = signal["data"], signal["axes"]
+    if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
+        return patterns
+    axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
+    sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
+    angular = [_spelt(u) in _ANGLES or _spelt(u) in _FREQUENCIES for u in units]
+    if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
+        patterns = patterns.transpose(2, 3, 0, 1)
+        sizes, units = sizes[2:] + sizes[:2], units[2:] + units[:2]
+    found.scan((sizes[0], sizes[1]), (units[0], units[1]))
+    found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+    return patterns
+
+
+def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
+    """Look up a setting of the microscope, also where RosettaSciIO only says where it would be."""
+    instrument = signal.get("metadata", {}).get("Acquisition_instrument", {})
+    if key in instrument.get("TEM", {}):
+        return instrument["TEM"][key]
+    for place, (target, convert) in signal.get("mapping", {}).items():
+        if target.split(".")[0] == "Acquisition_instrument" and target.split(".")[-1] == key:
+            value: Any = signal.get("original_metadata", {})
+            for part in place.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value is not None:
+                return convert(value) if convert else value
+    return None
 
 
 READERS: tuple[Reader, ...] = (
@@ -586,8 +812,8 @@ READERS: tuple[Reader, ...] = (
     ),
     Reader(
         "h5py",
-        "any other HDF5 (.h5, .hdf5) with one array of four axes",
-        lambda p: p.suffix.lower() in {".h5", ".hdf5", ".hdf"} and p.is_file(),
+        "any other HDF5 (.h5, .hdf5, .nhdf of Nion) with one array of four axes",
+        lambda p: p.suffix.lower() in _HDF5[:4] and p.is_file(),
         _read_hdf5,
     ),
     Reader("zarr", ".zarr, of abTEM or with one array of four axes", _is_zarr, _read_zarr),
@@ -628,34 +854,51 @@ def survey(scan: Scan) -> Survey:
     Raises
     ------
     ValueError
-        If a value is negative or not finite, or nothing was counted at all; or if the file ends
-        before its patterns do.
+        If a value is negative, not finite or absurdly large, or nothing was counted at all; if
+        the bytes of all values seem to be in the wrong order; or if the file ends before its
+        patterns do.
     """
     cube = Datacube(scan.patterns, (math.nan, math.nan), (math.nan, math.nan))
     shape = scan.patterns.shape
     total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
-    whole, largest = True, 0.0
-    try:
-        for where, block in cube.read(label="reading"):
-            low, high = float(block.min()), float(block.max())
-            if not (math.isfinite(low) and math.isfinite(high)) or low < 0:
-                bad = np.argwhere(~(np.isfinite(block) & (block >= 0)))[0]
-                place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
-                raise _UnfitError(
-                    f"holds {block[tuple(bad)]} at position {tuple(place[:2])}, pixel "
-                    f"{tuple(place[2:])}; expected counts or intensities of 0 or more: mask bad "
-                    "pixels, and undo a background subtraction"
-                )
-            largest = max(largest, high)
-            whole = whole and (block.dtype.kind in "ui" or bool((block == np.rint(block)).all()))
-            sums[where] = block.sum((2, 3), dtype=np.float64)
-            total += block.sum((0, 1), dtype=np.float64)
-    except _UnfitError as error:
-        raise ValueError(f"{scan.path} {error}") from None
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(
-            f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
-        ) from error
+    whole, largest, bits = True, 0.0, 0
+    blocks = cube.read(label="reading")
+    while True:
+        try:
+            where, block = next(blocks)
+        except StopIteration:
+            break
+        except Exception as error:  # the readers of others raise whatever they like
+            raise ValueError(
+                f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
+            ) from error
+        low, high = float(block.min()), float(block.max())
+        if not (math.isfinite(low) and high <= _LARGEST) or low < 0:
+            bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
+            place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
+            raise ValueError(
+                f"{scan.path} holds {block[tuple(bad)]} at position {tuple(place[:2])}, pixel "
+                f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
+                "bad pixels, and undo a background subtraction"
+            )
+        largest = max(largest, high)
+        if block.dtype.kind in "ui":
+            bits |= int(np.bitwise_or.reduce(block, axis=None))
+        else:
+            whole = whole and bool((block == np.rint(block)).all())
+        sums[where] = block.sum((2, 3), dtype=np.float64)
+        total += block.sum((0, 1), dtype=np.float64)
     if largest == 0:
         raise ValueError(f"{scan.path} holds no electron: all its values are zero")
+    low_bytes = 2 ** (8 * (scan.patterns.dtype.itemsize - 1)) if bits else 1
+    if largest < _SMALLEST or (
+        low_bytes > 1 and bits % low_bytes == 0 and "gain" not in scan.known
+    ):
+        said = (
+            f"all its values are multiples of {low_bytes}" if bits else f"none is above {largest:g}"
+        )
+        raise ValueError(
+            f"{scan.path} holds no counts: {said}, as if its bytes were in the wrong order; write "
+            "it with the order that its type states, or pass --gain if it is meant"
+        )
     return Survey(total / math.prod(shape[:2]), sums, whole, largest)

@@ -624,7 +624,7 @@ def refine_scan(
         parts.append(found)
         return found.image[inside].cpu(), found.moved[inside].cpu()
 
-    image, moved = blend_tiles(one, scan, shape)
+    image, moved = blend_tiles(one, acquisition.scan_shape, shape)
     worst = max(parts, key=lambda part: part.excess)
     return replace(
         worst,

@@ -6,12 +6,13 @@ views, reconstruct, compare half-sets, warn.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +32,14 @@ from misr4d.detector import TurnedAcquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel, thin
 from misr4d.focus import estimate_defocus
-from misr4d.learned import Estimate, card, informed, informed_tiled, nearest_regime
+from misr4d.learned import (
+    Estimate,
+    card,
+    informed,
+    informed_tiled,
+    nearest_regime,
+    tile_starts,
+)
 from misr4d.networks import UPSAMPLING
 from misr4d.page import report_page
 from misr4d.pixels import Mended, find_bad_pixels
@@ -40,11 +48,13 @@ from misr4d.refine import EVALUATIONS, Refined, refine_scan
 from misr4d.settings import prior_trust
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 
-__all__ = ["METHODS", "Detector", "Prepared", "Report", "prepare", "reconstruct"]
+__all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct"]
 
 Method = Literal["informed", "direct", "refined"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
+FILES = ("image.npz", "image.png", "report.html", "report.json")
+"""What a report writes."""
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
@@ -53,6 +63,8 @@ _FAR = 1.25
 # Our choice: less than this costs less contrast than the dose is known to.
 _MUCH_MENDED = 0.03
 _EVALUATIONS = EVALUATIONS  # of each tile's refinement, and of each half-set's
+# Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
+_MIDDLE = 256
 _TILE = 64  # scan positions: the network's training field
 
 
@@ -122,15 +134,9 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         If something that must be known is not, or the patterns are not a scan of at least
         32 × 32 positions with a whole bright-field disc; the message says which.
     """
+    _check_known(scan)
     positions = scan.patterns.shape[:2]
-    if min(positions) < 32:
-        raise ValueError(
-            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
-            "32 × 32"
-        )
     energy, step = scan.value("energy"), scan.value("step")
-    if "semiangle" not in scan.known and "detector_pixel" not in scan.known:
-        scan.value("semiangle")
     known = dict(scan.known)
     warnings = list(scan.notes)
     scan, seen, recorded, bad = _mended(scan, bad_pixels, known)
@@ -162,11 +168,72 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
         focused = acquisition.refocused(known["thickness"].value / 2)
     focused.check_upsampling(UPSAMPLING)
+    if focused.largest_view_shift > min(focused.field):
+        raise ValueError(
+            f"a defocus of {focused.defocus:g} Å displaces the outermost views by "
+            f"{focused.largest_view_shift:.3g} Å, out of the field of {focused.field[0]:g} × "
+            f"{focused.field[1]:g} Å; check --defocus and --step"
+        )
     turned = _turned(cube, focused, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
     detector = Detector(recorded, bad, _as_recorded(disc, known))
     return Prepared(cube, turned, known, counted, tuple(warnings), detector)
+
+
+def _check_known(scan: Scan) -> None:
+    """Raise if what a scan says of itself is too little to start with."""
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
+            "32 × 32"
+        )
+    for name in ("energy", "step"):
+        scan.value(name)
+    if "detector_pixel" not in scan.known:
+        scan.value("semiangle")
+        return
+    first, second = scan.value("detector_pixel")
+    if abs(first - second) > 1e-3 * first:
+        raise ValueError(
+            f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
+            "the patterns first"
+        )
+
+
+def outlook(scan: Scan, method: Method = "informed") -> str:
+    """Say what a reconstruction would rest on, do and take, without reading a pattern.
+
+    Raises
+    ------
+    ValueError
+        If it could not begin: as :func:`prepare` for what must be known.
+    """
+    _check_known(scan)
+    nx, ny = scan.patterns.shape[:2]
+    lines = [scan.described()]
+    lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
+    wanted = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
+    missing = [name.replace("_", " ") for name in wanted if name not in scan.known]
+    if missing:
+        lines.append("  to be estimated: " + ", ".join(missing))
+    lines += [f"warning: {note}" for note in scan.notes]
+    tiles = math.prod(len(list(tile_starts(n, min(n, _TILE)))) for n in (nx, ny))
+    # Some 200 views, and as much again for half-sets.
+    memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
+    lines.append(
+        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {tiles} "
+        f"{'tile' if tiles == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
+    )
+    return "\n".join(lines)
+
+
+def _shown_quantity(name: str, q: Quantity) -> str:
+    values = q.value if isinstance(q.value, tuple) else (q.value,)
+    shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
+    error = "" if q.error is None else f" ± {q.error:.2g}"
+    return f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})"
 
 
 def _mended(
@@ -244,13 +311,7 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
     relative = disc.radius_error / disc.radius
     if "detector_pixel" in known:
-        first, second = known["detector_pixel"].value
-        if abs(first - second) > 1e-3 * first:
-            raise ValueError(
-                f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
-                "the patterns first"
-            )
-        pixel = first
+        pixel = float(known["detector_pixel"].value[0])
         if "semiangle" not in known:
             value = disc.semiangle(pixel)
             known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative)
@@ -305,7 +366,8 @@ def _focused(
     orientation = None
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
-    found = estimate_defocus(cube.views(acquisition), acquisition, orientation)
+    part, seen = _middle(cube, acquisition)
+    found = estimate_defocus(part.views(seen), seen, orientation)
     if found.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
@@ -324,6 +386,13 @@ def _focused(
     return replace(acquisition, defocus=found.defocus)
 
 
+def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
+    """Cut out as much of the scan as its geometry is estimated from."""
+    part = cube.middle(_MIDDLE)
+    nx, ny = part.patterns.shape[:2]
+    return part, replace(acquisition, scan_shape=(nx, ny))
+
+
 def _check_orientation(known: dict[str, Quantity]) -> None:
     if "rotation" in known:
         known.setdefault("transposed", Quantity(False, "", "assumed"))
@@ -340,7 +409,7 @@ def _turned(
     """Turn the detector as it lies in the scan: known, or estimated from the views."""
     _check_orientation(known)
     if "rotation" not in known:
-        found = estimate_rotation(cube, acquisition)
+        found = estimate_rotation(*_middle(cube, acquisition))
         known["rotation"] = Quantity(found.rotation, "deg", "estimated")
         known["transposed"] = Quantity(found.transposed, "", "estimated")
         if found.ambiguous:
@@ -449,11 +518,7 @@ class Report:
             f"{self.source}: {self.mean.shape[0]} × {self.mean.shape[1]} pixels of "
             f"{self.pixel[0]:.4g} × {self.pixel[1]:.4g} Å, {self.method}"
         ]
-        for name, q in self.quantities.items():
-            values = q.value if isinstance(q.value, tuple) else (q.value,)
-            shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
-            error = "" if q.error is None else f" ± {q.error:.2g}"
-            lines.append(f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})")
+        lines += [_shown_quantity(name, q) for name, q in self.quantities.items()]
         spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
         for name, found in self.resolution.items():
@@ -463,7 +528,9 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write image.npz, image.png, report.html and report.json, each whole or not at all.
+        """Write image.npz, image.png, report.html and report.json, all of them or none.
+
+        Into a folder that exists they move one after the other, each whole.
 
         Raises
         ------
@@ -471,42 +538,35 @@ class Report:
             If the folder cannot be made or written to.
         """
         folder = Path(folder)
+        with _whole_folder(folder) as scratch:
+            self._write_into(scratch)
+        return tuple(folder / name for name in FILES)
+
+    def _write_into(self, folder: Path) -> None:
         record = self.record()
-        names = ("image.npz", "image.png", "report.html", "report.json")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=folder))
-        except OSError as error:
-            raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
-        try:
-            arrays = {"mean": self.mean.numpy()}
-            arrays |= {name: image.numpy() for name, image in self.images.items()}
-            if self.deviation is not None:
-                arrays["deviation"] = self.deviation.numpy()
-            np.savez_compressed(
-                scratch / names[0],
-                **arrays,
-                pixel=np.array(self.pixel),
-                provenance=np.array(json.dumps(record, ensure_ascii=False)),
-            )
-            self._draw(scratch / names[1])
-            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            (scratch / names[3]).write_text(text + "\n", encoding="utf-8")
-            seen = self.detector
-            page = report_page(
-                record,
-                (scratch / names[1]).read_bytes(),
-                self.curves,
-                seen.mean,
-                seen.bad,
-                seen.disc,
-            )
-            (scratch / names[2]).write_text(page, encoding="utf-8")
-            for name in names:
-                os.replace(scratch / name, folder / name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return tuple(folder / name for name in names)
+        arrays = {"mean": self.mean.numpy()}
+        arrays |= {name: image.numpy() for name, image in self.images.items()}
+        if self.deviation is not None:
+            arrays["deviation"] = self.deviation.numpy()
+        np.savez_compressed(
+            folder / "image.npz",
+            **arrays,
+            pixel=np.array(self.pixel),
+            provenance=np.array(json.dumps(record, ensure_ascii=False)),
+        )
+        self._draw(folder / "image.png")
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        seen = self.detector
+        page = report_page(
+            record,
+            (folder / "image.png").read_bytes(),
+            self.curves,
+            seen.mean,
+            seen.bad,
+            seen.disc,
+        )
+        (folder / "report.html").write_text(page, encoding="utf-8")
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
@@ -546,6 +606,39 @@ class Report:
                 axes[-1].spines[:].set_visible(False)
                 figure.colorbar(shown, ax=axes[-1], shrink=0.8)
             figure.savefig(path, metadata={"Software": None})
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into; what it then holds goes to its place at once."""
+    made: list[Path] = []
+    try:
+        made = [p for p in folder.absolute().parents if not p.exists()]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = folder if folder.is_dir() else folder.parent
+        scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=beside))
+    except OSError as error:
+        _remove_empty(made)
+        raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
+    try:
+        inner = scratch / "whole"
+        inner.mkdir()
+        yield inner
+        if folder.is_dir():
+            for path in sorted(inner.iterdir()):
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(inner, folder)
+        made = []
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _rms(values: Tensor) -> float:
@@ -612,9 +705,13 @@ def reconstruct(
     if ready.counted:
         known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
         warnings += _miscounted(known["noise"].value)
-        halves = [_images(half, ready, method, share=0.5) for half in _halves(views, ready, seed)]
-        for name in made:
-            curves[name] = _half_set_curve(*(half[name].mean for half in halves), pixel)
+        pairs: dict[str, list[Tensor]] = {name: [] for name in made}
+        for half in _halves(views, ready, seed):
+            for name, found in _images(half, ready, method, share=0.5).items():
+                pairs[name].append(found.mean)
+        del views, half  # before the spectra, which take as much memory
+        for name, pair in pairs.items():
+            curves[name] = _half_set_curve(pair[0], pair[1], pixel)
             limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
@@ -699,14 +796,20 @@ def _kernels(acquisition: Acquisition) -> DirectPtychography:
     )
 
 
-def _halves(views: Tensor, ready: Prepared, seed: int) -> tuple[Tensor, Tensor]:
-    """Deal the counted electrons of the bright field into two independent measurements."""
+def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
+    """Deal the counted electrons of the bright field into two independent measurements.
+
+    The second takes the place of the first: a scan of a million positions has a gigabyte of views.
+    """
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     generator = torch.Generator().manual_seed(seed)
-    first = torch.empty_like(views)
+    half = torch.empty_like(views)
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        first[index] = thin((view * share).round(), generator)[0] * (2 / share)
-    return first, 2 * views - first
+        half[index] = thin((view * share).round(), generator)[0] * (2 / share)
+    yield half
+    for own, view in zip(half, views, strict=True):
+        own.neg_().add_(view, alpha=2)
+    yield half
 
 
 def _noise(views: Tensor, ready: Prepared) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -711,8 +711,17 @@ class _Run:
         Raises
         ------
         ValueError
-            If it belongs to another run.
+            If it belongs to another run, or is damaged.
         """
+        try:
+            self._restore()
+        except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{self.checkpoint} is damaged ({str(error).splitlines()[0][:200]}); delete it to "
+                "start anew"
+            ) from error
+
+    def _restore(self) -> None:
         with safe_open(self.checkpoint, "pt") as file:
             metadata = file.metadata()
             # A setting that the run did not know yet had what is now its default.
@@ -784,12 +793,14 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a run with other settings.
+        If the folder holds a run with other settings, or what it holds is damaged; or if there is
+        no such device.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device is None:
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+    _check_device(device)
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     folder.mkdir(parents=True, exist_ok=True)
@@ -840,6 +851,16 @@ def train(
     return weights
 
 
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device is {device!r}: {str(error).splitlines()[0]}; expected cpu, or cuda:0 where "
+            "there is such a GPU"
+        ) from error
+
+
 def _one_step(config: Training, run: _Run, network: nn.Module, rank: int, device: str) -> float:
     for group in run.optimiser.param_groups:
         group["lr"] = _rate(config, run.step)
@@ -865,10 +886,13 @@ class _Log:
         self._since: list[float] = []
         self._before = 0.0
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-            if self.rows:
-                self._before = float(self.rows[-1]["seconds"])
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+                if self.rows:
+                    self._before = float(self.rows[-1]["seconds"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path} is no log of a training ({error}); delete it") from error
 
     def add(self, step: int, loss: float, rate: float, seconds: float) -> None:
         self._since.append(loss)

@@ -122,8 +122,11 @@ def test_an_interrupted_run_takes_up_where_it_stopped(
     assert len(first) == 6
     assert len(second) == 14
     assert {name: second[name] for name in first} == first
+    # A damaged row is measured again.
+    next((tmp_path / "parts").iterdir()).write_text('{"specimen": "apo', encoding="utf-8")
+    assert len(run(SMALL, tmp_path, workers=1, progress=False)) == 14
     # Other code, other numbers: nothing old is taken for new.
-    monkeypatch.setattr(bench, "_package_hash", lambda: "another package")
+    monkeypatch.setattr(bench, "package_hash", lambda: "another package")
     run(SMALL, tmp_path, workers=1, progress=False)
     assert len(parts(tmp_path)) == 28
 

@@ -166,6 +166,25 @@ def test_a_large_scan_on_disk_is_cut_into_views_in_little_memory(tmp_path: Path)
     assert peak - views.numel() * 4 < 0.25 * whole
 
 
+@pytest.mark.parametrize("kind", ["numpy", "zarr", "dask"])
+def test_the_middle_is_cut_out_by_whole_chunks_and_stays_on_disk(kind: str, tmp_path: Path) -> None:
+    patterns = np.random.default_rng(0).poisson(3.0, (24, 20, 5, 6)).astype(np.uint8)
+    stored = {
+        "numpy": lambda: patterns,
+        "zarr": lambda: zarr.create_array(tmp_path / "c.zarr", data=patterns, chunks=(4, 3, 5, 6)),
+        "dask": lambda: dask.array.from_array(patterns, (4, 3, 5, 6)),
+    }[kind]()
+    cube = Datacube(stored, (1.0, 1.0), (1.0, 1.0))
+    part = cube.middle(8)
+    rows, columns = (slice(8, 16), slice(6, 14) if kind == "numpy" else slice(3, 12))
+    assert part.patterns.shape == patterns[rows, columns].shape
+    found = np.zeros(part.patterns.shape, np.uint8)
+    for where, block in part.read((slice(1, 4), slice(0, 6))):
+        found[where][..., 1:4, :] = block
+    np.testing.assert_array_equal(found[..., 1:4, :], patterns[rows, columns, 1:4])
+    assert cube.middle(24) is cube
+
+
 def test_centre_of_mass_of_a_tilted_pattern_is_the_tilt() -> None:
     patterns = np.zeros((2, 3, 11, 9), dtype=np.float32)
     patterns[:, :, 5 + 2, 4 - 1] = 3.0

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -253,3 +257,51 @@ def test_a_scan_too_small_or_without_a_defocus_to_be_seen_is_refused(path: Path)
     empty = rng.poisson(np.broadcast_to(patterns.mean((0, 1)), patterns.shape))
     with pytest.raises(ValueError, match=r"the views show none.*pass --defocus"):
         prepare(replace(scan, patterns=empty, known=known))
+
+
+SCALE = """
+import json, sys
+import torch
+import scale
+from misr4d import report
+from misr4d.learned import Estimate
+
+def flat(views, acquisition, **_):  # tiles have the memory of one, and take long
+    image = torch.randn(acquisition.output_shape(3), generator=torch.Generator().manual_seed(0))
+    return Estimate(image, image)
+
+report.informed_tiled = flat
+found = [scale.measure(side, 48, ["reconstruct"])["reconstruct_peak"] for side in (96, 320)]
+print(json.dumps(found))
+"""
+
+
+def test_a_large_scan_is_reconstructed_in_the_memory_of_its_views_twice() -> None:
+    """320 × 320 positions, 450 MiB that a virtual file repeats, of which 75 are views."""
+    folder = Path(__file__).resolve().parent.parent
+    paths = [str(folder), str(folder / "benchmarks")]
+    done = subprocess.run(
+        [sys.executable, "-c", SCALE],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    small, large = json.loads(done.stdout.splitlines()[-1])
+    positions = 320**2 - 96**2
+    views = 193 * positions * 4 / 2**20
+    # Twice the views, and images of nine pixels a position.
+    assert large - small < 2.2 * views
+    assert 2.2 * views < 0.6 * positions * 48**2 * 2 / 2**20
+
+
+def test_a_dry_run_says_what_is_known_and_missing_and_reads_no_pattern(path: Path) -> None:
+    scan = read_scan(path)
+    unread: Any = SimpleNamespace(shape=(1024, 1024, 256, 256), dtype=np.dtype(np.uint16))
+    known = {n: q for n, q in scan.known.items() if n not in {"defocus", "centre"}}
+    text = reports.outlook(replace(scan, patterns=unread, known=known))
+    assert "energy         3e+05 eV (file)" in text
+    assert "to be estimated: centre, defocus" in text
+    assert "3072 × 3072 pixels by informed in 961 tiles" in text
+    with pytest.raises(ValueError, match="pass --energy"):
+        reports.outlook(replace(scan, known={}))

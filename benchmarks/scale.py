@@ -1,0 +1,115 @@
+"""Cost and memory against the number of positions, for files that are larger than memory.
+
+    python benchmarks/scale.py                       # 64² to 512² positions: a factor of 64
+    python benchmarks/scale.py --sides 1024 --detector 256 --stages prepare
+
+The file is a virtual HDF5 of a kilobyte: it repeats one small recording, written beside it without
+compression, over the whole scan. Each side is measured in a process of its own. Printed are seconds
+and peak memory of the preparation (three passes over all patterns), of the views, and of the whole
+reconstruction by the direct method with its half-sets, and how they grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+SOURCE = 32  # positions along each axis of what is repeated
+STAGES = ("prepare", "views", "reconstruct")
+
+
+def write_repeated(path: Path, side: int, detector: int) -> Path:
+    """Write `side` × `side` positions of `detector` × `detector` pixels, 16 bit."""
+    x = np.arange(detector) - detector // 2
+    disc = (np.hypot(x[:, None], x) <= detector / 6).astype(float)
+    rng = np.random.default_rng(0)
+    object_ = 1 + 0.2 * rng.standard_normal((SOURCE, SOURCE, 1, 1))
+    counts = rng.poisson(np.clip(object_, 0, None) * disc * 0.5 + 0.01).astype(np.uint16)
+    source = path.with_name(f"source{detector}.h5")
+    if not source.exists():
+        with h5py.File(source, "w") as file:
+            file["data"] = counts
+    layout = h5py.VirtualLayout((side, side, detector, detector), "u2")
+    seen = h5py.VirtualSource(source.name, "data", counts.shape)
+    for i in range(0, side, SOURCE):
+        for j in range(0, side, SOURCE):
+            layout[i : i + SOURCE, j : j + SOURCE] = seen
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("data", layout)
+    return path
+
+
+def peak() -> float:
+    """Most memory that this process has held [MiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(side: int, detector: int, stages: list[str]) -> dict[str, float]:
+    """Seconds and peak memory of each stage, in this process."""
+    from misr4d.reading import read_scan
+    from misr4d.report import prepare, reconstruct
+
+    known = {"energy": 300e3, "step": 1.0, "semiangle": 10.0, "defocus": 500.0, "rotation": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_repeated(Path(folder) / "scan.h5", side, detector)
+        scan = read_scan(path, **known)
+        found: dict[str, float] = {"before": peak()}
+        began = time.perf_counter()
+        if {"prepare", "views"} & set(stages):
+            ready = prepare(scan)
+            found["prepare"], found["prepare_peak"] = time.perf_counter() - began, peak()
+        if "views" in stages:
+            began = time.perf_counter()
+            views = ready.cube.views(ready.acquisition)
+            found["views"], found["views_peak"] = time.perf_counter() - began, peak()
+            found["views_size"] = views.numel() * 4 / 2**20
+            del views
+        if "reconstruct" in stages:
+            began = time.perf_counter()
+            reconstruct(scan, method="direct")
+            found["reconstruct"] = time.perf_counter() - began
+            found["reconstruct_peak"] = peak()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--detector", type=int, default=48)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(given.sides[0], given.detector, given.stages)))
+        return
+    first: dict[str, float] = {}
+    for side in given.sides:
+        command = [sys.executable, __file__, "--one", "--sides", str(side)]
+        command += ["--detector", str(given.detector), "--stages", *given.stages]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        first = first or {"side": side, **found}
+        size = side**2 * given.detector**2 * 2 / 2**20
+        print(f"{side}² positions × {given.detector}² pixels, {size:.0f} MiB in 16 bit:")
+        for stage in given.stages:
+            times = found[stage] / first[stage]
+            print(
+                f"  {stage:12} {found[stage]:8.2f} s, {times:6.2f} × the first's for "
+                f"{(side / first['side']) ** 2:.0f} × the positions; peak "
+                f"{found[stage + '_peak'] - found['before']:.0f} MiB above {found['before']:.0f}"
+            )
+        if "views_size" in found:
+            print(f"  the views take {found['views_size']:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
