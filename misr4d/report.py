@@ -445,7 +445,7 @@ class Report:
     ----------
     source : str
         Name of the file.
-    method : {"informed", "direct"}
+    method : {"informed", "direct", "refined"}
     mean : Tensor
         The image ``(3·Rx, 3·Ry)`` [rad], of zero mean.
     deviation : Tensor or None

@@ -20,7 +20,7 @@
 # physics-informed denoiser" after the fusion. Neither its released code nor its results contain it.
 #
 # **What is measured here.** That second stage, as built in `misr4d.refine`: whether it improves on the
-# informed network's image and on direct ptychography, on the same electrons; whether a reader can tell
+# {term}`informed network`'s image and on {term}`direct ptychography`, on the same electrons; whether a reader can tell
 # from the counts alone that an image does not explain them; and from which dose on the electrons
 # overrule a first stage that painted a defect over.
 #
@@ -39,6 +39,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
+import textwrap
 import time
 from dataclasses import replace
 
@@ -94,7 +95,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 4
 # * **The path.** For a weak phase the curvature of both terms is known in closed form, frequency by
 #   frequency. In variables of unit curvature a few steps of L-BFGS do; the gradient comes from the
 #   multislice by automatic differentiation, a batch of views at a time.
-# * **The end.** The deviance D = 2 Σ [n log(n/λ) − n + λ] of the counts has a known expectation if the
+# * **The end.** The {term}`deviance` D = 2 Σ [n log(n/λ) − n + λ] of the counts has a known expectation if the
 #   image is true. The refinement ends when nothing changes any more, or before that when the counts are
 #   explained better than their own noise allows: what follows would be noise (Morozov's discrepancy
 #   principle).
@@ -168,23 +169,19 @@ grid = figure.subplots(len(TRIO), 5)
 for row, name in zip(grid, TRIO, strict=True):
     scene = scenes[name]
     part, bar = (0.5, 5.0) if scene.specimen.regime == "atomic" else (0.6, 50.0)
-    size = scene.truth.shape[0]
-    edge = round(size * (1 - part) / 2)
-    cut = slice(edge, size - edge)
-    field = tuple(part * side for side in scene.acquisition.field)
-    centred = scene.truth - scene.truth.mean()
-    limits = figures.display_limits([centred[cut, cut]], 0.5)
+    whole = scene.acquisition.field
+    centred, field = figures.middle(scene.truth - scene.truth.mean(), whole, part)
+    limits = figures.display_limits([centred], 0.5)
     for axes, label in zip(row, ("direct", "informed", "refined"), strict=False):
         first = label == "direct"
-        image = shown[name][label][cut, cut]
+        image = figures.middle(shown[name][label], whole, part)[0]
         figures.show_image(axes, image, field, limits=limits, bar=bar if first else None)
-    figures.show_image(row[3], centred[cut, cut], field, limits=limits)
-    moved = row[4].imshow(
-        shown[name]["moved"][cut, cut], cmap="RdBu_r", vmin=-1, vmax=1, extent=(0, 1, 1, 0)
-    )
+    figures.show_image(row[3], centred, field, limits=limits)
+    inner = figures.middle(shown[name]["moved"], whole, part)[0]
+    moved = row[4].imshow(inner, cmap="RdBu_r", vmin=-1, vmax=1, extent=(0, 1, 1, 0))
     row[4].set(xticks=[], yticks=[])
     row[4].spines[:].set_visible(False)
-    row[0].set_ylabel(scene.specimen.short_title)
+    row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 18))
 titles = ("direct", "informed (first)", "refined (second)", "truth", "moved / σ")
 for axes, title in zip(grid[0], titles, strict=True):
     axes.set_title(title)
@@ -362,7 +359,7 @@ Markdown(
 #
 # The worst first stage is one that is sure of what is not there. Here it is the network's image of the
 # perfect crystal, with that image's deviation, while the electrons come from a crystal in which one
-# column is missing. *Survival* is the share of the missing column that the image shows, as in
+# column is missing. {term}`Survival <survival>` is the share of the missing column that the image shows, as in
 # {doc}`11_invention`.
 
 # %%
