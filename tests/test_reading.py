@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import pickle
@@ -574,3 +575,26 @@ def test_a_scan_says_what_it_holds(tmp_path: Path, counts: NDArray[np.uint8]) ->
     scan = read_scan(tmp_path / "scan.npy")
     assert isinstance(scan, Scan)
     assert scan.described().startswith("scan.npy: 5 × 6 positions, 9 × 9 pixels, uint8")
+
+
+# Readers that give up halfway leave files to the collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [k for k in WRITERS if k not in {"zarr", "abTEM", "zspy"}])
+def test_whatever_a_file_has_lost_or_got_wrong_it_is_read_or_refused(
+    kind: str, tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    name, _, write = WRITERS[kind]
+    write(tmp_path / name, counts)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    trials = [whole[: int(share * len(whole))] for share in (0.01, 0.2, 0.6, 0.97)]
+    for _ in range(8):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[rng.integers(0, min(len(whole), 4096), 6)] = rng.integers(0, 256, 6)
+        trials.append(changed.tobytes())
+    for content in trials:
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(ValueError):
+            survey(read_scan(tmp_path / name))
+    gc.collect()
