@@ -467,6 +467,8 @@ def _read_emd1(path: Path, dataset: str | None) -> _Found:
     ):
         if calibration.get(key) is not None:
             found.values[name] = calibration[key]
+    if "rotation" not in found.values:  # py4DSTEM writes that nothing is flipped before it knows
+        found.values.pop("transposed", None)
     origin = calibration.get("qx0_mean"), calibration.get("qy0_mean")
     if None not in origin:
         found.values["centre"] = origin

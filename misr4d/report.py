@@ -310,6 +310,9 @@ def _focused(
             "deviations only; pass --defocus, in Å"
         )
     known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
+    known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
+    if any(found.drift):
+        warnings.append(_drifted(found.drift, acquisition))
     if orientation is None:
         known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
         known["transposed"] = Quantity(found.transposed, "", "estimated")
@@ -319,6 +322,19 @@ def _focused(
             "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
         )
     return replace(acquisition, defocus=found.defocus)
+
+
+def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
+    """Say what a drift does to the image."""
+    (along, across), step = drift, acquisition.step
+    return (
+        f"each line of the scan lies {math.hypot(along, across):.2g} Å further than it should from "
+        f"the one before it ({math.hypot(along, across) / step[0]:.0%} of a step), as the views "
+        "show unless the probe has two-fold astigmatism. Defocus and rotation allow for that; the "
+        "image does not: it is drawn on the scan as it ran, on which the specimen appears sheared "
+        f"by {math.degrees(math.atan2(abs(across), step[0] + along)):.1f}° and its lengths along "
+        f"Rx are off by {-along / (step[0] + along):+.1%}, and its finest detail is blurred"
+    )
 
 
 def _check_orientation(known: dict[str, Quantity]) -> None:
