@@ -113,12 +113,17 @@ class _Registered:
             raise ValueError("the views do not vary over the scan; they show no defocus")
         self.q = torch.stack([qx.flatten()[keep], qy.flatten()[keep]], 1).numpy()
         self.values = spectra.flatten(1)[:, keep].T.contiguous().numpy()  # (F, M)
-        self.angles = index * (acquisition.detector_pixel * 1e-3)
+        # A pixel on the rim is displaced as the lit part of it is, not as its middle.
+        samples = acquisition.view_samples
+        lit = optics.aperture((samples**2).sum(-1), acquisition.wavelength, acquisition.semiangle)
+        centroid = (samples * lit[..., None]).sum(1) / lit.sum(1, keepdim=True)
+        self.angles = centroid.numpy() * acquisition.wavelength
         self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
         self.scale = acquisition.detector_pixel * 1e-3 * self.side
         self.wavelength = acquisition.wavelength
         self.acquisition = acquisition
-        self.cutoff = (acquisition.semiangle * 1e-3 / acquisition.wavelength) ** 2 * (1 + 1e-9)
+        self.radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
+        self.pixel = acquisition.detector_pixel * 1e-3 / acquisition.wavelength
         searched = self.values[:_SEARCHED]
         grid = np.zeros((len(searched), self.side, self.side), dtype=np.complex64)
         grid[:, index[:, 0], index[:, 1]] = searched
@@ -141,6 +146,11 @@ class _Registered:
             found[start : start + 64] = total.sum(1, dtype=np.float64)
         return found
 
+    def _covered(self, square: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Share of a pixel that lies inside the disc, from the square of its distance [Å⁻²]."""
+        depth = (self.radius - np.sqrt(np.maximum(square, 0)).astype(np.float32)) / self.pixel
+        return np.clip(depth + np.float32(0.5), 0, 1)
+
     def explained(
         self, point: NDArray[np.float64], drift: NDArray[np.float64], transposed: bool
     ) -> NDArray[np.float64]:
@@ -152,18 +162,26 @@ class _Registered:
         q = self.q @ np.linalg.inv(drift_matrix((drift[0], drift[1]), scan.step, scan.scan_shape))
         cross = q @ k.T
         distance = (k**2).sum(1) + (q**2).sum(1)[:, None]
-        minus = (distance - 2 * cross <= self.cutoff).astype(np.float32)
-        plus = (distance + 2 * cross <= self.cutoff).astype(np.float32)
+        minus, plus = (self._covered(distance + 2 * s * cross) for s in (-1, 1))
         # exp(−2πi·λC₁₀·k·q), with C₁₀ = −defocus, takes out what displaces a view.
         turned = np.exp((2j * np.pi * self.wavelength * defocus * cross).astype(np.complex64))
         turned *= self.values
         first, second = (turned * minus).sum(1), (turned * plus).sum(1)
         # The Gram matrix of the two, kept from being singular where they cover the same views.
-        a, d, c = minus.sum(1) + 0.1, plus.sum(1) + 0.1, (minus * plus).sum(1)
+        a, d = ((side**2).sum(1) + 0.1 for side in (minus, plus))
+        c = (minus * plus).sum(1)
         shared = 2 * c * (first.conj() * second).real
         power = d * np.abs(first) ** 2 + a * np.abs(second) ** 2 - shared
         found: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
         return found
+
+    def trust(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the explained power that is not noise, as Wiener would have it ``(F,)``."""
+        count = self.values.shape[1]
+        total = (np.abs(self.values) ** 2).sum(1)
+        noise = float(np.median((total - explained) / max(1, count - 2)))
+        share: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
+        return share
 
 
 def estimate_defocus(
@@ -331,8 +349,10 @@ def _refined(
         return start + values[..., :along] @ directions, drift
 
     best, halvings = np.zeros(size), 0
+    middle = int((~steps.any(1)).argmax())
     for _ in range(12):
         power = np.stack([views.explained(*placed(t), flip) for t in best + steps * spacing])
+        power *= views.trust(power[middle])
         sums = np.stack([power.sum(1)] + [power[:, part != p].sum(1) for p in range(_PARTS)])
         tops = np.stack([_top(steps, values) for values in sums])
         every = best + tops * spacing
@@ -354,7 +374,7 @@ def _design(size: int) -> NDArray[np.float64]:
 
 
 def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a parabola through trials is highest, or the best trial if it opens upwards."""
+    """Where a parabola through trials is highest; along a direction that opens upwards, uphill."""
     n = steps.shape[1]
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     design = np.column_stack(
@@ -365,8 +385,8 @@ def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.
     for (i, j), value in zip(pairs, fit[1 + n :], strict=True):
         curve[i, j] += value
         curve[j, i] += value
-    if np.linalg.eigvalsh(curve).max() >= 0:
-        highest: NDArray[np.float64] = steps[int(values.argmax())]
-        return highest
-    found: NDArray[np.float64] = np.clip(-np.linalg.solve(curve, fit[1 : 1 + n]), -1.5, 1.5)
+    width, axes = np.linalg.eigh(curve)
+    # Newton's step without saddles; a flat direction takes no longer step than it must.
+    width = np.maximum(np.abs(width), 1e-2 * max(float(np.abs(width).max()), 1e-30))
+    found: NDArray[np.float64] = np.clip(axes @ ((axes.T @ fit[1 : 1 + n]) / width), -1.5, 1.5)
     return found
