@@ -283,7 +283,9 @@ def _faults(
     dead.ravel()[rng.choice(lit, _DEAD, replace=False)] = True
     faults = np.zeros(mean.shape, dtype=np.float32)
     places = rng.choice(mean.size, _HOT, replace=False)
-    faults.ravel()[places] = level * np.exp(rng.uniform(*np.log(_HOT_LEVEL), _HOT))
+    faults.ravel()[places] = (
+        level * _HOT_LEVEL[0] * (_HOT_LEVEL[1] / _HOT_LEVEL[0]) ** rng.uniform(size=_HOT)
+    )
     hot.ravel()[places] = True
     row = int(rng.integers(2, len(mean) - 2))
     faults[row] += _ROW_LEVEL * level

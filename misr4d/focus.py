@@ -47,7 +47,7 @@ _PARTS = 8
 # Our choice, so high because the best of some ten thousand trials is picked.
 _CERTAIN = 8.0
 # Our choices: a drift is believed from so many standard errors on, and so much of a step.
-_DRIFT_CERTAIN = 5.0
+_DRIFT_CERTAIN = 7.0
 _DRIFT_LEAST = 0.02
 
 
@@ -149,7 +149,8 @@ class _Registered:
     def _covered(self, square: NDArray[np.float64]) -> NDArray[np.float32]:
         """Share of a pixel that lies inside the disc, from the square of its distance [Å⁻²]."""
         depth = (self.radius - np.sqrt(np.maximum(square, 0)).astype(np.float32)) / self.pixel
-        return np.clip(depth + np.float32(0.5), 0, 1)
+        share: NDArray[np.float32] = np.clip(depth + np.float32(0.5), 0, 1)
+        return share
 
     def explained(
         self, point: NDArray[np.float64], drift: NDArray[np.float64], transposed: bool

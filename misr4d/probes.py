@@ -113,8 +113,8 @@ def simulate_patterns(
             ("step", acquisition.step[side], hop),
         ):
             count = round(length / pixel)
-            off = abs(count * pixel - length) > 1e-4 * pixel
-            if off and (into is shape or positions is None):
+            broken = abs(count * pixel - length) > 1e-4 * pixel
+            if broken and (into is shape or positions is None):
                 raise ValueError(
                     f"{label} {length:g} Å is {length / pixel:.3f} pixels of {pixel:.4f} Å along "
                     f"axis {side}; expected a whole number: change the potential's sampling"
@@ -142,7 +142,8 @@ def simulate_patterns(
 
     def make_probe(spectrum: Tensor) -> Tensor:
         wave = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1))
-        return (wave * math.sqrt(size[0] * size[1])).to(torch.complex64)
+        made: Tensor = (wave * math.sqrt(size[0] * size[1])).to(torch.complex64)
+        return made
 
     probe = make_probe(lens)
     band = optics.antialias_aperture(k2, potential.sampling)
