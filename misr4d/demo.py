@@ -264,7 +264,7 @@ def make_stand_in(
         dead,
     )
     return StandIn(
-        scene.specimen.title,
+        scene.specimen.short_title,
         acquisition,
         cube.detector_pixel[0],
         np.ascontiguousarray(expected),

@@ -332,8 +332,9 @@ def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
         f"the one before it ({math.hypot(along, across) / step[0]:.0%} of a step), as the views "
         "show unless the probe has two-fold astigmatism. Defocus and rotation allow for that; the "
         "image does not: it is drawn on the scan as it ran, on which the specimen appears sheared "
-        f"by {math.degrees(math.atan2(abs(across), step[0] + along)):.1f}° and its lengths along "
-        f"Rx are off by {-along / (step[0] + along):+.1%}, and its finest detail is blurred"
+        f"by {math.degrees(math.atan2(abs(across), step[0] + along)):.1f}° and "
+        f"{'shorter' if along > 0 else 'longer'} along Rx by {abs(along) / (step[0] + along):.0%}, "
+        "and its finest detail is blurred"
     )
 
 

@@ -74,7 +74,6 @@ DEFOCUS_GOAL, ROTATION_GOAL = 2.0, 0.5  # % and deg, at the highest dose
 
 # %%
 stand_in = make_stand_in(specimen, seed=seed, positions=positions)
-NAME = stand_in.title.split(",")[0]
 scans = {}
 with tempfile.TemporaryDirectory() as folder:
     for dose in doses:
@@ -88,7 +87,7 @@ scan, truth = scans[pictured, 0]
 # %% tags=["remove-input"]
 known = "\n".join(
     f"| {name.replace('_', ' ')} | "
-    + " × ".join(f"{v:.4g}" for v in np.atleast_1d(q.value))
+    + " × ".join(f"{v:.6g}" for v in np.atleast_1d(q.value))
     + f" {q.unit} | the file |"
     for name, q in scan.known.items()
 )
@@ -134,11 +133,22 @@ axes[1].plot(*disc.centre[::-1], "+", color="#56b4e9", ms=8)
 axes[1].set_title("bad pixels (red), fitted disc")
 for panel in axes[:2]:
     panel.set(xticks=[], yticks=[])
-totals = np.where(seen.bad, 0, scan.patterns).sum((2, 3))
-shown = axes[2].imshow(totals / np.prod(scan.known["step"].value), cmap="gray")
-axes[2].set(xticks=[], yticks=[], title="electrons in good pixels (e⁻/Å²)")
-figure.colorbar(shown, ax=axes[2], shrink=0.8)
-figure.suptitle(f"{NAME}, {figures.dose_label(pictured)}", fontsize=9)
+# Electrons of each position in good pixels, over the area of a step.
+area = float(np.prod(scan.known["step"].value))
+totals = np.where(seen.bad, 0, scan.patterns).sum((2, 3)) / area
+axes[2].hist(totals.ravel(), bins=30, density=True, color="0.75", label="positions")
+axis = np.linspace(totals.min(), totals.max(), 200)
+mean = totals.mean()
+spread = np.sqrt(mean / area)
+bell = np.exp(-(((axis - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
+axes[2].plot(axis, bell, color="#332288", label="counting noise")
+axes[2].axvline(ready.quantities["dose"].value, color="k", lw=0.8, label="estimate")
+axes[2].axvline(truth.dose, color="#d55e00", ls=":", label="truth")
+axes[2].set(yticks=[], xlabel="dose (e⁻/Å²)", title="electrons of each position")
+axes[2].spines["left"].set_visible(False)
+axes[2].set_ylim(0, 1.75 * bell.max())
+axes[2].legend(fontsize=7, ncols=2, loc="upper center")
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
 path = figures.save(figure, "own_detector")
 plt.close(figure)
 Image(path)
@@ -146,10 +156,12 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/own_detector.png
 # :name: fig-own-detector
-# :alt: Mean pattern with a hot row, the same with its bad pixels marked and the fitted disc, and the electrons of every position
+# :alt: Mean pattern with a hot row, the same with its bad pixels marked and the fitted disc, and a histogram of the electrons of every position
 #
 # Square root of the mean pattern, over-exposed on the hot row; the bad pixels that were found, with the
-# fitted disc and its centre (blue, +) and the true centre (orange, ×); and what every position received.
+# fitted disc and its centre (blue, +) and the true centre (orange, ×); and the electrons that good pixels
+# counted at each position, with the spread that counting noise alone gives them. The specimen is thin and
+# scatters nearly all within the detector, so that the mean is the dose, less the bad pixels' share.
 # ```
 
 # %% [markdown]
@@ -210,10 +222,12 @@ axes[2].axvline(found["defocus"], color="k", lw=0.8, label="estimate")
 axes[2].set(
     xlabel="defocus (Å)",
     ylabel="registered power (relative)",
-    title=f"at {found['rotation']:.1f}°",
+    title=f"at {found['rotation']:.1f}°".replace("-", "−"),
+    ylim=(-0.05, 1.6),
+    yticks=(0, 0.5, 1),
 )
-axes[2].legend(fontsize=7)
-figure.suptitle(f"{NAME}, {figures.dose_label(pictured)}", fontsize=9)
+axes[2].legend(fontsize=7, ncols=2, loc="upper center")
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
 path = figures.save(figure, "own_focus")
 plt.close(figure)
 Image(path)
@@ -285,10 +299,12 @@ for panel, (key, label, goal) in zip(
     if goal is not None:
         panel.axhspan(-goal, goal, color="0.9", lw=0)
     panel.axhline(0, color="0.6", lw=0.8)
+    if key == "drift":
+        panel.set_ylim(0)
     panel.set(xscale="log", xlabel="dose (e⁻/Å²)", ylabel=label)
     panel.set_xticks(doses, [f"{d:g}" for d in doses])
     panel.minorticks_off()
-figure.suptitle(f"{NAME}, {positions} × {positions} positions", fontsize=9)
+figure.suptitle(f"{stand_in.title}, {positions} × {positions} positions", fontsize=9)
 path = figures.save(figure, "own_estimates")
 plt.close(figure)
 Image(path)
@@ -349,7 +365,7 @@ shown = axes[3].imshow(report.deviation, cmap="viridis", extent=(0, field[1], fi
 axes[3].set(xticks=[], yticks=[], title="stated deviation\nof informed (rad)")
 axes[3].spines[:].set_visible(False)
 figure.colorbar(shown, ax=axes[3], shrink=0.75, aspect=15)
-figure.suptitle(f"{NAME}, {figures.dose_label(pictured)}, nothing given", fontsize=9)
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}, nothing given", fontsize=9)
 path = figures.save(figure, "own_images")
 plt.close(figure)
 Image(path)
