@@ -8,8 +8,16 @@ electrons, and :func:`run` does what ``misr4d reconstruct`` does with the file, 
 
 Nothing is interpolated. The simulation's axes are the detector's, and the probe stands at each of
 the turned and drifting scan's positions, between pixels of the potential; the detector's own pixels
-are where the wave is sampled. Not in it: aberrations but defocus, partial coherence, a drift that
-changes, and damage.
+are where the wave is sampled. The spread over neighbouring pixels blurs the pattern that is
+expected, before counting: each electron is counted once, and the counts are Poisson.
+
+How well the geometry is found, by ``python benchmarks/stand_in.py``: crystal and glass on 48 × 48
+positions, three seeds and two draws each. All twelve scans had the detector's axes right at either
+dose; the worst were 1.7 % of the defocus, 0.5° and a drift of 0.02 steps a line at 1000 e⁻/Å², and
+4.8 %, 1.8° and 0.06 at 100. The stated standard errors are too small there: the worst estimate was
+off by 5.4 of them.
+
+Not in it: aberrations but defocus, partial coherence, a drift that changes, and damage.
 """
 
 from __future__ import annotations

@@ -142,11 +142,13 @@ mean = totals.mean()
 spread = np.sqrt(mean / area)
 bell = np.exp(-(((axis - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
 axes[2].plot(axis, bell, color="#332288", label="counting noise")
-axes[2].axvline(ready.quantities["dose"].value, color="k", lw=0.8, label="estimate")
-axes[2].axvline(truth.dose, color="#d55e00", ls=":", label="truth")
+peak = 1.15 * bell.max()
+axes[2].vlines(ready.quantities["dose"].value, 0, peak, color="k", lw=0.8, label="estimate")
+axes[2].vlines(truth.dose, 0, peak, color="#d55e00", ls=":", label="truth")
 axes[2].set(yticks=[], xlabel="dose (e⁻/Å²)", title="electrons of each position")
 axes[2].spines["left"].set_visible(False)
-axes[2].set_ylim(0, 1.75 * bell.max())
+axes[2].set_ylim(0, 1.6 * bell.max())
+axes[2].set_box_aspect(1)
 axes[2].legend(fontsize=7, ncols=2, loc="upper center")
 figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
 path = figures.save(figure, "own_detector")
@@ -217,8 +219,8 @@ near = int(np.abs(angles - found["rotation"]).argmin())
 for (way, values), colour in zip(power.items(), ("#332288", "0.6"), strict=True):
     label = "axes swapped" if way else "as recorded"
     axes[2].plot(defoci, (values[:, near] - low) / (top - low), color=colour, label=label)
-axes[2].axvline(truth.defocus, color="#d55e00", ls=":", label="truth")
-axes[2].axvline(found["defocus"], color="k", lw=0.8, label="estimate")
+axes[2].vlines(truth.defocus, 0, 1.1, color="#d55e00", ls=":", label="truth")
+axes[2].vlines(found["defocus"], 0, 1.1, color="k", lw=0.8, label="estimate")
 axes[2].set(
     xlabel="defocus (Å)",
     ylabel="registered power (relative)",
