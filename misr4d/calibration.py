@@ -30,6 +30,7 @@ __all__ = [
     "Orientation",
     "calibrate",
     "correct_scan",
+    "drift_matrix",
     "estimate_rotation",
     "find_disc",
     "fit_descan",
@@ -670,6 +671,34 @@ def _least_curl(u: Tensor, v: Tensor, ex: Tensor, ey: Tensor) -> tuple[float, fl
     return math.degrees(math.atan2(s, c)), float(values[0] / values.sum())
 
 
+def drift_matrix(
+    drift: tuple[float, float], step: tuple[float, float], scan_shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Matrix of a scan over a specimen that moves at a constant speed, for :func:`correct_scan`.
+
+    Lines run along Ry and follow each other along Rx; the beam is taken to fly back at once, so
+    that a line lasts as long as its positions.
+
+    Parameters
+    ----------
+    drift : (float, float)
+        How far a line lies from where it should, beyond the line before it, along (Rx, Ry) [Å];
+        the specimen moves the other way.
+    step : (float, float)
+        Scan step that the acquisition states [Å].
+    scan_shape : (int, int)
+
+    Returns
+    -------
+    ndarray
+        ``(2, 2)``: a position as stated, counted from the middle of the scan, to where the probe
+        was [Å].
+    """
+    a_line = np.array([1 / step[0], 1 / (scan_shape[1] * step[1])])  # lines in an Å along (Rx, Ry)
+    matrix: NDArray[np.float64] = np.eye(2) + np.outer(drift, a_line)
+    return matrix
+
+
 def correct_scan(
     views: Tensor, step: tuple[float, float], matrix: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor]:
@@ -677,7 +706,7 @@ def correct_scan(
 
     Needed only for what a frequency cannot say: steps of two lengths belong in
     ``Acquisition.step`` and a rotation in :class:`~misr4d.detector.TurnedAcquisition`, both exact.
-    A drift of d Å a line along Ry, as the lines advance along Rx, is ``[[1, 0], [d / step, 1]]``.
+    The matrix of a drift is :func:`drift_matrix`.
 
     Parameters
     ----------

@@ -425,5 +425,77 @@ def sweep(
     click.echo(f"{len(rows)} rows in {out / asked.name / 'table.csv'} and table.json beside it")
 
 
+@main.command(epilog="\b\nExample:\n  misr4d demo --out demo\n  xdg-open demo/report.html")
+@click.option(
+    "--out",
+    type=_Target(file_okay=False, path_type=Path),
+    default=Path("_output/demo"),
+    show_default=True,
+    help="Folder of scan.h5, truth.npz and the files of misr4d reconstruct.",
+)
+@click.option("--specimen", default="Li2CoO3", show_default=True, help="One of the paper's.")
+@click.option("--dose", type=float, default=1000.0, show_default=True, help="e⁻/Å².")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is by chance.")
+@click.option(
+    "--positions", type=int, default=64, show_default=True, help="N × N, 32 or more: quicker."
+)
+@click.option(
+    "--drift", type=float, default=0.15, show_default=True, help="A line, as a share of the step."
+)
+@click.option(
+    "--transpose/--no-transpose",
+    "transposed",
+    default=None,
+    help="Whether the detector's axes are swapped; by default left to chance.",
+)
+def demo(
+    out: Path,
+    specimen: str,
+    dose: float,
+    seed: int,
+    positions: int,
+    drift: float,
+    transposed: bool | None,
+) -> None:
+    """Reconstruct a stand-in for a scan of one's own, and compare with the truth.
+
+    The scan is simulated as a microscope would hand it over: of unknown defocus, on a turned and
+    perhaps transposed detector with hot pixels, of a specimen that drifts. scan.h5 is then
+    reconstructed as by misr4d reconstruct; what it does not say is in truth.npz.
+    """
+    from misr4d.demo import format_comparison, make_stand_in, run
+
+    click.echo(f"simulating {specimen}, {positions} × {positions} positions …", err=True)
+    try:
+        stand_in = make_stand_in(
+            specimen, seed=seed, positions=positions, drift=drift, transposed=transposed
+        )
+        report, rows = run(out, stand_in, dose, seed)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(report.summary())
+    click.echo("\n" + format_comparison(rows))
+    click.echo(f"\nopen {out / 'report.html'}")
+
+
+@main.command()
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Fetch a published scan by NAME: WS2 (12.5 MB) or PdNiP (305 MB).
+
+    It is checked against its published sum and kept, whole or not at all; what is there already
+    is not fetched again.
+    """
+    from misr4d.fetch import DATASETS, fetch_dataset
+
+    try:
+        path = fetch_dataset(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:  # of the network, or of the disk
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{path}: {DATASETS[name].title}, {DATASETS[name].licence}")
+
+
 if __name__ == "__main__":
     main()

@@ -17,6 +17,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
@@ -28,9 +30,12 @@ from tqdm import tqdm
 from misr4d import __version__
 
 __all__ = [
+    "DATASETS",
     "KNOWN_MD5",
+    "Dataset",
     "cache_folder",
     "fetch",
+    "fetch_dataset",
     "fetch_materials_project",
     "fetch_pdb",
     "package_files",
@@ -47,6 +52,42 @@ KNOWN_MD5: dict[str, str] = {
 Entries of the PDB and the Materials Project have none here: they are revised in place, and no
 sum of theirs could be verified when this was written. Theirs are recorded on the first fetch.
 """
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published scan.
+
+    Parameters
+    ----------
+    title : str
+        What it is, with its authors' record.
+    url : str
+    licence : str
+    """
+
+    title: str
+    url: str
+    licence: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept once fetched, whether or not it has been."""
+        return _place(Path("datasets") / self.url.rsplit("/", 1)[-1])
+
+
+_ZENODO = "https://zenodo.org/records/15490547/files/"
+DATASETS: Mapping[str, Dataset] = {
+    "WS2": Dataset(
+        "bilayer WS₂, 12.5 MB, zenodo record 15490547",
+        _ZENODO + "smallPtychography.hspy",
+        "CC-BY-4.0",
+    ),
+    "PdNiP": Dataset(
+        "PdNiP glass, 305 MB, zenodo record 15490547", _ZENODO + "PdNiP.zspy", "CC-BY-4.0"
+    ),
+}
+"""Experimental scans by name, for :func:`fetch_dataset`; :data:`KNOWN_MD5` has their sums."""
 
 PDB_ADDRESS = "https://files.rcsb.org/download"
 MATERIALS_PROJECT_ADDRESS = "https://api.materialsproject.org/materials/summary/"
@@ -145,6 +186,32 @@ def fetch(
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def fetch_dataset(name: str, **options: Any) -> Path:
+    """Fetch a published scan, for :func:`misr4d.reading.read_scan`.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`DATASETS`.
+    **options
+        For :func:`fetch`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, or the file does not have its published MD5 sum.
+    FileNotFoundError, PermissionError, ConnectionError
+        As :func:`fetch`.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+    return fetch(DATASETS[name].url, DATASETS[name].path, **options)
 
 
 def fetch_pdb(entry: str, *, kind: str = "cif", **options: Any) -> Path:

@@ -158,6 +158,20 @@ REGISTER: Mapping[str, Entry] = {
     "refined_survival": Entry(
         "12_refinement", "-", "A missing column under a first stage that painted it over"
     ),
+    "own_detector": Entry(
+        "13_own_scan",
+        "-",
+        "A stand-in's mean pattern, its bad pixels, disc and centre, and its dose",
+    ),
+    "own_focus": Entry(
+        "13_own_scan", "-", "Power of the registered views against defocus and rotation"
+    ),
+    "own_estimates": Entry(
+        "13_own_scan", "-", "Errors of defocus, rotation and drift against dose"
+    ),
+    "own_images": Entry(
+        "13_own_scan", "-", "A stand-in reconstructed from its file, beside the truth"
+    ),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"
     ),

@@ -10,6 +10,12 @@ phase is another than that of both, so that views of large things register a few
 best trial is therefore refined by the power that two side bands explain, each registered on its
 own, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ; how they relate, which depends on the defocus
 again and on how the specimen absorbs, is left free.
+
+A specimen that drifts while it is scanned makes M more than a turn and a length: with the matrix D
+of :func:`misr4d.calibration.drift_matrix`, a frequency q of the scan as stated is D⁻ᵀq of the
+specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both parts of a steady
+drift; so it can be told from one scan, as long as nothing else is anisotropic. Two-fold astigmatism
+A is, and looks like a drift of about A / defocus of a step.
 """
 
 from __future__ import annotations
@@ -20,15 +26,16 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.signal.windows import tukey
 from torch import Tensor
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
+from misr4d.calibration import drift_matrix
 from misr4d.detector import TurnedAcquisition, detector_axes, detector_index
 
-__all__ = ["Focus", "estimate_defocus"]
+__all__ = ["Focus", "estimate_defocus", "registered_power"]
 
 # Our choices: frequencies, the strongest, enough for 64 × 64 positions and a bound to memory, and
 # those of them that the search looks at; samples of the transform over the detector for each of its
@@ -39,6 +46,9 @@ _OVERSAMPLING = 4
 _PARTS = 8
 # Our choice, so high because the best of some ten thousand trials is picked.
 _CERTAIN = 8.0
+# Our choices: a drift is believed from so many standard errors on, and so much of a step.
+_DRIFT_CERTAIN = 7.0
+_DRIFT_LEAST = 0.02
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,11 @@ class Focus:
     transposed : bool
     score : float
         By how many standard deviations of all trials the best exceeds their median.
+    drift : (float, float)
+        How far a line of the scan lies from where it should, beyond the line before it, along
+        (Rx, Ry) [Å]; zero unless it is certain. See :func:`misr4d.calibration.drift_matrix`.
+    drift_error : (float, float)
+        Standard errors [Å].
     """
 
     defocus: float
@@ -67,6 +82,8 @@ class Focus:
     rotation_error: float
     transposed: bool
     score: float
+    drift: tuple[float, float] = (0.0, 0.0)
+    drift_error: tuple[float, float] = (0.0, 0.0)
 
     @property
     def ambiguous(self) -> bool:
@@ -96,11 +113,17 @@ class _Registered:
             raise ValueError("the views do not vary over the scan; they show no defocus")
         self.q = torch.stack([qx.flatten()[keep], qy.flatten()[keep]], 1).numpy()
         self.values = spectra.flatten(1)[:, keep].T.contiguous().numpy()  # (F, M)
-        self.angles = index * (acquisition.detector_pixel * 1e-3)
+        # A pixel on the rim is displaced as the lit part of it is, not as its middle.
+        samples = acquisition.view_samples
+        lit = optics.aperture((samples**2).sum(-1), acquisition.wavelength, acquisition.semiangle)
+        centroid = (samples * lit[..., None]).sum(1) / lit.sum(1, keepdim=True)
+        self.angles = centroid.numpy() * acquisition.wavelength
         self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
         self.scale = acquisition.detector_pixel * 1e-3 * self.side
         self.wavelength = acquisition.wavelength
-        self.cutoff = (acquisition.semiangle * 1e-3 / acquisition.wavelength) ** 2 * (1 + 1e-9)
+        self.acquisition = acquisition
+        self.radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
+        self.pixel = acquisition.detector_pixel * 1e-3 / acquisition.wavelength
         searched = self.values[:_SEARCHED]
         grid = np.zeros((len(searched), self.side, self.side), dtype=np.complex64)
         grid[:, index[:, 0], index[:, 1]] = searched
@@ -123,25 +146,43 @@ class _Registered:
             found[start : start + 64] = total.sum(1, dtype=np.float64)
         return found
 
-    def explained(self, point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]:
+    def _covered(self, square: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Share of a pixel that lies inside the disc, from the square of its distance [Å⁻²]."""
+        depth = (self.radius - np.sqrt(np.maximum(square, 0)).astype(np.float32)) / self.pixel
+        share: NDArray[np.float32] = np.clip(depth + np.float32(0.5), 0, 1)
+        return share
+
+    def explained(
+        self, point: NDArray[np.float64], drift: NDArray[np.float64], transposed: bool
+    ) -> NDArray[np.float64]:
         """Power of every frequency that two side bands at this defocus explain ``(F,)``."""
         defocus = float(np.hypot(*point))
         turn = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed).numpy()
         k = self.angles @ turn.T / self.wavelength
-        cross = self.q @ k.T
-        distance = (k**2).sum(1) + (self.q**2).sum(1)[:, None]
-        minus = (distance - 2 * cross <= self.cutoff).astype(np.float32)
-        plus = (distance + 2 * cross <= self.cutoff).astype(np.float32)
+        scan = self.acquisition
+        q = self.q @ np.linalg.inv(drift_matrix((drift[0], drift[1]), scan.step, scan.scan_shape))
+        cross = q @ k.T
+        distance = (k**2).sum(1) + (q**2).sum(1)[:, None]
+        minus, plus = (self._covered(distance + 2 * s * cross) for s in (-1, 1))
         # exp(−2πi·λC₁₀·k·q), with C₁₀ = −defocus, takes out what displaces a view.
         turned = np.exp((2j * np.pi * self.wavelength * defocus * cross).astype(np.complex64))
         turned *= self.values
         first, second = (turned * minus).sum(1), (turned * plus).sum(1)
         # The Gram matrix of the two, kept from being singular where they cover the same views.
-        a, d, c = minus.sum(1) + 0.1, plus.sum(1) + 0.1, (minus * plus).sum(1)
+        a, d = ((side**2).sum(1) + 0.1 for side in (minus, plus))
+        c = (minus * plus).sum(1)
         shared = 2 * c * (first.conj() * second).real
         power = d * np.abs(first) ** 2 + a * np.abs(second) ** 2 - shared
         found: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
         return found
+
+    def trust(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the explained power that is not noise, as Wiener would have it ``(F,)``."""
+        count = self.values.shape[1]
+        total = (np.abs(self.values) ** 2).sum(1)
+        noise = float(np.median((total - explained) / max(1, count - 2)))
+        share: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
+        return share
 
 
 def estimate_defocus(
@@ -173,9 +214,7 @@ def estimate_defocus(
     ----------
     Varnavides et al., arXiv:2309.05250, for the displacement of views as a measure of defocus.
     """
-    if isinstance(acquisition, TurnedAcquisition):
-        raise ValueError("the acquisition is turned already; give the unturned one")
-    registered = _Registered(views, acquisition)
+    registered = _registered(views, acquisition)
     alpha = acquisition.semiangle * 1e-3
     # A quarter of a period at the rim, for the finest frequency.
     spacing = 0.25 / (alpha * float(np.hypot(*registered.q.T).max()))
@@ -203,18 +242,77 @@ def estimate_defocus(
     deviation = 1.4826 * np.median(np.abs(every - middle))
     score = float((trials[flip].max() - middle) / max(deviation, 1e-30))
     start = points[int(trials[flip].argmax())]
-    best, parts = _refined(registered, start, directions, flip, spacing / 2)
+    point, parts, no_drift = _refined(registered, start, directions, flip, spacing / 2, False)
+    free, free_parts, drift = _refined(registered, point, directions, flip, spacing / 2, True)
+    drift_error = _spread(drift[1:] - drift[1:].mean(0))
+    certain = np.hypot(*(drift[0] / drift_error)) > _DRIFT_CERTAIN
+    if certain and np.hypot(*drift[0]) > _DRIFT_LEAST * max(acquisition.step):
+        point, parts = free, free_parts
+    else:
+        drift = no_drift
     error = parts - parts.mean(0)
-    across = math.sqrt((_PARTS - 1) / _PARTS)
-    length = float(np.hypot(*best))
-    along = best / length
-    defocus_error = across * float(np.linalg.norm(error @ along))
+    length = float(np.hypot(*point))
+    along = point / length
+    defocus_error = float(_spread(error @ along))
+    found = (
+        (float(drift[0, 0]), float(drift[0, 1])),
+        (float(drift_error[0]), float(drift_error[1])),
+    )
     if orientation is not None:
-        sign = math.copysign(1.0, float(best @ directions[0]))
-        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score)
-    sideways = across * float(np.linalg.norm(error @ np.array([-along[1], along[0]])))
-    angle = math.degrees(math.atan2(best[1], best[0]))
-    return Focus(length, defocus_error, angle, math.degrees(sideways / length), flip, score)
+        sign = math.copysign(1.0, float(point @ directions[0]))
+        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score, *found)
+    sideways = float(_spread(error @ np.array([-along[1], along[0]])))
+    angle = math.degrees(math.atan2(point[1], point[0]))
+    turn_error = math.degrees(sideways / length)
+    return Focus(length, defocus_error, angle, turn_error, flip, score, *found)
+
+
+def registered_power(
+    views: Tensor,
+    acquisition: Acquisition,
+    defoci: ArrayLike,
+    rotations: ArrayLike,
+    transposed: bool = False,
+) -> NDArray[np.float64]:
+    """Power of the views registered for trials: the map whose top :func:`estimate_defocus` refines.
+
+    Parameters
+    ----------
+    views, acquisition
+        As for :func:`estimate_defocus`.
+    defoci : array_like
+        ``(D,)`` [Å].
+    rotations : array_like
+        ``(R,)`` [deg].
+    transposed : bool
+
+    Returns
+    -------
+    ndarray
+        ``(D, R)``, on an arbitrary scale.
+
+    Raises
+    ------
+    ValueError
+        As :func:`estimate_defocus`.
+    """
+    registered = _registered(views, acquisition)
+    length, turn = np.meshgrid(np.asarray(defoci), np.radians(rotations), indexing="ij")
+    points = np.stack([length * np.cos(turn), length * np.sin(turn)], -1).reshape(-1, 2)
+    power = registered.rough(np.stack([_matrix(p, transposed) for p in points]))
+    return power.reshape(length.shape)
+
+
+def _registered(views: Tensor, acquisition: Acquisition) -> _Registered:
+    if isinstance(acquisition, TurnedAcquisition):
+        raise ValueError("the acquisition is turned already; give the unturned one")
+    return _Registered(views, acquisition)
+
+
+def _spread(error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Jackknife standard error from the estimates with a part left out, less their mean."""
+    root: NDArray[np.float64] = np.sqrt((_PARTS - 1) / _PARTS * (error**2).sum(0))
+    return root
 
 
 def _matrix(point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]:
@@ -230,24 +328,54 @@ def _refined(
     directions: NDArray[np.float64],
     flip: bool,
     spacing: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Top of a parabola through trials around a point, and tops with each part left out."""
-    steps = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * len(directions), indexing="ij"), -1)
-    steps = steps.reshape(-1, len(directions))
+    drifting: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Top of a parabola through trials around a point, with a drift beside it or none.
+
+    Returns
+    -------
+    point, parts, drifts : ndarray
+        ``(2,)``; ``(P, 2)`` with each part of the frequencies left out; the drift ``(1 + P, 2)``
+        [Å a line], of all frequencies first.
+    """
+    along = len(directions)
+    size = along + 2 * drifting
+    steps = _design(size)
+    # A drift of this times u displaces views as much as another defocus by u does.
+    slip = views.acquisition.step[0] / float(np.hypot(*start))
     part = np.arange(len(views.q)) % _PARTS
-    best = start
-    for _ in range(4):
-        trials = [best + s @ directions * spacing for s in steps]
-        power = np.stack([views.explained(trial, flip) for trial in trials])
+
+    def placed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        drift = values[..., along:] * slip if drifting else np.zeros((*values.shape[:-1], 2))
+        return start + values[..., :along] @ directions, drift
+
+    best, halvings = np.zeros(size), 0
+    middle = int((~steps.any(1)).argmax())
+    for _ in range(12):
+        power = np.stack([views.explained(*placed(t), flip) for t in best + steps * spacing])
+        power *= views.trust(power[middle])
         sums = np.stack([power.sum(1)] + [power[:, part != p].sum(1) for p in range(_PARTS)])
-        tops = np.stack([_top(steps, values) for values in sums]) @ directions * spacing
-        centre, best = best, best + tops[0]
-        spacing /= 2
-    return best, centre + tops[1:]
+        tops = np.stack([_top(steps, values) for values in sums])
+        every = best + tops * spacing
+        best = every[0]
+        if np.abs(tops[0]).max() <= 1:
+            halvings += 1
+            if halvings == 4:
+                break
+            spacing /= 2
+    points, drifts = placed(every)
+    return points[0], points[1:], drifts
+
+
+def _design(size: int) -> NDArray[np.float64]:
+    """Trials ``(T, size)`` that fix a parabola: the middle, the axes, the corners of each pair."""
+    grid = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * size, indexing="ij"), -1).reshape(-1, size)
+    few: NDArray[np.float64] = grid[np.abs(grid).sum(1) <= 2]
+    return few
 
 
 def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a parabola through trials is highest, or the best trial if it opens upwards."""
+    """Where a parabola through trials is highest; along a direction that opens upwards, uphill."""
     n = steps.shape[1]
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     design = np.column_stack(
@@ -258,8 +386,8 @@ def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.
     for (i, j), value in zip(pairs, fit[1 + n :], strict=True):
         curve[i, j] += value
         curve[j, i] += value
-    if np.linalg.eigvalsh(curve).max() >= 0:
-        highest: NDArray[np.float64] = steps[int(values.argmax())]
-        return highest
-    found: NDArray[np.float64] = np.clip(-np.linalg.solve(curve, fit[1 : 1 + n]), -1.5, 1.5)
+    width, axes = np.linalg.eigh(curve)
+    # Newton's step without saddles; a flat direction takes no longer step than it must.
+    width = np.maximum(np.abs(width), 1e-2 * max(float(np.abs(width).max()), 1e-30))
+    found: NDArray[np.float64] = np.clip(axes @ ((axes.T @ fit[1 : 1 + n]) / width), -1.5, 1.5)
     return found

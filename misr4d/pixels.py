@@ -70,6 +70,27 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
     ------
     ValueError
         If it is not an image of finite values of 0 or more, at least 5 pixels a side.
+
+    Notes
+    -----
+    What it misses, by ``python benchmarks/bad_pixels.py --draws 100``: crystal and glass, 64 × 64
+    positions of 1 Å, 74 × 74 pixels, one fault a draw, the worse of the two. In 100 scans of each
+    at each dose there was no false alarm. Factors are of what a good pixel counts there.
+
+    =======================  ========  =========  ==========  ===========
+    missed                   1 e⁻/Å²   10 e⁻/Å²   100 e⁻/Å²   1000 e⁻/Å²
+    =======================  ========  =========  ==========  ===========
+    hot in the disc, × 4     100 %     100 %      9 %         0 %
+    hot in the disc, × 5     100 %     94 %       0 %         0 %
+    hot in the disc, × 10    100 %     0 %        0 %         0 %
+    hot beside it, × 10      100 %     100 %      98 %        18 %
+    dead in the disc, × 0.3  100 %     100 %      47 %        11 %
+    dead in the disc, × 0    100 %     23 %       0 %         1 %
+    row, × 2                 99 %      14 %       4 %         2 %
+    =======================  ========  =========  ==========  ===========
+
+    Hot pixels of up to 3 times, dead ones of a half and rows of up to 1.5 times are within what is
+    allowed for, and always missed. Beside the disc little is counted and no view is cut.
     """
     image = np.asarray(counts, dtype=np.float64)
     if image.ndim != 2 or min(image.shape) < 5 or not (np.isfinite(image) & (image >= 0)).all():

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
@@ -46,6 +48,8 @@ def simulate_patterns(
     *,
     window: float = WINDOW,
     max_angle: float | None = None,
+    positions: NDArray[np.float64] | None = None,
+    axis: tuple[float, float] = (0.0, 0.0),
     device: torch.device | str = "cpu",
     batch: int = 64,
 ) -> Datacube:
@@ -62,6 +66,13 @@ def simulate_patterns(
     max_angle : float, optional
         Largest recorded angle along an axis [mrad]; default twice the semi-angle, capped by the
         wave field.
+    positions : ndarray, optional
+        Where in the cell the probe stands, ``(Rx, Ry, 2)`` [Å], such as those of a scan that
+        drifts or is turned; they need not fall on pixels. By default the regular scan from the
+        cell's corner.
+    axis : (float, float)
+        Where the optical axis meets the detector, counted from the middle of pixel
+        (Qx // 2, Qy // 2) [pixels].
     device : torch.device or str
         Where to compute.
     batch : int
@@ -76,10 +87,18 @@ def simulate_patterns(
     ------
     ValueError
         If the sampling cuts the probe, the cell does not fit the scan, the window does not hold
-        the probe, or step or window is not a whole number of pixels.
+        the probe, step or window is not a whole number of pixels, or positions are given that are
+        not one for each of the scan.
     """
     acquisition.check_wave_sampling(potential.sampling)
-    potential.check_scan(acquisition)
+    nx, ny = acquisition.scan_shape
+    if positions is None:
+        potential.check_scan(acquisition)
+    elif positions.shape != (nx, ny, 2) or not np.isfinite(positions).all():
+        raise ValueError(
+            f"positions have shape {positions.shape} or are not finite; expected {(nx, ny, 2)}, "
+            "one for each of the scan"
+        )
     least = smallest_window(acquisition, potential.thickness)
     if window < least:
         raise ValueError(
@@ -88,21 +107,22 @@ def simulate_patterns(
         )
     shape: list[int] = []
     hop: list[int] = []
-    for axis, pixel in enumerate(potential.sampling):
+    for side, pixel in enumerate(potential.sampling):
         for label, length, into in (
             ("window", window, shape),
-            ("step", acquisition.step[axis], hop),
+            ("step", acquisition.step[side], hop),
         ):
             count = round(length / pixel)
-            if abs(count * pixel - length) > 1e-4 * pixel:
+            broken = abs(count * pixel - length) > 1e-4 * pixel
+            if broken and (into is shape or positions is None):
                 raise ValueError(
                     f"{label} {length:g} Å is {length / pixel:.3f} pixels of {pixel:.4f} Å along "
-                    f"axis {axis}; expected a whole number: change the potential's sampling"
+                    f"axis {side}; expected a whole number: change the potential's sampling"
                 )
             into.append(count)
-        if shape[axis] > potential.slices.shape[axis + 1]:
+        if shape[side] > potential.slices.shape[side + 1]:
             raise ValueError(
-                f"a window of {window:g} Å is wider than the cell of {potential.cell[axis]:g} Å"
+                f"a window of {window:g} Å is wider than the cell of {potential.cell[side]:g} Å"
             )
     lam = acquisition.wavelength
     grid = (potential.slices.shape[1], potential.slices.shape[2])
@@ -118,9 +138,14 @@ def simulate_patterns(
     qx, qy = optics.frequencies(size, potential.sampling, device=device)
     k2 = qx**2 + qy**2
     pupil = optics.aperture(k2, lam, acquisition.semiangle)
-    probe = torch.polar(pupil, -optics.chi(k2, lam, acquisition.defocus))
-    probe = torch.fft.fftshift(torch.fft.ifft2(probe / pupil.sum().sqrt()))
-    probe = (probe * math.sqrt(size[0] * size[1])).to(torch.complex64)
+    lens = torch.polar(pupil, -optics.chi(k2, lam, acquisition.defocus)) / pupil.sum().sqrt()
+
+    def make_probe(spectrum: Tensor) -> Tensor:
+        wave = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1))
+        made: Tensor = (wave * math.sqrt(size[0] * size[1])).to(torch.complex64)
+        return made
+
+    probe = make_probe(lens)
     band = optics.antialias_aperture(k2, potential.sampling)
     kernels = {
         dz: torch.polar(band, -math.pi * lam * dz * k2).to(torch.complex64)
@@ -128,18 +153,34 @@ def simulate_patterns(
     }
 
     reach = [_reach(lam, window, n, acquisition, max_angle) for n in size]
-    nx, ny = acquisition.scan_shape
     patterns = np.empty((nx * ny, 2 * reach[0] + 1, 2 * reach[1] + 1), dtype=np.float32)
     local = [torch.arange(n, device=device) - n // 2 for n in size]
     keep = [torch.arange(-r, r + 1, device=device) % n for r, n in zip(reach, size, strict=True)]
-    position = torch.cartesian_prod(torch.arange(nx) * hop[0], torch.arange(ny) * hop[1])
+    if positions is None:
+        position = torch.cartesian_prod(torch.arange(nx) * hop[0], torch.arange(ny) * hop[1])
+    else:
+        exact = torch.from_numpy(positions.reshape(-1, 2) / np.array(potential.sampling))
+        position = exact.round().long()
+    # The far field of a wave times exp(2πi·f·n/N) is that of the wave, f pixels further on.
+    turn = [
+        torch.polar(torch.ones(n, device=device), 2 * math.pi * f / n * torch.arange(n))
+        for f, n in zip(axis, size, strict=True)
+    ]
     for start in range(0, nx * ny, batch):
         centre = position[start : start + batch].to(device)
+        if positions is not None:  # the probe stands off the pixel by what rounding left
+            off = (exact[start : start + batch].to(device) - centre) * torch.tensor(
+                potential.sampling, dtype=torch.float64, device=device
+            )
+            ramp = off[:, 0, None, None] * qx + off[:, 1, None, None] * qy
+            probe = make_probe(lens * torch.polar(torch.ones_like(ramp), -2 * math.pi * ramp))
         ix = (centre[:, 0, None] + local[0]) % grid[0]
         iy = (centre[:, 1, None] + local[1]) % grid[1]
         wave = probe
         for index, t in enumerate(transmission):
             wave = wave * t[ix[:, :, None], iy[:, None, :]]
+            if index == len(transmission) - 1 and any(axis):
+                wave = wave * (turn[0][:, None] * turn[1])
             wave = torch.fft.fft2(wave)
             if index < len(transmission) - 1:
                 wave = torch.fft.ifft2(wave * kernels[potential.thicknesses[index]])

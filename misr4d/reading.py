@@ -646,6 +646,8 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -
     ):
         if calibration.get(key) is not None:
             found.values[name] = calibration[key]
+    if "rotation" not in found.values:  # py4DSTEM writes that nothing is flipped before it knows
+        found.values.pop("transposed", None)
     origin = calibration.get("qx0_mean"), calibration.get("qy0_mean")
     if None not in origin:
         found.values["centre"] = origin

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import py4DSTEM
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from misr4d import __version__
@@ -32,21 +33,22 @@ class Recording:
     ----------
     cube : Datacube
         Whole numbers of electrons, or fractions of them at infinite dose.
-    truth : Tensor
-        Projected phase ``(3·Rx, 3·Ry)`` [rad].
+    truth : Tensor or None
+        Projected phase ``(3·Rx, 3·Ry)`` [rad]; none if the file shall not hold it.
     quantities : mapping
-        What is known of the measurement, by the names of :data:`misr4d.reading.QUANTITIES`.
+        What is known of the measurement, by the names of :data:`misr4d.reading.QUANTITIES`; what
+        is left out, the file does not say. Step and detector pixel are the cube's.
     provenance : mapping
         How it was made.
     """
 
     cube: Datacube
-    truth: Tensor
+    truth: Tensor | None
     quantities: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
     def write(self, path: str | Path) -> Path:
-        """Write EMD 1.0 (HDF5), compressed, whole or not at all; the truth is in it.
+        """Write EMD 1.0 (HDF5), compressed, whole or not at all, with the truth if there is one.
 
         ``py4DSTEM.read(path)`` returns the datacube with its calibration.
 
@@ -78,13 +80,18 @@ class Recording:
         calibration.set_R_pixel_units("A")
         calibration.set_Q_pixel_size(cube.detector_pixel[0])
         calibration.set_Q_pixel_units("mrad")
-        calibration.set_qx0_mean(known["centre"][0])
-        calibration.set_qy0_mean(known["centre"][1])
-        calibration.set_convergence_semiangle_mrad(known["semiangle"])
-        calibration.set_QR_rotation_degrees(known["rotation"])
-        calibration.set_QR_flip(known["transposed"])
+        if "centre" in known:
+            calibration.set_qx0_mean(known["centre"][0])
+            calibration.set_qy0_mean(known["centre"][1])
+        if "semiangle" in known:
+            calibration.set_convergence_semiangle_mrad(known["semiangle"])
+        if "rotation" in known:
+            calibration.set_QR_rotation_degrees(known["rotation"])
+            calibration.set_QR_flip(known["transposed"])
         root = data.root
         root.metadata = emdfile.Metadata("misr4d", {**self.provenance, "quantities": dict(known)})
+        if self.truth is None:
+            return root
         fine = [
             np.arange(n) * s / UPSAMPLING for n, s in zip(self.truth.shape, cube.step, strict=True)
         ]
@@ -98,6 +105,11 @@ class Recording:
         )
         data.tree(truth)
         return root
+
+
+def smallest_kind(counts: NDArray[Any]) -> NDArray[Any]:
+    """Store whole numbers of 0 or more in as few bytes as the largest needs."""
+    return counts.astype(np.min_scalar_type(int(counts.max())))
 
 
 def _compress(plain: Path, packed: Path) -> None:
@@ -167,8 +179,7 @@ def record_scan(
     cube = scene.measure(dose, seed).whole
     if math.isfinite(dose):
         counts = np.rint(cube.patterns * np.float32(electrons))
-        kind = np.min_scalar_type(int(counts.max()))
-        cube = replace(cube, patterns=counts.astype(kind), electrons=electrons)
+        cube = replace(cube, patterns=smallest_kind(counts), electrons=electrons)
     quantities = {
         "energy": acquisition.energy,
         "step": acquisition.step,

@@ -375,6 +375,9 @@ def _focused(
             "deviations only; pass --defocus, in Å"
         )
     known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
+    known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
+    if any(found.drift):
+        warnings.append(_drifted(found.drift, acquisition))
     if orientation is None:
         known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
         known["transposed"] = Quantity(found.transposed, "", "estimated")
@@ -391,6 +394,20 @@ def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisi
     part = cube.middle(_MIDDLE)
     nx, ny = part.patterns.shape[:2]
     return part, replace(acquisition, scan_shape=(nx, ny))
+
+
+def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
+    """Say what a drift does to the image."""
+    (along, across), step = drift, acquisition.step
+    return (
+        f"each line of the scan lies {math.hypot(along, across):.2g} Å further than it should from "
+        f"the one before it ({math.hypot(along, across) / step[0]:.0%} of a step), as the views "
+        "show unless the probe has two-fold astigmatism. Defocus and rotation allow for that; the "
+        "image does not: it is drawn on the scan as it ran, on which the specimen appears sheared "
+        f"by {math.degrees(math.atan2(abs(across), step[0] + along)):.1f}° and "
+        f"{'shorter' if along > 0 else 'longer'} along Rx by {abs(along) / (step[0] + along):.0%}, "
+        "and its finest detail is blurred"
+    )
 
 
 def _check_orientation(known: dict[str, Quantity]) -> None:

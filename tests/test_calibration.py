@@ -14,6 +14,7 @@ from misr4d.calibration import (
     Descan,
     calibrate,
     correct_scan,
+    drift_matrix,
     estimate_rotation,
     find_disc,
     fit_descan,
@@ -310,3 +311,10 @@ def test_an_undistorted_scan_stays_and_a_flat_one_is_refused() -> None:
     assert inside.all()
     with pytest.raises(ValueError, match="invertible"):
         correct_scan(views, (1.0, 2.0), np.ones((2, 2)))
+
+
+def test_a_drift_moves_each_line_by_as_much_and_grows_along_it() -> None:
+    matrix = drift_matrix((0.1, -0.2), (1.0, 2.0), (8, 16))
+    # From a position to the one below, and from the first to the one after the last of a line.
+    np.testing.assert_allclose(matrix @ [1.0, 0.0], [1.1, -0.2])
+    np.testing.assert_allclose(matrix @ [0.0, 32.0], [0.1, 31.8])

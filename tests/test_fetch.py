@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from misr4d import fetch as module
-from misr4d.fetch import cache_folder, fetch, fetch_materials_project, fetch_pdb
+from misr4d.cli import main
+from misr4d.fetch import (
+    DATASETS,
+    KNOWN_MD5,
+    Dataset,
+    cache_folder,
+    fetch,
+    fetch_dataset,
+    fetch_materials_project,
+    fetch_pdb,
+)
 from misr4d.specimens import read_specimen
 
 CONTENT = b"atoms " * 50_000
@@ -318,3 +329,37 @@ def test_shared_sites_and_odd_keys_are_refused() -> None:
         module._structure(shared, "mp-149")
     with pytest.raises(ValueError, match="API key holds more than letters"):
         fetch_materials_project("mp-149", key="a\nHost: b")
+
+
+def test_data_sets_are_fetched_by_name_and_checked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "DATASETS", {"WS2": Dataset("a scan", server.address + "/ok", "-")})
+    done = CliRunner().invoke(main, ["fetch", "WS2"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "datasets" / "ok").read_bytes() == CONTENT
+    assert str(tmp_path / "datasets" / "ok") in done.output
+    fetch_dataset("WS2")
+    assert server.asked() == ["/ok"]
+    done = CliRunner().invoke(main, ["fetch", "gold"])
+    assert done.exit_code == 2
+    assert "unknown data set 'gold'; known: WS2" in done.output
+
+
+def test_a_data_set_that_cannot_be_had_is_one_line_and_leaves_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
+    gone = Dataset("a scan", server.address + "/teapot", "-")
+    monkeypatch.setattr(module, "DATASETS", {"WS2": gone})
+    done = CliRunner().invoke(main, ["fetch", "WS2"])
+    assert done.exit_code != 0
+    assert "cannot be fetched" in done.output
+    assert "Traceback" not in done.output
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_every_data_set_has_a_published_sum() -> None:
+    for dataset in DATASETS.values():
+        assert dataset.url in KNOWN_MD5

@@ -8,7 +8,7 @@ import torch
 from misr4d import ATOMIC, MOLECULAR, Acquisition
 from misr4d.detector import TurnedAcquisition
 from misr4d.dose import expose
-from misr4d.focus import estimate_defocus
+from misr4d.focus import estimate_defocus, registered_power
 from misr4d.reciprocity import simulate_views
 from tests.conftest import weak_phase
 
@@ -57,6 +57,22 @@ def test_a_known_rotation_tells_overfocus_from_underfocus() -> None:
     free = estimate_defocus(views, unturned(true))
     assert free.defocus == pytest.approx(500.0, rel=0.02)
     assert free.rotation == pytest.approx(-150.0, abs=1.0)
+
+
+def test_a_scan_that_does_not_drift_is_not_said_to() -> None:
+    """Those that drift are in test_demo."""
+    still = estimate_defocus(views_of(ATOMIC, 300.0), unturned(ATOMIC))
+    assert still.drift == (0.0, 0.0)
+    assert max(still.drift_error) < 0.02
+
+
+def test_the_map_is_highest_where_the_views_register() -> None:
+    true = TurnedAcquisition.of(ATOMIC, 40.0)
+    power = registered_power(
+        views_of(true, 300.0), unturned(ATOMIC), [300.0, 500.0, 700.0], [20.0, 40.0, 60.0]
+    )
+    assert power.shape == (3, 3)
+    assert power.argmax() == 4
 
 
 def test_noise_alone_is_said_to_be_ambiguous() -> None:

@@ -54,6 +54,31 @@ def test_vacuum_keeps_all_electrons() -> None:
     np.testing.assert_allclose(cube.patterns.sum((2, 3)), 1.0, rtol=1e-4)
 
 
+def test_a_probe_may_stand_anywhere(crystal: Potential) -> None:
+    """On the regular positions all is as without; a little off them, a little different."""
+    few = replace(ATOMIC, scan_shape=(3, 2))
+    regular = simulate_patterns(crystal, few)
+    places = np.stack(np.meshgrid(np.arange(3.0), np.arange(2.0), indexing="ij"), -1)
+    same = simulate_patterns(crystal, few, positions=places)
+    np.testing.assert_allclose(same.patterns, regular.patterns, atol=1e-8)
+    off = simulate_patterns(crystal, few, positions=places + np.array([0.1, 0.05])).patterns
+    on = simulate_patterns(crystal, few, positions=places + np.array([0.2, 0.1])).patterns
+    # Half-way the patterns are nearly the mean of both ends.
+    middle = (regular.patterns + on) / 2
+    assert np.abs(off - middle).max() < 0.1 * np.abs(on - regular.patterns).max()
+    with pytest.raises(ValueError, match="positions have shape"):
+        simulate_patterns(crystal, few, positions=places[:2])
+
+
+def test_an_axis_between_pixels_moves_the_disc() -> None:
+    empty = Potential(torch.zeros(1, 192, 192), (64.0, 64.0), (2.0,))
+    one = replace(ATOMIC, scan_shape=(1, 1))
+    mean = simulate_patterns(empty, one, axis=(0.4, -0.3)).patterns[0, 0].astype(float)
+    index = np.arange(len(mean)) - len(mean) // 2
+    found = mean.sum(1) @ index / mean.sum(), mean.sum(0) @ index / mean.sum()
+    assert found == pytest.approx((0.4, -0.3), abs=0.05)
+
+
 def test_bad_windows_are_named(crystal: Potential) -> None:
     assert smallest_window(ATOMIC, 21.0) < 32
     with pytest.raises(ValueError, match="cuts the probe"):

@@ -1,0 +1,466 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   language_info:
+#     name: python
+# ---
+
+# %% [markdown]
+# # A scan of one's own
+#
+# **What the paper says** (§2.2). Before reconstruction its pipeline calibrates a scan: recentring, an
+# affine transformation, the interchange of the domains. How well that must be done, and how well it can
+# be done at low dose, is not said; all its scans are simulated, and their geometry is known.
+#
+# **What is measured here.** What `misr4d reconstruct` makes of a scan of which nobody told it the
+# defocus, the rotation or the centre: each step of the calibration, its result against the truth over
+# doses, and the image. The scan is a *stand-in*, simulated to be as untidy as a microscope's
+# (`misr4d.demo`, or `misr4d demo` on the command line), with the truth kept from the program in a second
+# file. A published scan is reconstructed too, if `misr4d fetch WS2` has put it there.
+#
+# **How long it takes.** About a minute on one core.
+
+# %% tags=["parameters"]
+specimen: str = "Li2CoO3"  # of the stand-in
+positions: int = 48  # of the scan, each way
+doses: list[float] = [30.0, 100.0, 300.0, 1000.0]  # e⁻/Å², finite
+draws: int = 2  # noise draws behind each estimate
+pictured: float = 1000.0  # e⁻/Å² of the pictures, one of the doses
+seed: int = 0  # of the stand-in and the first draw
+
+# %% tags=["hide-input"]
+from misr4d.parameters import check_parameters
+
+check_parameters(globals())
+
+# %% tags=["hide-input"]
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Image, Markdown
+from matplotlib.patches import Circle
+
+from misr4d import Acquisition, figures
+from misr4d.demo import compare, make_stand_in
+from misr4d.fetch import DATASETS
+from misr4d.focus import registered_power
+from misr4d.reading import read_scan
+from misr4d.report import prepare, reconstruct
+
+figures.use_style()
+doses = sorted(doses)
+if pictured not in doses:
+    raise ValueError(f"pictured is {pictured:g}; expected one of {doses}")
+DEFOCUS_GOAL, ROTATION_GOAL = 2.0, 0.5  # % and deg, at the highest dose
+
+# %% [markdown]
+# ## What the file says, and what it does not
+#
+# Each probe position is simulated where the beam really was: on a scan turned against the detector, of a
+# specimen that moves on by a share of a step from line to line. Electrons may be counted beside the pixel
+# they hit; each is counted once. A row of the detector and some pixels are hot, two are dead.
+
+# %%
+stand_in = make_stand_in(specimen, seed=seed, positions=positions)
+scans = {}
+with tempfile.TemporaryDirectory() as folder:
+    for dose in doses:
+        for draw in range(draws):
+            recording, truth = stand_in.expose(dose, seed + draw)
+            scan = read_scan(recording.write(Path(folder) / "scan.h5"))
+            # Taken into memory, since the file does not stay.
+            scans[dose, draw] = replace(scan, patterns=np.asarray(scan.patterns)), truth
+scan, truth = scans[pictured, 0]
+
+# %% tags=["remove-input"]
+known = "\n".join(
+    f"| {name.replace('_', ' ')} | "
+    + " × ".join(f"{v:.6g}" for v in np.atleast_1d(q.value))
+    + f" {q.unit} | the file |"
+    for name, q in scan.known.items()
+)
+hidden = "\n".join(
+    f"| {name} | {value} | nobody |"
+    for name, value in (
+        ("defocus", f"{truth.defocus:.1f} Å under focus, from the specimen's middle"),
+        ("rotation", f"{truth.rotation:.2f}°"),
+        ("transposed", "yes" if truth.transposed else "no"),
+        ("centre", f"({truth.centre[0]:.2f}, {truth.centre[1]:.2f}) pixels"),
+        ("drift", f"({truth.drift[0]:.3f}, {truth.drift[1]:.3f}) Å a line"),
+        ("dose", figures.dose_label(truth.dose)),
+        ("bad pixels", f"{int(truth.hot.sum())} hot, {int(truth.dead.sum())} dead"),
+    )
+)
+Markdown("| quantity | value | who says it |\n|---|---|---|\n" + known + "\n" + hidden)
+
+# %% [markdown]
+# ## The detector: bad pixels, disc, centre, dose
+#
+# Bad pixels come first, because a hot row pulls at everything else. They are found in the sum of all
+# patterns and replaced by noise of the level around them, which carries no information
+# (`misr4d.pixels`). A disc fitted to what is left gives the centre. The counts give the dose, less what
+# is scattered past the detector.
+
+# %%
+ready = prepare(scan)
+
+# %% tags=["hide-input", "remove-output"]
+seen, disc = ready.detector, ready.detector.disc
+figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.6), layout="constrained")
+good = seen.mean[~seen.bad]
+axes[0].imshow(np.sqrt(seen.mean), cmap="gray", vmax=np.sqrt(good.max() * 3))
+axes[0].set_title("mean pattern as recorded")
+axes[1].imshow(np.sqrt(np.where(seen.bad, np.nan, seen.mean)), cmap="gray", vmin=0)
+axes[1].imshow(np.where(seen.bad, 1.0, np.nan), cmap="autumn", vmin=1, vmax=2)
+for centre, style in ((disc.centre, "-"), (truth.centre, ":")):
+    axes[1].add_patch(
+        Circle(centre[::-1], disc.radius, fill=False, color="#56b4e9", lw=1.2, ls=style)
+    )
+axes[1].plot(*truth.centre[::-1], "x", color="#d55e00", ms=6)
+axes[1].plot(*disc.centre[::-1], "+", color="#56b4e9", ms=8)
+axes[1].set_title("bad pixels (red), fitted disc")
+for panel in axes[:2]:
+    panel.set(xticks=[], yticks=[])
+# Electrons of each position in good pixels, over the area of a step.
+area = float(np.prod(scan.known["step"].value))
+totals = np.where(seen.bad, 0, scan.patterns).sum((2, 3)) / area
+axes[2].hist(totals.ravel(), bins=30, density=True, color="0.75", label="positions")
+axis = np.linspace(totals.min(), totals.max(), 200)
+mean = totals.mean()
+spread = np.sqrt(mean / area)
+bell = np.exp(-(((axis - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
+axes[2].plot(axis, bell, color="#332288", label="counting noise")
+peak = 1.15 * bell.max()
+axes[2].vlines(ready.quantities["dose"].value, 0, peak, color="k", lw=0.8, label="estimate")
+axes[2].vlines(truth.dose, 0, peak, color="#d55e00", ls=":", label="truth")
+axes[2].set(yticks=[], xlabel="dose (e⁻/Å²)", title="electrons of each position")
+axes[2].spines["left"].set_visible(False)
+axes[2].set_ylim(0, 1.6 * bell.max())
+axes[2].set_box_aspect(1)
+axes[2].legend(fontsize=7, ncols=2, loc="upper center")
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
+path = figures.save(figure, "own_detector")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/own_detector.png
+# :name: fig-own-detector
+# :alt: Mean pattern with a hot row, the same with its bad pixels marked and the fitted disc, and a histogram of the electrons of every position
+#
+# Square root of the mean pattern, over-exposed on the hot row; the bad pixels that were found, with the
+# fitted disc and its centre (blue, +) and the true centre (orange, ×); and the electrons that good pixels
+# counted at each position, with the spread that counting noise alone gives them. The specimen is thin and
+# scatters nearly all within the detector, so that the mean is the dose, less the bad pixels' share.
+# ```
+
+# %% [markdown]
+# ## Rotation and defocus, from how the views register
+#
+# Each bright-field view is displaced by defocus times its angle, turned as the detector is. For a trial
+# of both the views are shifted back and added up: at the right one their sum is strong. That map is
+# searched for either way round of the detector's axes. Its top is then refined by what two side bands
+# explain, with the drift beside it, since a drift displaces the views too, but not as a turn or a focus
+# would (`misr4d.focus`).
+
+# %%
+views = ready.cube.views(ready.acquisition)
+unturned = Acquisition(**{f.name: getattr(ready.acquisition, f.name) for f in fields(Acquisition)})
+found = {n: ready.quantities[n].value for n in ("defocus", "rotation", "transposed", "drift")}
+defoci = np.linspace(0.05, 2.0, 79) * truth.defocus
+angles = np.arange(-180.0, 180.0, 2.5)
+power = {
+    way: registered_power(views, unturned, defoci, angles, way)
+    for way in (found["transposed"], not found["transposed"])
+}
+
+# %% tags=["hide-input", "remove-output"]
+figure, axes = plt.subplots(
+    1, 3, figsize=(7.4, 2.6), layout="constrained", width_ratios=[1, 1, 1.1]
+)
+top = max(values.max() for values in power.values())
+low = min(np.median(values) for values in power.values())
+for panel, (way, values) in zip(axes, power.items(), strict=False):
+    panel.imshow(
+        (values - low) / (top - low),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        aspect="auto",
+        origin="lower",
+        extent=(-180, 180, defoci[0], defoci[-1]),
+    )
+    panel.set(
+        xlabel="rotation (deg)",
+        xticks=(-180, -90, 0, 90, 180),
+        title="axes swapped" if way else "axes as recorded",
+    )
+axes[0].set_ylabel("defocus (Å)")
+axes[0].plot(
+    truth.rotation, truth.defocus, "o", ms=11, mfc="none", mec="#d55e00", mew=1.5, label="truth"
+)
+axes[0].plot(found["rotation"], found["defocus"], "+", ms=7, color="w", mew=1.2, label="estimate")
+axes[0].legend(
+    fontsize=7, labelcolor="w", loc="upper right" if truth.rotation < 0 else "upper left"
+)
+near = int(np.abs(angles - found["rotation"]).argmin())
+for (way, values), colour in zip(power.items(), ("#332288", "0.6"), strict=True):
+    label = "axes swapped" if way else "as recorded"
+    axes[2].plot(defoci, (values[:, near] - low) / (top - low), color=colour, label=label)
+axes[2].vlines(truth.defocus, 0, 1.1, color="#d55e00", ls=":", label="truth")
+axes[2].vlines(found["defocus"], 0, 1.1, color="k", lw=0.8, label="estimate")
+axes[2].set(
+    xlabel="defocus (Å)",
+    ylabel="registered power (relative)",
+    title=f"at {found['rotation']:.1f}°".replace("-", "−"),
+    ylim=(-0.05, 1.6),
+    yticks=(0, 0.5, 1),
+)
+axes[2].legend(fontsize=7, ncols=2, loc="upper center")
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
+path = figures.save(figure, "own_focus")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/own_focus.png
+# :name: fig-own-focus
+# :alt: Power of the registered views against defocus and rotation for both ways round of the detector's axes, and its profile along the defocus
+#
+# Power of the registered views over its median, for the detector's axes as they turn out to be (left)
+# and the other way round (middle), and along the defocus at the rotation that was found (right). The
+# search looks at similarities alone; drift and side bands move the refined estimate off its top.
+# ```
+
+# %% [markdown]
+# ## Estimates against the truth
+#
+# The same specimen on the same scan, at other doses and with other electrons.
+
+# %%
+table, failed = [], []
+for (dose, draw), (one, known) in scans.items():
+    try:
+        prepared = ready if (dose, draw) == (pictured, 0) else prepare(one)
+    except ValueError as error:
+        failed.append({"dose": dose, "draw": draw, "error": str(error)})
+        continue
+    rows = {row.name: row for row in compare(prepared, known)}
+    step = stand_in.acquisition.step[0]
+    table.append(
+        {
+            "dose": dose,
+            "draw": draw,
+            "defocus": 100 * rows["defocus"].error[0] / known.defocus,
+            "defocus_stated": 100 * rows["defocus"].stated / known.defocus,
+            "rotation": rows["rotation"].error[0],
+            "rotation_stated": rows["rotation"].stated,
+            "drift": float(np.hypot(*rows["drift"].error)) / step,
+            "drift_stated": rows["drift"].stated / step,
+            "centre": float(np.hypot(*rows["centre"].error)),
+            "dose_error": 100 * rows["dose"].error[0] / dose,
+            "transposed": rows["transposed"].error == (0.0,),
+            "missed": -int(rows["bad pixels found"].error[0]),
+            "invented": int(rows["good taken for bad"].error[0]),
+        }
+    )
+
+# %% tags=["hide-input", "remove-output"]
+figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.4), layout="constrained", sharex=True)
+for panel, (key, label, goal) in zip(
+    axes,
+    (
+        ("defocus", "error of defocus (%)", DEFOCUS_GOAL),
+        ("rotation", "error of rotation (deg)", ROTATION_GOAL),
+        ("drift", "error of drift (steps a line)", None),
+    ),
+    strict=True,
+):
+    panel.errorbar(
+        [row["dose"] * (1 + 0.06 * (row["draw"] - (draws - 1) / 2)) for row in table],
+        [row[key] for row in table],
+        [row[f"{key}_stated"] for row in table],
+        fmt="o",
+        ms=3,
+        lw=0.8,
+        capsize=2,
+        color="#332288",
+    )
+    if goal is not None:
+        panel.axhspan(-goal, goal, color="0.9", lw=0)
+    panel.axhline(0, color="0.6", lw=0.8)
+    if key == "drift":
+        panel.set_ylim(0)
+    panel.set(xscale="log", xlabel="dose (e⁻/Å²)", ylabel=label)
+    panel.set_xticks(doses, [f"{d:g}" for d in doses])
+    panel.minorticks_off()
+figure.suptitle(f"{stand_in.title}, {positions} × {positions} positions", fontsize=9)
+path = figures.save(figure, "own_estimates")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/own_estimates.png
+# :name: fig-own-estimates
+# :alt: Errors of defocus, rotation and drift against dose, with the standard errors that the program states
+#
+# Estimate less truth, each with the standard error that the report states. Grey: the goal at the highest
+# dose, 2 % of the defocus and half a degree.
+# ```
+
+# %% tags=["remove-input"]
+lines = "\n".join(
+    f"| {row['dose']:g} | {row['draw']} | {row['defocus']:+.1f} % ± {row['defocus_stated']:.1f} | "
+    f"{row['rotation']:+.2f}° ± {row['rotation_stated']:.2f} | "
+    f"{'right' if row['transposed'] else 'wrong'} | {row['drift']:.3f} | {row['centre']:.2f} px | "
+    f"{row['dose_error']:+.1f} % | {row['missed']} / {row['invented']} |"
+    for row in table
+)
+lines += "".join(
+    f"\n| {f['dose']:g} | {f['draw']} | none: {f['error'][:90]}… | | | | | | |" for f in failed
+)
+Markdown(
+    "Errors of the estimates ± what the report states; drift in steps a line; bad pixels missed / good "
+    "ones taken for bad:\n\n"
+    "| e⁻/Å² | draw | defocus | rotation | axes | drift | centre | dose | pixels |\n"
+    "|---|---|---|---|---|---|---|---|---|\n" + lines
+)
+
+# %% [markdown]
+# ## The image
+#
+# From the file alone, with all of the above estimated. The truth is shown where the beam ran, sheared by
+# the drift as the images are.
+
+# %%
+report = reconstruct(scan, seed=seed)
+scores = {row.name: row.estimated[0] for row in compare(report, truth)}
+
+# %% tags=["hide-input", "remove-output"]
+field = tuple(n * p for n, p in zip(report.mean.shape, report.pixel, strict=True))
+phase = torch.from_numpy(truth.phase)
+phase = phase - phase.mean()
+limits = figures.display_limits([phase], 0.5)
+figure, axes = plt.subplots(1, 4, figsize=(7.4, 2.3), layout="constrained")
+bar = 10.0 if field[0] < 100 else 50.0
+panels = (
+    (f"direct\ncorrelation {scores['correlation, direct']:.2f}", report.direct),
+    (f"informed\ncorrelation {scores['correlation, informed']:.2f}", report.mean),
+    ("truth\non the scan as it ran", phase),
+)
+for panel, (title, image) in zip(axes, panels, strict=False):
+    first = image is report.direct
+    figures.show_image(panel, image, field, title=title, limits=limits, bar=bar if first else None)
+shown = axes[3].imshow(report.deviation, cmap="viridis", extent=(0, field[1], field[0], 0))
+axes[3].set(xticks=[], yticks=[], title="stated deviation\nof informed (rad)")
+axes[3].spines[:].set_visible(False)
+figure.colorbar(shown, ax=axes[3], shrink=0.75, aspect=15)
+figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}, nothing given", fontsize=9)
+path = figures.save(figure, "own_images")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/own_images.png
+# :name: fig-own-images
+# :alt: Direct ptychography, the informed network's image, the truth on the drifted scan, and the deviation that the network states
+#
+# The stand-in reconstructed from its file: direct ptychography and the informed network under the
+# truth's grey limits, and the standard deviation that the network states. Scale bar in the first image.
+# ```
+
+# %% tags=["remove-input"]
+Markdown(
+    "What the report warns of, word by word:\n\n"
+    + "\n".join(f"- {text}" for text in report.warnings)
+)
+
+# %% [markdown]
+# ## Where it fails
+#
+# * **Half a turn.** Underfocus at one rotation and overfocus half a turn from there displace the views
+#   alike; the report says so. A calibration of the microscope settles it, or a look at the contrast.
+# * **Drift or astigmatism.** A steady drift and two-fold astigmatism stretch the pattern of displacements
+#   alike. One scan cannot tell them apart: the drift that is reported holds if the probe was stigmated.
+#   A second scan with the fast axis turned by a quarter tells them apart, since the drift turns and the
+#   lens does not.
+# * **The image keeps the drift.** Its lattice is drawn on the scan as it ran. `correct_scan` of
+#   `misr4d.calibration`, with the drift's matrix, straightens an image; the blur that comes from solving
+#   for an undrifted scan stays.
+# * **Few electrons.** The estimates scatter by more than the error that is stated for them; see the figure.
+# * **A drift that changes**, flyback errors, damage, coma: not simulated and not estimated.
+#
+# ## A published scan
+
+# %% tags=["remove-input"]
+published = DATASETS["WS2"]
+outcome = {}
+if published.path.is_file():
+    try:
+        real = reconstruct(read_scan(published.path))
+        outcome = real.record()
+        text = (
+            f"{published.title} ({published.licence}), calibrated and reconstructed as it is:\n\n"
+            "```\n" + real.summary() + "\n```"
+        )
+    except ValueError as error:
+        outcome = {"error": str(error)}
+        text = f"{published.title} is in the cache, and is refused: {error}."
+else:
+    text = (
+        f"{published.title} ({published.licence}) is not on this machine, and this page asks nothing of "
+        "the network: `misr4d fetch WS2` gets it, and the next run of this chapter shows it here."
+    )
+Markdown(text)
+
+# %% tags=["remove-cell"]
+figures.save_results(
+    "13_own_scan",
+    {
+        "specimen": specimen,
+        "positions": positions,
+        "estimates": table,
+        "failed": failed,
+        "scores": scores,
+        "warnings": list(report.warnings),
+        "published": outcome,
+    },
+)
+
+# %% tags=["remove-input"]
+
+
+def worst(dose, key):
+    values = [abs(row[key]) for row in table if row["dose"] == dose]
+    return max(values) if values else float("nan")
+
+
+high, least = doses[-1], doses[0]
+met = worst(high, "defocus") < DEFOCUS_GOAL and worst(high, "rotation") < ROTATION_GOAL
+sides = sum(row["transposed"] for row in table)
+beyond = sum(
+    abs(row[key]) > 3 * row[f"{key}_stated"] for row in table for key in ("defocus", "rotation")
+)
+Markdown(
+    "## What was seen\n\n"
+    f"At {figures.dose_label(high)} the defocus was within {worst(high, 'defocus'):.1f} % of the truth and "
+    f"the rotation within {worst(high, 'rotation'):.2f}°: the goal of {DEFOCUS_GOAL:g} % and "
+    f"{ROTATION_GOAL:g}° is {'met' if met else 'missed'}. At {figures.dose_label(least)} they were within "
+    f"{worst(least, 'defocus'):.1f} % and {worst(least, 'rotation'):.1f}°. The detector's axes were told "
+    f"right in {sides} of {len(table) + len(failed)} scans. Of {2 * len(table)} estimates {beyond} were off "
+    "by more than three of the standard errors that were stated for them. The informed image of the "
+    f"stand-in correlates with the truth at {scores['correlation, informed']:.2f}, direct ptychography's at "
+    f"{scores['correlation, direct']:.2f}, with nothing given but energy, step, semi-angle and detector pixel."
+)
