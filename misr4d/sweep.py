@@ -164,7 +164,7 @@ def _checked_run(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{path}: {name} is {value}; expected a positive number")
     if not math.isfinite(found.get("defocus", 0.0)) or found.get("draw", 0) < 0:
         raise ValueError(f"{path}: expected a finite defocus and a draw of 0 or more")
-    return {"draw": 0, **found}
+    return {**found, "draw": found.get("draw", 0)}
 
 
 def measure_run(run: Mapping[str, Any]) -> dict[str, Any]:
