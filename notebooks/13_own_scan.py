@@ -110,7 +110,7 @@ Markdown("| quantity | value | who says it |\n|---|---|---|\n" + known + "\n" + 
 #
 # Bad pixels come first, because a hot row pulls at everything else. They are found in the sum of all
 # patterns and replaced by noise of the level around them, which carries no information
-# (`misr4d.pixels`). A disc fitted to what is left gives the centre. The counts give the dose, less what
+# (`misr4d.pixels`). A disc fitted to what is left gives the centre ({numref}`fig-own-detector`). The counts give the dose, less what
 # is scattered past the detector.
 
 # %%
@@ -170,8 +170,8 @@ Image(path)
 # ## Rotation and defocus, from how the views register
 #
 # Each bright-field view is displaced by defocus times its angle, turned as the detector is. For a trial
-# of both the views are shifted back and added up: at the right one their sum is strong. That map is
-# searched for either way round of the detector's axes. Its top is then refined by what two side bands
+# of both the views are shifted back and added up: at the right one their sum is strong. That map
+# ({numref}`fig-own-focus`) is searched for either way round of the detector's axes. Its top is then refined by what two side bands
 # explain, with the drift beside it, since a drift displaces the views too, but not as a turn or a focus
 # would (`misr4d.focus`).
 
@@ -247,7 +247,7 @@ Image(path)
 # %% [markdown]
 # ## Estimates against the truth
 #
-# The same specimen on the same scan, at other doses and with other electrons.
+# The same specimen on the same scan, at other doses and with other electrons ({numref}`fig-own-estimates`).
 
 # %%
 table, failed = [], []
@@ -341,7 +341,7 @@ Markdown(
 # %% [markdown]
 # ## The image
 #
-# From the file alone, with all of the above estimated. The truth is shown where the beam ran, sheared by
+# From the file alone, with all of the above estimated ({numref}`fig-own-images`). The truth is shown where the beam ran, sheared by
 # the drift as the images are.
 
 # %%
@@ -464,3 +464,16 @@ Markdown(
     f"stand-in correlates with the truth at {scores['correlation, informed']:.2f}, direct ptychography's at "
     f"{scores['correlation, direct']:.2f}, with nothing given but energy, step, semi-angle and detector pixel."
 )
+
+# %% [markdown]
+# **Exercise.** How far off may the defocus be before the outermost view misses its place by half a pixel of
+# the image? Compare with the errors above, and with the rotation that does the same.
+#
+# ```{dropdown} Solution
+# A view at the rim of the disc is displaced by α times the defocus; a share ε of the defocus misplaces it by
+# ε·α·|defocus|, which is ε times `ready.acquisition.largest_view_shift`. Half a pixel of the image is a
+# sixth of the step, so ε may be step / (6·α·|defocus|): with a displacement of some five steps, about
+# 3 %. A rotation by δ misplaces the same view by δ·α·|defocus|, across instead of along: 0.03 rad, about
+# two degrees. Beyond that fine detail of outer and inner views no longer adds up, and the image loses its
+# resolution first.
+# ```
