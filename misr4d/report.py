@@ -53,7 +53,7 @@ __all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "r
 Method = Literal["informed", "direct", "refined"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
-FILES = ("image.npz", "image.png", "report.html", "report.json")
+FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
 """What a report writes."""
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
@@ -545,9 +545,10 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write image.npz, image.png, report.html and report.json, all of them or none.
+        """Write image.h5, image.npz, image.png, report.html and report.json, all of them or none.
 
-        Into a folder that exists they move one after the other, each whole.
+        Into a folder that exists they move one after the other, each whole. ``image.h5`` is EMD
+        1.0, which emdfile and py4DSTEM read.
 
         Raises
         ------
@@ -571,6 +572,7 @@ class Report:
             pixel=np.array(self.pixel),
             provenance=np.array(json.dumps(record, ensure_ascii=False)),
         )
+        self._write_emd(folder / "image.h5", arrays, record)
         self._draw(folder / "image.png")
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -584,6 +586,26 @@ class Report:
             seen.disc,
         )
         (folder / "report.html").write_text(page, encoding="utf-8")
+
+    def _write_emd(
+        self, path: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]
+    ) -> None:
+        import emdfile
+
+        root = emdfile.Root(name="misr4d")
+        root.metadata = emdfile.Metadata("report", {"json": json.dumps(record, ensure_ascii=False)})
+        dims = [np.arange(n) * p for n, p in zip(self.mean.shape, self.pixel, strict=True)]
+        for name, data in arrays.items():
+            image = emdfile.Array(
+                data,
+                name=name,
+                units="rad",
+                dims=dims,
+                dim_names=["Rx", "Ry"],
+                dim_units=["A", "A"],
+            )
+            root.tree(image)
+        emdfile.save(str(path), root)
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
