@@ -335,6 +335,7 @@ def simulate(
 )
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
@@ -346,6 +347,7 @@ def reconstruct(
     bad_pixels: Path | None,
     keep_all_pixels: bool,
     seed: int,
+    device: str | None,
     dry_run: bool,
     as_json: bool,
     **given: Any,
@@ -375,7 +377,7 @@ def reconstruct(
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:
             choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
-        report = run(scan, method=method, seed=seed, bad_pixels=choice)
+        report = run(scan, method=method, seed=seed, bad_pixels=choice, device=device)
         paths = report.write(out)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -257,6 +257,8 @@ def test_a_scan_too_small_or_without_a_defocus_to_be_seen_is_refused(path: Path)
         prepare(replace(scan, patterns=np.asarray(scan.patterns[:31])))
     with pytest.raises(ValueError, match="unknown method 'magic'"):
         reconstruct(scan, method="magic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device is 'abacus'"):
+        reconstruct(scan, device="abacus")
     known = {n: q for n, q in scan.known.items() if n != "defocus"}
     rng = np.random.default_rng(0)
     patterns = np.asarray(scan.patterns[:, :])
