@@ -70,7 +70,7 @@ RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
-    *("audit", "bench", "claims", "cli", "fetch", "figures", "focus", "frames", "goals"),
+    *("audit", "bench", "claims", "cli", "demo", "fetch", "figures", "focus", "frames", "goals"),
     *("page", "parameters", "pixels", "reading", "recording", "report", "sweep"),
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)

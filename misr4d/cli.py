@@ -298,7 +298,7 @@ def simulate(
     type=_Target(file_okay=False, path_type=Path),
     default=Path("_output/reconstruction"),
     show_default=True,
-    help="Folder of report.html, report.json, image.png and image.npz.",
+    help="Folder of report.html, report.json, image.png, image.npz and image.h5.",
 )
 @click.option(
     "--method",
@@ -335,6 +335,7 @@ def simulate(
 )
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
@@ -346,6 +347,7 @@ def reconstruct(
     bad_pixels: Path | None,
     keep_all_pixels: bool,
     seed: int,
+    device: str | None,
     dry_run: bool,
     as_json: bool,
     **given: Any,
@@ -375,7 +377,7 @@ def reconstruct(
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:
             choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
-        report = run(scan, method=method, seed=seed, bad_pixels=choice)
+        report = run(scan, method=method, seed=seed, bad_pixels=choice, device=device)
         paths = report.write(out)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -434,8 +436,8 @@ def sweep(
     help="Folder of scan.h5, truth.npz and the files of misr4d reconstruct.",
 )
 @click.option("--specimen", default="Li2CoO3", show_default=True, help="One of the paper's.")
-@click.option("--dose", type=float, default=1000.0, show_default=True, help="e⁻/Å².")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is by chance.")
+@click.option("--dose", default="1000", show_default=True, help="e⁻/Å² on the specimen, finite.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of all that is by chance.")
 @click.option(
     "--positions", type=int, default=64, show_default=True, help="N × N, 32 or more: quicker."
 )
@@ -451,7 +453,7 @@ def sweep(
 def demo(
     out: Path,
     specimen: str,
-    dose: float,
+    dose: str,
     seed: int,
     positions: int,
     drift: float,
@@ -465,12 +467,15 @@ def demo(
     """
     from misr4d.demo import format_comparison, make_stand_in, run
 
+    electrons = _numbers((dose,))[0]
+    if not (math.isfinite(electrons) and electrons > 0):
+        raise click.UsageError(f"dose is {dose} e⁻/Å²; expected a finite number above 0")
     click.echo(f"simulating {specimen}, {positions} × {positions} positions …", err=True)
     try:
         stand_in = make_stand_in(
             specimen, seed=seed, positions=positions, drift=drift, transposed=transposed
         )
-        report, rows = run(out, stand_in, dose, seed)
+        report, rows = run(out, stand_in, electrons, seed)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(report.summary())

@@ -549,6 +549,7 @@ def refine_scan(
     fit_defocus: bool = False,
     fit_gain: bool = False,
     evaluations: int = EVALUATIONS,
+    device: str = "cpu",
 ) -> Refined:
     """Refine a recorded scan, which does not repeat beyond its edge, of any size, tile by tile.
 
@@ -568,6 +569,8 @@ def refine_scan(
         As for :func:`refine`.
     tile : int
         Side of a tile [scan positions].
+    device : str
+        Where to compute; the images come back on the CPU.
 
     Returns
     -------
@@ -595,6 +598,7 @@ def refine_scan(
         UPSAMPLING,
         aliases=UPSAMPLING,
         amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
+        device=device,
     )
     around = (rim[1], rim[1], rim[0], rim[0])
     fine = tuple(UPSAMPLING * n for n in around)

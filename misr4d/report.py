@@ -47,13 +47,14 @@ from misr4d.reading import Quantity, Scan, Survey, survey
 from misr4d.refine import EVALUATIONS, Refined, refine_scan
 from misr4d.settings import prior_trust
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+from misr4d.training import pick_device
 
 __all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct"]
 
 Method = Literal["informed", "direct", "refined"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
-FILES = ("image.npz", "image.png", "report.html", "report.json")
+FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
 """What a report writes."""
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
@@ -545,9 +546,10 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write image.npz, image.png, report.html and report.json, all of them or none.
+        """Write image.h5, image.npz, image.png, report.html and report.json, all of them or none.
 
-        Into a folder that exists they move one after the other, each whole.
+        Into a folder that exists they move one after the other, each whole. ``image.h5`` is EMD
+        1.0, which emdfile and py4DSTEM read.
 
         Raises
         ------
@@ -571,6 +573,7 @@ class Report:
             pixel=np.array(self.pixel),
             provenance=np.array(json.dumps(record, ensure_ascii=False)),
         )
+        self._write_emd(folder / "image.h5", arrays, record)
         self._draw(folder / "image.png")
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -584,6 +587,26 @@ class Report:
             seen.disc,
         )
         (folder / "report.html").write_text(page, encoding="utf-8")
+
+    def _write_emd(
+        self, path: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]
+    ) -> None:
+        import emdfile
+
+        root = emdfile.Root(name="misr4d")
+        root.metadata = emdfile.Metadata("report", {"json": json.dumps(record, ensure_ascii=False)})
+        dims = [np.arange(n) * p for n, p in zip(self.mean.shape, self.pixel, strict=True)]
+        for name, data in arrays.items():
+            image = emdfile.Array(
+                data,
+                name=name,
+                units="rad",
+                dims=dims,
+                dim_names=["Rx", "Ry"],
+                dim_units=["A", "A"],
+            )
+            root.tree(image)
+        emdfile.save(str(path), root)
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
@@ -678,6 +701,7 @@ def reconstruct(
     method: Method = "informed",
     seed: int = 0,
     bad_pixels: BadPixelChoice = "found",
+    device: str | None = None,
 ) -> Report:
     """Reconstruct a scan, on a grid three times finer than its positions.
 
@@ -692,6 +716,8 @@ def reconstruct(
         Of the dealing of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
         As in :func:`prepare`.
+    device : str, optional
+        Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
 
     Returns
     -------
@@ -700,8 +726,10 @@ def reconstruct(
     Raises
     ------
     ValueError
-        As :func:`prepare`, or if the method does not exist, or needs counts and there are none.
+        As :func:`prepare`, or if the method does not exist, or needs counts and there are none, or
+        there is no such device.
     """
+    device = pick_device(device)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     ready = prepare(scan, bad_pixels)
@@ -712,7 +740,7 @@ def reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    made = _images(views, ready, method, share=1.0)
+    made = _images(views, ready, method, device, share=1.0)
     direct = made["direct"].mean
     deviation = None if method == "direct" else made["informed"].deviation
     pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
@@ -720,11 +748,13 @@ def reconstruct(
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
     if ready.counted:
-        known["noise"] = Quantity(_noise(views, ready), "times that of counting", "estimated")
+        known["noise"] = Quantity(
+            _noise(views, ready, device), "times that of counting", "estimated"
+        )
         warnings += _miscounted(known["noise"].value)
         pairs: dict[str, list[Tensor]] = {name: [] for name in made}
         for half in _halves(views, ready, seed):
-            for name, found in _images(half, ready, method, share=0.5).items():
+            for name, found in _images(half, ready, method, device, share=0.5).items():
                 pairs[name].append(found.mean)
         del views, half  # before the spectra, which take as much memory
         for name, pair in pairs.items():
@@ -735,6 +765,7 @@ def reconstruct(
         "reader": scan.reader,
         "file": dict(scan.provenance),
         "seed": seed,
+        "device": device,
     }
     if method != "direct":
         provenance["weights"] = card("DirectInformed")["sha256"]
@@ -772,12 +803,14 @@ class _Second(Estimate):
     result: Refined
 
 
-def _images(views: Tensor, ready: Prepared, method: str, *, share: float) -> dict[str, Estimate]:
+def _images(
+    views: Tensor, ready: Prepared, method: str, device: str, *, share: float
+) -> dict[str, Estimate]:
     """Make a method's image, after those that it starts from, of so large a share of the dose."""
     acquisition = ready.acquisition
-    found = {"direct": _image(views, acquisition, "direct")}
+    found = {"direct": _image(views, acquisition, "direct", device)}
     if method != "direct":
-        found["informed"] = _image(views, acquisition, "informed")
+        found["informed"] = _image(views, acquisition, "informed", device)
     if method == "refined":
         first = found["informed"]
         dose = share * ready.cube.electrons / math.prod(acquisition.step)
@@ -791,25 +824,29 @@ def _images(views: Tensor, ready: Prepared, method: str, *, share: float) -> dic
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
             fit_gain=True,
             evaluations=_EVALUATIONS,
+            device=device,
         )
         found["refined"] = _Second(result.image, first.deviation, result)
     return found
 
 
-def _image(views: Tensor, acquisition: Acquisition, name: str) -> Estimate:
+def _image(views: Tensor, acquisition: Acquisition, name: str, device: str) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
+    network = _STARTS[name]
     if max(acquisition.scan_shape) > _TILE:
-        return informed_tiled(views, acquisition, tile=_TILE, network=_STARTS[name])
-    return informed(_kernels(acquisition), views, network=_STARTS[name])
+        return informed_tiled(views, acquisition, tile=_TILE, device=device, network=network)
+    found = informed(_kernels(acquisition, device), views, network=network)
+    return Estimate(found.mean.cpu(), found.deviation.cpu())
 
 
 @lru_cache(maxsize=1)
-def _kernels(acquisition: Acquisition) -> DirectPtychography:
+def _kernels(acquisition: Acquisition, device: str) -> DirectPtychography:
     return DirectPtychography(
         acquisition,
         UPSAMPLING,
         aliases=UPSAMPLING,
         amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
+        device=device,
     )
 
 
@@ -829,11 +866,11 @@ def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
     yield half
 
 
-def _noise(views: Tensor, ready: Prepared) -> float:
+def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     """Variance that no object explains, over that of counted electrons; of the first tile."""
     tile = [min(n, _TILE) for n in ready.acquisition.scan_shape]
     part = views[:, : tile[0], : tile[1]]
-    method = _kernels(replace(ready.acquisition, scan_shape=(tile[0], tile[1])))
+    method = _kernels(replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device)
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     expected = float(part.mean()) / (share * tile[0] * tile[1])
     return float(method.statistic(part).noise) / expected

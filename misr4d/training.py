@@ -50,6 +50,7 @@ __all__ = [
     "example",
     "loss_of",
     "make_batch",
+    "pick_device",
     "prepare",
     "recorded_training",
     "simulate_example",
@@ -798,9 +799,7 @@ def train(
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if device is None:
-        device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
-    _check_device(device)
+    device = pick_device(device, local)
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     folder.mkdir(parents=True, exist_ok=True)
@@ -851,7 +850,23 @@ def train(
     return weights
 
 
-def _check_device(device: str) -> None:
+def pick_device(device: str | None, number: int = 0) -> str:
+    """Check a device's name, or take a GPU if there is one and none was named.
+
+    Parameters
+    ----------
+    device : str or None
+        Such as ``cpu`` or ``cuda:0``.
+    number : int
+        Which of several GPUs, unless named.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    if device is None:
+        return f"cuda:{number}" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -859,6 +874,7 @@ def _check_device(device: str) -> None:
             f"device is {device!r}: {str(error).splitlines()[0]}; expected cpu, or cuda:0 where "
             "there is such a GPU"
         ) from error
+    return device
 
 
 def _one_step(config: Training, run: _Run, network: nn.Module, rank: int, device: str) -> float:

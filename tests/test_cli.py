@@ -90,6 +90,7 @@ def test_a_simulated_scan_becomes_an_image_in_two_commands(
     assert record["quantities"]["dose"] == {"value": 2000.0, "unit": "e⁻/Å²", "origin": "file"}
     assert record == json.loads(Path("result/report.json").read_text(encoding="utf-8"))
     assert {p.name for p in Path("result").iterdir()} == {
+        "image.h5",
         "image.npz",
         "image.png",
         "report.html",
@@ -97,7 +98,7 @@ def test_a_simulated_scan_becomes_an_image_in_two_commands(
     }
     done = call("reconstruct", "scan.h5", "--method", "direct", "--defocus", "480", "--out", "r2")
     assert "defocus        480 Å (given)" in done.output
-    assert "written: r2/image.npz" in done.output
+    assert "written: r2/image.h5" in done.output
 
 
 @pytest.mark.parametrize("command", ["simulate", "reconstruct"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import emdfile
 import h5py
 import numpy as np
 import py4DSTEM
@@ -129,20 +130,25 @@ def test_an_unknown_defocus_and_rotation_are_found_from_the_views(
 def test_what_is_written_is_whole_and_says_all(report: Report, tmp_path: Path) -> None:
     written = report.write(tmp_path / "new" / "result")
     assert sorted(p.name for p in (tmp_path / "new" / "result").iterdir()) == [
+        "image.h5",
         "image.npz",
         "image.png",
         "report.html",
         "report.json",
     ]
-    with np.load(written[0], allow_pickle=False) as arrays:
+    root = emdfile.read(str(written[0]), emdpath="misr4d")
+    np.testing.assert_array_equal(root.tree("mean").data, report.mean.numpy())
+    assert root.tree("deviation").dims[0][1] == pytest.approx(report.pixel[0])
+    assert json.loads(root.metadata["report"]["json"]) == report.record()
+    with np.load(written[1], allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["mean"], report.mean.numpy())
         assert arrays["deviation"].shape == arrays["direct"].shape == arrays["mean"].shape
         inside = json.loads(str(arrays["provenance"]))
-    record = json.loads(written[3].read_text(encoding="utf-8"))
+    record = json.loads(written[4].read_text(encoding="utf-8"))
     assert record == inside == report.record()
     assert record["quantities"]["defocus"]["origin"] == "file"
     assert record["half_set_resolution"]["unit"] == "Å"
-    assert written[1].read_bytes().startswith(b"\x89PNG")
+    assert written[2].read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_write_that_fails_leaves_nothing(
@@ -182,7 +188,7 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
         prepare(read_scan(path)).acquisition.defocus
     )  # the file said it
     assert found.provenance["trust"]["tail"]
-    with np.load(found.write(tmp_path)[0], allow_pickle=False) as arrays:
+    with np.load(found.write(tmp_path)[1], allow_pickle=False) as arrays:
         assert {"mean", "direct", "informed", "refined", "deviation"} <= set(arrays)
         np.testing.assert_array_equal(arrays["refined"], arrays["mean"])
     scan = read_scan(path)
@@ -251,6 +257,8 @@ def test_a_scan_too_small_or_without_a_defocus_to_be_seen_is_refused(path: Path)
         prepare(replace(scan, patterns=np.asarray(scan.patterns[:31])))
     with pytest.raises(ValueError, match="unknown method 'magic'"):
         reconstruct(scan, method="magic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device is 'abacus'"):
+        reconstruct(scan, device="abacus")
     known = {n: q for n, q in scan.known.items() if n != "defocus"}
     rng = np.random.default_rng(0)
     patterns = np.asarray(scan.patterns[:, :])
