@@ -758,7 +758,7 @@ def reconstruct(
                 pairs[name].append(found.mean)
         del views, half  # before the spectra, which take as much memory
         for name, pair in pairs.items():
-            curves[name] = _half_set_curve(pair[0], pair[1], pixel)
+            curves[name] = _half_set_curve(pair[0], pair[1], pixel, acquisition.information_limit)
             limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
@@ -893,16 +893,19 @@ def _miscounted(noise: float) -> list[str]:
 
 
 def _half_set_curve(
-    a: Tensor, b: Tensor, pixel: tuple[float, float]
+    a: Tensor, b: Tensor, pixel: tuple[float, float], finest: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Correlate two half-sets' images ring by ring: frequency, correlation, pixels of the ring.
 
     The rim is faded out, an eighth of the field on each side: a real field is not periodic, and
-    the jump at its edge is the same in both halves.
+    the jump at its edge is the same in both halves. Nothing finer than the information limit is
+    measured; what fading leaks there from coarser detail is the same in both halves too.
     """
     window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
     a, b = ((image - image.mean()) * window for image in (a, b))
-    return fourier_ring_correlation(a, b, pixel, width=2)
+    frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)
+    measured = frequency <= 1 / finest
+    return frequency[measured], curve[measured], count[measured]
 
 
 def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:

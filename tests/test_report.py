@@ -85,6 +85,7 @@ def test_bad_pixels_are_found_counted_and_cost_little(path: Path, report: Report
 
 def test_half_sets_agree_further_with_more_electrons(report: Report, path: Path) -> None:
     whole = report.resolution["direct"]["half-bit"]
+    assert min(min(r.values()) for r in report.resolution.values()) >= ATOMIC.information_limit
     scan = read_scan(path)
     thinned = np.random.default_rng(0).binomial(np.asarray(scan.patterns[:, :]), 0.02)
     fewer = reconstruct(replace(scan, patterns=thinned), method="direct")
