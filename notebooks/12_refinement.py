@@ -24,7 +24,7 @@
 # from the counts alone that an image does not explain them; and from which dose on the electrons
 # overrule a first stage that painted a defect over.
 #
-# **How long it takes.** About six minutes on two cores.
+# **How long it takes.** About four minutes on two cores.
 
 # %% tags=["parameters"]
 doses: list[float] = [100.0, 300.0, 1000.0, 3000.0]  # e⁻/Å², finite
