@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -90,6 +91,14 @@ _MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
 _THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
 
 
+def _on_dask(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say where its tasks run."""
+    workers = "Local processes (default: one a core)."
+    scheduler = "Address of a running dask scheduler, instead of local ones."
+    command = click.option("--scheduler", help=scheduler)(command)
+    return click.option("--workers", type=_WORKERS, help=workers)(command)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show the traceback of what goes wrong.")
@@ -147,8 +156,7 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @click.option("--dose", "doses", multiple=True, help="Only these, e⁻/Å² or inf; may be repeated.")
 @click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
 @click.option("--draws", type=_POSITIVE, help="Noise draws of every method.")
-@click.option("--workers", type=_WORKERS, help="Local processes (default: one a core).")
-@click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
+@_on_dask
 def bench(
     size: str,
     out: Path,
@@ -399,8 +407,7 @@ def reconstruct(
     show_default=True,
     help="Folder in which the study gets its own; a study in it takes up where it stopped.",
 )
-@click.option("--workers", type=_WORKERS, help="Local processes (default: one a core).")
-@click.option("--scheduler", help="Address of a running dask scheduler, instead of local ones.")
+@_on_dask
 @click.option("--dry-run", is_flag=True, help="List the runs; do and write nothing.")
 def sweep(
     study: Path, out: Path, workers: int | None, scheduler: str | None, dry_run: bool

@@ -376,8 +376,7 @@ def compare(found: Prepared | Report, known: Truth) -> list[Row]:
         rows.append(Row(name, "", (true_count,), (count,), (count - true_count,)))
     if isinstance(found, Report):
         phase = torch.from_numpy(known.phase)
-        images = {"direct": found.direct, found.method: found.mean}
-        for name, image in images.items():
+        for name, image in found.images.items():
             value = float(correlation(image, phase))
             rows.append(Row(f"correlation, {name}", "", (1.0,), (value,), (value - 1,)))
     return rows

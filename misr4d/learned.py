@@ -38,6 +38,7 @@ __all__ = [
     "load_network",
     "nearest_regime",
     "pack",
+    "starting_point",
     "tile_starts",
     "training_log",
     "view_groups",
@@ -175,6 +176,31 @@ def nearest_regime(acquisition: Acquisition) -> str:
     )
 
 
+def starting_point(
+    acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
+) -> DirectPtychography:
+    """Set up direct ptychography as `DirectInformed` starts from it.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Its defocus counted from the specimen's middle.
+    amplitude_contrast : float, optional
+        By default that of the regime with the nearest step.
+    device : str
+        Where to compute.
+    """
+    if amplitude_contrast is None:
+        amplitude_contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
+    return DirectPtychography(
+        acquisition,
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=amplitude_contrast,
+        device=device,
+    )
+
+
 @torch.inference_mode()
 def informed(
     method: DirectPtychography, views: Tensor, *, network: nn.Module | None = None
@@ -265,17 +291,9 @@ def informed_tiled(
             f"tile is {tile} and overlap {overlap}; expected a tile of 32 or more, over twice the "
             "overlap"
         )
-    contrast = amplitude_contrast
-    if contrast is None:
-        contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
     shape = (min(tile, nx), min(tile, ny))
-    method = DirectPtychography(
-        replace(acquisition, scan_shape=shape),
-        UPSAMPLING,
-        aliases=UPSAMPLING,
-        amplitude_contrast=contrast,
-        device=device,
-    )
+    part = replace(acquisition, scan_shape=shape)
+    method = starting_point(part, amplitude_contrast=amplitude_contrast, device=device)
 
     def estimate(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         part = views(rows, columns) if callable(views) else views[:, rows, columns]

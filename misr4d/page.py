@@ -20,7 +20,7 @@ from misr4d.calibration import Disc
 from misr4d.figures import METHOD_COLOURS, use_style
 from misr4d.spectra import half_bit_threshold
 
-__all__ = ["report_page"]
+__all__ = ["flatten", "report_page", "shown_value"]
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #ccc; --warn: #fff3cd; --edge: #b8860b; }
@@ -111,20 +111,20 @@ def _lines(record: Mapping[str, Any], image: bytes, pair: list[str]) -> Iterator
     yield "<th>uncertainty</th><th>unit</th><th>origin</th></tr></thead><tbody>"
     for name, q in record["quantities"].items():
         error = f"± {q['error']:.2g}" if "error" in q else ""
-        yield _row(name.replace("_", " "), _shown(q["value"]), error, q["unit"], q["origin"])
+        yield _row(name.replace("_", " "), shown_value(q["value"]), error, q["unit"], q["origin"])
     for name in ("signal", "deviation"):
         value = record[name]["value"]
         if value is not None:
-            yield _row(f"{name}, rms", _shown(value), "", record[name]["unit"], "estimated")
+            yield _row(f"{name}, rms", shown_value(value), "", record[name]["unit"], "estimated")
     for method, found in (record["half_set_resolution"] or {}).items():
         if method != "unit":
             for threshold, value in found.items():
-                limit = "none" if value is None else _shown(value)
+                limit = "none" if value is None else shown_value(value)
                 what = f"half-set resolution, {method}, {threshold}"
                 yield _row(what, limit, "", "Å", "estimated")
     yield "</tbody></table></div>\n<h2>Provenance</h2>"
     yield '<div class="scroll"><table><tbody>'
-    for name, value in _flat(record["provenance"]):
+    for name, value in flatten(record["provenance"]):
         yield _row(name, str(value))
     yield "</tbody></table></div>\n</body>\n</html>"
 
@@ -133,15 +133,17 @@ def _row(*cells: str) -> str:
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def _shown(value: Any) -> str:
-    values = value if isinstance(value, list) else [value]
+def shown_value(value: Any) -> str:
+    """Write a number, a word for true or false, or several of them."""
+    values = value if isinstance(value, list | tuple) else [value]
     return " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
 
 
-def _flat(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested mappings by their path, as in ``outer: inner``."""
     for name, value in entries.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}: ")
+            yield from flatten(value, f"{above}{name}: ")
         else:
             yield above + name, value
 

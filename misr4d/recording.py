@@ -92,19 +92,21 @@ class Recording:
         root.metadata = emdfile.Metadata("misr4d", {**self.provenance, "quantities": dict(known)})
         if self.truth is None:
             return root
-        fine = [
-            np.arange(n) * s / UPSAMPLING for n, s in zip(self.truth.shape, cube.step, strict=True)
-        ]
-        truth = emdfile.Array(
-            self.truth.numpy(),
-            name="truth",
-            units="rad",
-            dims=fine,
-            dim_names=["Rx", "Ry"],
-            dim_units=["A", "A"],
-        )
-        data.tree(truth)
+        pixel = (cube.step[0] / UPSAMPLING, cube.step[1] / UPSAMPLING)
+        data.tree(phase_array("truth", self.truth.numpy(), pixel))
         return root
+
+
+def phase_array(name: str, image: NDArray[Any], pixel: tuple[float, float]) -> emdfile.Array:
+    """Wrap a phase ``(X, Y)`` [rad] of pixels of this size [Å] for EMD 1.0."""
+    return emdfile.Array(
+        image,
+        name=name,
+        units="rad",
+        dims=[np.arange(n) * p for n, p in zip(image.shape, pixel, strict=True)],
+        dim_names=["Rx", "Ry"],
+        dim_units=["A", "A"],
+    )
 
 
 def smallest_kind(counts: NDArray[Any]) -> NDArray[Any]:

@@ -39,9 +39,9 @@ from tqdm import tqdm
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel
-from misr4d.learned import Estimate, blend_tiles, nearest_regime
+from misr4d.learned import Estimate, blend_tiles, starting_point
 from misr4d.networks import UPSAMPLING
 
 __all__ = [
@@ -593,13 +593,7 @@ def refine_scan(
     # As far as a view can show what lies beside it, and a little more for diffraction.
     rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
     padded = replace(acquisition, scan_shape=(shape[0] + 2 * rim[0], shape[1] + 2 * rim[1]))
-    method = DirectPtychography(
-        padded,
-        UPSAMPLING,
-        aliases=UPSAMPLING,
-        amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
-        device=device,
-    )
+    method = starting_point(padded, device=device)
     around = (rim[1], rim[1], rim[0], rim[0])
     fine = tuple(UPSAMPLING * n for n in around)
     recorded = functional.pad(torch.ones(shape, dtype=torch.bool), around)

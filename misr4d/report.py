@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import emdfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.calibration import Disc, estimate_rotation, find_disc, fit_descan, recentre
 from misr4d.datacube import Datacube
 from misr4d.detector import TurnedAcquisition
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel, thin
 from misr4d.focus import estimate_defocus
 from misr4d.learned import (
@@ -38,13 +39,15 @@ from misr4d.learned import (
     informed,
     informed_tiled,
     nearest_regime,
+    starting_point,
     tile_starts,
 )
 from misr4d.networks import UPSAMPLING
-from misr4d.page import report_page
+from misr4d.page import report_page, shown_value
 from misr4d.pixels import Mended, find_bad_pixels
 from misr4d.reading import Quantity, Scan, Survey, survey
-from misr4d.refine import EVALUATIONS, Refined, refine_scan
+from misr4d.recording import phase_array
+from misr4d.refine import Refined, refine_scan
 from misr4d.settings import prior_trust
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 from misr4d.training import pick_device
@@ -63,7 +66,6 @@ _DISC_RADIUS = 8.0
 _FAR = 1.25
 # Our choice: less than this costs less contrast than the dose is known to.
 _MUCH_MENDED = 0.03
-_EVALUATIONS = EVALUATIONS  # of each tile's refinement, and of each half-set's
 # Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
 _MIDDLE = 256
 _TILE = 64  # scan positions: the network's training field
@@ -231,10 +233,8 @@ def outlook(scan: Scan, method: Method = "informed") -> str:
 
 
 def _shown_quantity(name: str, q: Quantity) -> str:
-    values = q.value if isinstance(q.value, tuple) else (q.value,)
-    shown = " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
     error = "" if q.error is None else f" ± {q.error:.2g}"
-    return f"  {name.replace('_', ' '):<15}{shown}{error} {q.unit} ({q.origin})"
+    return f"  {name.replace('_', ' '):<15}{shown_value(q.value)}{error} {q.unit} ({q.origin})"
 
 
 def _mended(
@@ -591,21 +591,10 @@ class Report:
     def _write_emd(
         self, path: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]
     ) -> None:
-        import emdfile
-
         root = emdfile.Root(name="misr4d")
         root.metadata = emdfile.Metadata("report", {"json": json.dumps(record, ensure_ascii=False)})
-        dims = [np.arange(n) * p for n, p in zip(self.mean.shape, self.pixel, strict=True)]
         for name, data in arrays.items():
-            image = emdfile.Array(
-                data,
-                name=name,
-                units="rad",
-                dims=dims,
-                dim_names=["Rx", "Ry"],
-                dim_units=["A", "A"],
-            )
-            root.tree(image)
+            root.tree(phase_array(name, data, self.pixel))
         emdfile.save(str(path), root)
 
     def _draw(self, path: Path) -> None:
@@ -823,7 +812,6 @@ def _images(
             tile=_TILE,
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
             fit_gain=True,
-            evaluations=_EVALUATIONS,
             device=device,
         )
         found["refined"] = _Second(result.image, first.deviation, result)
@@ -841,13 +829,7 @@ def _image(views: Tensor, acquisition: Acquisition, name: str, device: str) -> E
 
 @lru_cache(maxsize=1)
 def _kernels(acquisition: Acquisition, device: str) -> DirectPtychography:
-    return DirectPtychography(
-        acquisition,
-        UPSAMPLING,
-        aliases=UPSAMPLING,
-        amplitude_contrast=AMPLITUDE_CONTRAST[nearest_regime(acquisition)],
-        device=device,
-    )
+    return starting_point(acquisition, device=device)
 
 
 def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:

@@ -35,6 +35,7 @@ import yaml
 from tqdm import tqdm
 
 from misr4d.bench import each_done, package_hash, read_part, score, write_tables, write_whole
+from misr4d.page import flatten
 from misr4d.specimens import SPECIMENS
 from misr4d.study import METHODS, make_scene
 
@@ -201,16 +202,11 @@ def execute_run(notebook: str, run: Mapping[str, Any], folder: str) -> dict[str,
             os.environ["MISR4D_OUTPUT"] = before
     found: dict[str, Any] = {}
     for path in sorted((Path(folder) / "results").glob("*.json")):
-        for name, value in _numbers(json.loads(path.read_text(encoding="utf-8")), path.stem):
-            found[name] = value
+        said = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in flatten(said, f"{path.stem}: "):
+            if isinstance(value, int | float | str):  # lists are left in their files
+                found[name] = value
     return found
-
-
-def _numbers(entry: Any, name: str) -> list[tuple[str, float | str]]:
-    """Single values of nested dictionaries, by their path; lists are left in their files."""
-    if isinstance(entry, dict):
-        return [one for key, part in entry.items() for one in _numbers(part, f"{name}: {key}")]
-    return [(name, entry)] if isinstance(entry, int | float | str) else []
 
 
 def _key(study: Study, run: Mapping[str, Any]) -> str:

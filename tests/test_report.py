@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from misr4d import report as reports
 from misr4d.metrics import correlation
 from misr4d.reading import Quantity, Scan, read_scan
 from misr4d.recording import Recording
+from misr4d.refine import refine_scan
 from misr4d.report import Report, prepare, reconstruct
 
 
@@ -175,7 +177,7 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The field is not periodic: without a rim of unknown counts, its edge would be wrong."""
-    monkeypatch.setattr(reports, "_EVALUATIONS", 4)
+    monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=4))
     found = reconstruct(read_scan(path), method="refined")
     assert list(found.images) == ["direct", "informed", "refined"] == list(found.resolution)
     torch.testing.assert_close(found.images["informed"], report.mean)
