@@ -6,7 +6,6 @@ it stopped and two runs on one folder do not harm each other. Rows run on dask w
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
@@ -16,7 +15,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -37,6 +36,7 @@ from misr4d.spectra import (
     resolution,
 )
 from misr4d.study import METHODS, Measurement, make_scene
+from misr4d.workers import each_done
 
 __all__ = [
     "COLUMNS",
@@ -45,7 +45,6 @@ __all__ = [
     "QUICK",
     "Plan",
     "Row",
-    "each_done",
     "package_hash",
     "read_part",
     "read_table",
@@ -71,9 +70,8 @@ _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
     *("audit", "bench", "claims", "cli", "demo", "fetch", "figures", "focus", "frames", "goals"),
-    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep"),
+    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep", "workers"),
 )
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 
 
 @dataclass(frozen=True)
@@ -320,76 +318,6 @@ def _compute(
             for row, found in zip(groups[index], result, strict=True):
                 write_whole(parts[row], json.dumps(found) + "\n")
             bar.update(len(groups[index]))
-
-
-def each_done(
-    work: Callable[..., Any],
-    tasks: Sequence[tuple[Any, ...]],
-    scheduler: str | None = None,
-    workers: int | None = None,
-) -> Iterator[tuple[int, Any]]:
-    """Call a function for every task on dask workers, the first tasks first.
-
-    Parameters
-    ----------
-    work : callable
-        Runs on a worker, in one thread.
-    tasks : sequence of tuple
-        Its arguments.
-    scheduler : str, optional
-        Address of a running dask scheduler; by default a local cluster is started.
-    workers : int, optional
-        Processes of the local cluster; by default one a core.
-
-    Yields
-    ------
-    int, object
-        Index of a task and what the function returned, in the order in which they are done.
-
-    Raises
-    ------
-    ValueError
-        If no scheduler answers at the address.
-    """
-    import distributed
-    from dask import config as dask_settings
-
-    dask: Any = distributed  # its functions carry no types
-
-    with contextlib.ExitStack() as stack:
-        if scheduler is None:
-            count = workers or os.cpu_count() or 1
-            # Dask trims workers' memory at 64 KiB, which also makes the allocator map every larger
-            # array anew: more than half of the time of array work on fresh pages.
-            roomy = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2**30)
-            environment = {"distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **roomy}}
-            stack.enter_context(dask_settings.set(environment))
-            address = stack.enter_context(
-                dask.LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    # Its page of counters takes a free port: the usual one may serve another run.
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                )
-            )
-        else:
-            address = scheduler
-        try:
-            # Not dask's default: two benches at once would leave each other's behind.
-            client = stack.enter_context(dask.Client(address, set_as_default=False))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"no scheduler answers at {scheduler!r} ({error}); start one by `dask scheduler` "
-                "and give its address, such as tcp://127.0.0.1:8786"
-            ) from error
-        futures = {
-            client.submit(work, *task, priority=-index, pure=False): index
-            for index, task in enumerate(tasks)
-        }
-        for done in dask.as_completed(futures, loop=client.loop):
-            yield futures[done], done.result()
-            done.release()
 
 
 def _write_table(plan: Plan, rows: list[dict[str, Any]], folder: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -91,9 +92,10 @@ _MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
 _THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
 
 
-def _on_dask(command: Callable[..., Any]) -> Callable[..., Any]:
+def _on_dask(
+    command: Callable[..., Any], workers: str = "Local processes (default: one a core)."
+) -> Callable[..., Any]:
     """Give a command the options that say where its tasks run."""
-    workers = "Local processes (default: one a core)."
     scheduler = "Address of a running dask scheduler, instead of local ones."
     command = click.option("--scheduler", help=scheduler)(command)
     return click.option("--workers", type=_WORKERS, help=workers)(command)
@@ -344,6 +346,10 @@ def simulate(
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
+@partial(
+    _on_dask,
+    workers="Local processes for the tiles of a scan larger than 64 × 64 (default: this one).",
+)
 @click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
@@ -356,6 +362,8 @@ def reconstruct(
     keep_all_pixels: bool,
     seed: int,
     device: str | None,
+    workers: int | None,
+    scheduler: str | None,
     dry_run: bool,
     as_json: bool,
     **given: Any,
@@ -373,6 +381,7 @@ def reconstruct(
     from misr4d.report import outlook
     from misr4d.report import reconstruct as run
 
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     if bad_pixels is not None and keep_all_pixels:
         raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
     try:
@@ -385,7 +394,15 @@ def reconstruct(
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:
             choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
-        report = run(scan, method=method, seed=seed, bad_pixels=choice, device=device)
+        report = run(
+            scan,
+            method=method,
+            seed=seed,
+            bad_pixels=choice,
+            device=device,
+            scheduler=scheduler,
+            workers=workers,
+        )
         paths = report.write(out)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

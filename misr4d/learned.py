@@ -10,9 +10,9 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,19 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.networks import UPSAMPLING, direct_features
 from misr4d.training import acquisition_of, build_network, recorded_training, view_geometry
+from misr4d.workers import Deal, here
 
 __all__ = [
     "SHIPPED",
     "Estimate",
     "attention_unet",
+    "blend_tiles",
     "card",
     "dual_path",
     "informed",
@@ -39,7 +42,7 @@ __all__ = [
     "nearest_regime",
     "pack",
     "starting_point",
-    "tile_starts",
+    "tiles",
     "training_log",
     "view_groups",
 ]
@@ -176,10 +179,11 @@ def nearest_regime(acquisition: Acquisition) -> str:
     )
 
 
+@lru_cache(maxsize=2)
 def starting_point(
     acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
 ) -> DirectPtychography:
-    """Set up direct ptychography as `DirectInformed` starts from it.
+    """Set up direct ptychography as `DirectInformed` starts from it; the last two are kept.
 
     Parameters
     ----------
@@ -234,13 +238,29 @@ def informed(
     return Estimate(mean.reshape(*lead, *mean.shape[1:]), deviation.reshape(*lead, *mean.shape[1:]))
 
 
-def tile_starts(size: int, tile: int, overlap: int = _OVERLAP) -> Iterator[int]:
-    """Yield starts of tiles that cover an axis, the last flush with its end."""
-    stride = tile - 2 * overlap
-    start = 0
-    while start + tile < size:
-        yield start
-        start += stride
+def tiles(
+    scan_shape: tuple[int, int], tile: tuple[int, int], overlap: int = _OVERLAP
+) -> list[tuple[slice, slice]]:
+    """Divide a scan into overlapping tiles, the last of each axis flush with its end.
+
+    Parameters
+    ----------
+    scan_shape : (int, int)
+        Positions of the whole field.
+    tile : (int, int)
+        Positions of a tile, no more than the field's.
+    overlap : int
+        How far it reaches into its neighbours [scan positions].
+    """
+    rows, columns = (
+        [slice(start, start + side) for start in _tile_starts(size, side, overlap)]
+        for size, side in zip(scan_shape, tile, strict=True)
+    )
+    return [(x, y) for x in rows for y in columns]
+
+
+def _tile_starts(size: int, tile: int, overlap: int) -> Iterator[int]:
+    yield from range(0, size - tile, tile - 2 * overlap)
     yield size - tile
 
 
@@ -254,8 +274,9 @@ def informed_tiled(
     amplitude_contrast: float | None = None,
     device: str = "cpu",
     network: nn.Module | None = None,
+    deal: Deal = here,
 ) -> Estimate:
-    """Reconstruct a field of any size by overlapping tiles, in the memory of one.
+    """Reconstruct a field of any size by overlapping tiles, in the memory of a few.
 
     Parameters
     ----------
@@ -272,6 +293,8 @@ def informed_tiled(
         Where to compute.
     network : Module, optional
         The shipped one unless given.
+    deal : Deal
+        Where the tiles are reconstructed (:func:`misr4d.workers.dealing`); by default here.
 
     Returns
     -------
@@ -292,35 +315,48 @@ def informed_tiled(
             "overlap"
         )
     shape = (min(tile, nx), min(tile, ny))
-    part = replace(acquisition, scan_shape=shape)
-    method = starting_point(part, amplitude_contrast=amplitude_contrast, device=device)
+    own = replace(acquisition, scan_shape=shape)
 
-    def estimate(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        part = views(rows, columns) if callable(views) else views[:, rows, columns]
-        found = informed(method, part, network=network)
-        return found.mean.cpu(), found.deviation.cpu()
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for rows, columns in tiles((nx, ny), shape, overlap):
+            part = views(rows, columns) if callable(views) else views[:, rows, columns]
+            # A slice that is sent to a worker would take all of its tensor along.
+            yield part.clone(), own, amplitude_contrast, device, network
 
-    return Estimate(*blend_tiles(estimate, (nx, ny), shape, overlap))
+    made = deal(_informed_tile, tasks())
+    return Estimate(*blend_tiles(made, (nx, ny), shape, overlap))
+
+
+@torch.inference_mode()
+def _informed_tile(
+    views: Tensor,
+    acquisition: Acquisition,
+    amplitude_contrast: float | None,
+    device: str,
+    network: nn.Module | None,
+) -> tuple[Tensor, Tensor]:
+    """Reconstruct one tile, here or on a worker."""
+    method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
+    found = informed(method, views, network=network)
+    return found.mean.cpu(), found.deviation.cpu()
 
 
 def blend_tiles(
-    make: Callable[[slice, slice], tuple[Tensor, Tensor]],
+    made: Iterable[tuple[Tensor, Tensor]],
     scan_shape: tuple[int, int],
     tile: tuple[int, int],
     overlap: int = _OVERLAP,
 ) -> tuple[Tensor, Tensor]:
-    """Make an image and its companion tile by tile, fading from each to the next.
+    """Join tiles of an image and of its companion, fading from each to the next.
 
     Parameters
     ----------
-    make : callable
-        From the slices of a tile's scan positions to two images of it ``(r·tile,)²``, on the CPU.
+    made : iterable of (Tensor, Tensor)
+        Two images ``(r·tile,)²`` of each of the :func:`tiles`, on the CPU, in their order.
     scan_shape : (int, int)
         Positions of the whole field.
-    tile : (int, int)
-        Positions of a tile, no more than the field's.
-    overlap : int
-        How far it reaches into its neighbours [scan positions].
+    tile, overlap
+        As for :func:`tiles`.
 
     Returns
     -------
@@ -331,19 +367,21 @@ def blend_tiles(
     (nx, ny), r = scan_shape, UPSAMPLING
     weight = torch.zeros(r * nx, r * ny)
     mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
-    for x in tile_starts(nx, tile[0], overlap):
-        for y in tile_starts(ny, tile[1], overlap):
-            image, companion = make(slice(x, x + tile[0]), slice(y, y + tile[1]))
-            own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
-            where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
-            already = weight[where]
-            common = own * already
-            if common.any():
-                before = mean[where] / already.clamp_min(1e-12)
-                image = image + ((before - image) * common).sum() / common.sum()
-            mean[where] += own * image
-            other[where] += own * companion
-            weight[where] += own
+    every = tiles(scan_shape, tile, overlap)
+    alone = True if len(every) == 1 else None  # one tile needs no progress bar
+    bar = tqdm(made, total=len(every), desc="tiles", unit="tile", disable=alone, leave=False)
+    for (rows, columns), (image, companion) in zip(every, bar, strict=True):
+        x, y = rows.start, columns.start
+        own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
+        where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
+        already = weight[where]
+        common = own * already
+        if common.any():
+            before = mean[where] / already.clamp_min(1e-12)
+            image = image + ((before - image) * common).sum() / common.sum()
+        mean[where] += own * image
+        other[where] += own * companion
+        weight[where] += own
     mean = mean / weight
     return mean - mean.mean(), other / weight
 

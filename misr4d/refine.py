@@ -28,9 +28,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,8 +42,9 @@ from misr4d import optics
 from misr4d.acquisition import Acquisition
 from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel
-from misr4d.learned import Estimate, blend_tiles, starting_point
+from misr4d.learned import Estimate, blend_tiles, starting_point, tiles
 from misr4d.networks import UPSAMPLING
+from misr4d.workers import Deal, here
 
 __all__ = [
     "EVALUATIONS",
@@ -67,6 +69,7 @@ _FORBIDDEN = 10.0  # times the prior's weight, for what lies below vacuum: our c
 _DIFFRACTED = 3  # scan positions
 _SMALL = 2.0  # a step that gains less log-likelihood ends it: our choice
 _DEFOCUS_UNIT, _GAIN_UNIT = 1.0, 1e-3  # Å, and a relative one: sizes of a step of one
+_NOTHING = torch.empty(0)
 
 
 class _DoneError(Exception):
@@ -539,7 +542,7 @@ def refine(
 
 
 def refine_scan(
-    counts: Tensor,
+    counts: Tensor | Callable[[slice, slice], Tensor],
     acquisition: Acquisition,
     dose: float,
     prior: Estimate,
@@ -550,6 +553,7 @@ def refine_scan(
     fit_gain: bool = False,
     evaluations: int = EVALUATIONS,
     device: str = "cpu",
+    deal: Deal = here,
 ) -> Refined:
     """Refine a recorded scan, which does not repeat beyond its edge, of any size, tile by tile.
 
@@ -557,8 +561,9 @@ def refine_scan(
 
     Parameters
     ----------
-    counts : Tensor
-        Electrons of every view and position ``(M, Rx, Ry)``.
+    counts : Tensor or callable
+        Electrons of every view and position ``(M, Rx, Ry)``, or a function from two slices of the
+        scan to those there.
     acquisition : Acquisition
         Its defocus counted from the specimen's middle.
     dose : float
@@ -571,6 +576,8 @@ def refine_scan(
         Side of a tile [scan positions].
     device : str
         Where to compute; the images come back on the CPU.
+    deal : Deal
+        Where the tiles are refined (:func:`misr4d.workers.dealing`); by default here.
 
     Returns
     -------
@@ -584,45 +591,42 @@ def refine_scan(
         As :func:`refine`.
     """
     scan = acquisition.scan_shape
-    if counts.shape[1:] != scan or prior.mean.shape != acquisition.output_shape(UPSAMPLING):
+    if not callable(counts) and counts.shape[1:] != scan:
         raise ValueError(
-            f"counts and prior have shapes {tuple(counts.shape)} and {tuple(prior.mean.shape)}; "
-            f"expected (M, {scan[0]}, {scan[1]}) and {acquisition.output_shape(UPSAMPLING)}"
+            f"counts have shape {tuple(counts.shape)}; expected (M, {scan[0]}, {scan[1]})"
+        )
+    if prior.mean.shape != acquisition.output_shape(UPSAMPLING):
+        raise ValueError(
+            f"the prior has shape {tuple(prior.mean.shape)}; expected "
+            f"{acquisition.output_shape(UPSAMPLING)}"
         )
     shape = (min(tile, scan[0]), min(tile, scan[1]))
-    # As far as a view can show what lies beside it, and a little more for diffraction.
-    rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
-    padded = replace(acquisition, scan_shape=(shape[0] + 2 * rim[0], shape[1] + 2 * rim[1]))
-    method = starting_point(padded, device=device)
-    around = (rim[1], rim[1], rim[0], rim[0])
-    fine = tuple(UPSAMPLING * n for n in around)
-    recorded = functional.pad(torch.ones(shape, dtype=torch.bool), around)
-    inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
-    signal = float(prior.mean.std())
+    own = replace(acquisition, scan_shape=shape)
+    # What is not recorded may be anything that the whole field shows.
+    least = float(prior.mean.std())
+    options = {
+        "trust": trust,
+        "fit_defocus": fit_defocus,
+        "fit_gain": fit_gain,
+        "evaluations": evaluations,
+    }
+
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for rows, columns in tiles(scan, shape):
+            x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
+            # A slice that is sent to a worker would take all of its tensor along.
+            first = Estimate(prior.mean[x, y].clone(), prior.deviation[x, y].clone())
+            part = counts(rows, columns) if callable(counts) else counts[:, rows, columns].clone()
+            yield part, own, dose, first, least, device, options
+
     parts: list[Refined] = []
 
-    def one(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
-        mean, deviation = prior.mean[x, y], prior.deviation[x, y]
-        first = Estimate(
-            functional.pad(mean[None, None], fine, mode="replicate")[0, 0],
-            functional.pad(deviation, fine, value=max(signal, float(deviation.max()))),
-        )
-        found = refine(
-            functional.pad(counts[:, rows, columns], around),
-            method,
-            dose,
-            first,
-            trust=trust,
-            recorded=recorded,
-            fit_defocus=fit_defocus,
-            fit_gain=fit_gain,
-            evaluations=evaluations,
-        )
-        parts.append(found)
-        return found.image[inside].cpu(), found.moved[inside].cpu()
+    def images() -> Iterator[tuple[Tensor, Tensor]]:
+        for part in deal(_refined_tile, tasks()):
+            yield part.image, part.moved
+            parts.append(replace(part, image=_NOTHING, moved=_NOTHING))
 
-    image, moved = blend_tiles(one, acquisition.scan_shape, shape)
+    image, moved = blend_tiles(images(), scan, shape)
     worst = max(parts, key=lambda part: part.excess)
     return replace(
         worst,
@@ -631,6 +635,38 @@ def refine_scan(
         defocus=sum(part.defocus for part in parts) / len(parts),
         gain=sum(part.gain for part in parts) / len(parts),
     )
+
+
+def _refined_tile(
+    counts: Tensor,
+    acquisition: Acquisition,
+    dose: float,
+    prior: Estimate,
+    least: float,
+    device: str,
+    options: dict[str, Any],
+) -> Refined:
+    """Refine one tile in a rim of unknown counts, here or on a worker; the images without it."""
+    # As far as a view can show what lies beside it, and a little more for diffraction.
+    rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
+    nx, ny = acquisition.scan_shape
+    padded = replace(acquisition, scan_shape=(nx + 2 * rim[0], ny + 2 * rim[1]))
+    around = (rim[1], rim[1], rim[0], rim[0])
+    fine = tuple(UPSAMPLING * n for n in around)
+    widest = max(least, float(prior.deviation.max()))
+    found = refine(
+        functional.pad(counts, around),
+        starting_point(padded, device=device),
+        dose,
+        Estimate(
+            functional.pad(prior.mean[None, None], fine, mode="replicate")[0, 0],
+            functional.pad(prior.deviation, fine, value=widest),
+        ),
+        recorded=functional.pad(torch.ones(nx, ny, dtype=torch.bool), around),
+        **options,
+    )
+    inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
+    return replace(found, image=found.image[inside].cpu(), moved=found.moved[inside].cpu())
 
 
 def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:

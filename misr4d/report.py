@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,7 +29,6 @@ from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.calibration import Disc, estimate_rotation, find_disc, fit_descan, recentre
 from misr4d.datacube import Datacube
 from misr4d.detector import TurnedAcquisition
-from misr4d.direct import DirectPtychography
 from misr4d.dose import electrons_per_pixel, thin
 from misr4d.focus import estimate_defocus
 from misr4d.learned import (
@@ -40,7 +38,7 @@ from misr4d.learned import (
     informed_tiled,
     nearest_regime,
     starting_point,
-    tile_starts,
+    tiles,
 )
 from misr4d.networks import UPSAMPLING
 from misr4d.page import report_page, shown_value
@@ -51,6 +49,7 @@ from misr4d.refine import Refined, refine_scan
 from misr4d.settings import prior_trust
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 from misr4d.training import pick_device
+from misr4d.workers import Deal, dealing
 
 __all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct"]
 
@@ -222,12 +221,12 @@ def outlook(scan: Scan, method: Method = "informed") -> str:
     if missing:
         lines.append("  to be estimated: " + ", ".join(missing))
     lines += [f"warning: {note}" for note in scan.notes]
-    tiles = math.prod(len(list(tile_starts(n, min(n, _TILE)))) for n in (nx, ny))
+    count = len(tiles((nx, ny), (min(nx, _TILE), min(ny, _TILE))))
     # Some 200 views, and as much again for half-sets.
     memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
     lines.append(
-        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {tiles} "
-        f"{'tile' if tiles == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
+        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {count} "
+        f"{'tile' if count == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
     )
     return "\n".join(lines)
 
@@ -691,6 +690,8 @@ def reconstruct(
     seed: int = 0,
     bad_pixels: BadPixelChoice = "found",
     device: str | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
 ) -> Report:
     """Reconstruct a scan, on a grid three times finer than its positions.
 
@@ -707,6 +708,9 @@ def reconstruct(
         As in :func:`prepare`.
     device : str, optional
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
+    scheduler, workers
+        Deal the tiles of a scan larger than 64 × 64 to dask workers, as
+        :func:`misr4d.workers.dealing`; by default this process does them all.
 
     Returns
     -------
@@ -716,11 +720,21 @@ def reconstruct(
     ------
     ValueError
         As :func:`prepare`, or if the method does not exist, or needs counts and there are none, or
-        there is no such device.
+        there is no such device or scheduler.
     """
     device = pick_device(device)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    _check_known(scan)  # before workers are started
+    if max(scan.patterns.shape[:2]) <= _TILE:
+        scheduler = workers = None  # one tile is not dealt
+    with dealing(scheduler, workers) as deal:
+        return _reconstruct(scan, method, seed, bad_pixels, device, deal)
+
+
+def _reconstruct(
+    scan: Scan, method: Method, seed: int, bad_pixels: BadPixelChoice, device: str, deal: Deal
+) -> Report:
     ready = prepare(scan, bad_pixels)
     acquisition = ready.acquisition
     views = ready.cube.views(acquisition)
@@ -729,7 +743,7 @@ def reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    made = _images(views, ready, method, device, share=1.0)
+    made = _images(views, ready, method, device, deal, share=1.0)
     direct = made["direct"].mean
     deviation = None if method == "direct" else made["informed"].deviation
     pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
@@ -743,7 +757,7 @@ def reconstruct(
         warnings += _miscounted(known["noise"].value)
         pairs: dict[str, list[Tensor]] = {name: [] for name in made}
         for half in _halves(views, ready, seed):
-            for name, found in _images(half, ready, method, device, share=0.5).items():
+            for name, found in _images(half, ready, method, device, deal, share=0.5).items():
                 pairs[name].append(found.mean)
         del views, half  # before the spectra, which take as much memory
         for name, pair in pairs.items():
@@ -793,18 +807,19 @@ class _Second(Estimate):
 
 
 def _images(
-    views: Tensor, ready: Prepared, method: str, device: str, *, share: float
+    views: Tensor, ready: Prepared, method: str, device: str, deal: Deal, *, share: float
 ) -> dict[str, Estimate]:
     """Make a method's image, after those that it starts from, of so large a share of the dose."""
     acquisition = ready.acquisition
-    found = {"direct": _image(views, acquisition, "direct", device)}
+    found = {"direct": _image(views, acquisition, "direct", device, deal)}
     if method != "direct":
-        found["informed"] = _image(views, acquisition, "informed", device)
+        found["informed"] = _image(views, acquisition, "informed", device, deal)
     if method == "refined":
         first = found["informed"]
         dose = share * ready.cube.electrons / math.prod(acquisition.step)
+        electrons = electrons_per_pixel(dose, acquisition)
         result = refine_scan(
-            (views * electrons_per_pixel(dose, acquisition)).round(),
+            lambda rows, columns: (views[:, rows, columns] * electrons).round(),
             acquisition,
             dose,
             first,
@@ -813,23 +828,21 @@ def _images(
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
             fit_gain=True,
             device=device,
+            deal=deal,
         )
         found["refined"] = _Second(result.image, first.deviation, result)
     return found
 
 
-def _image(views: Tensor, acquisition: Acquisition, name: str, device: str) -> Estimate:
+def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal: Deal) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
     network = _STARTS[name]
     if max(acquisition.scan_shape) > _TILE:
-        return informed_tiled(views, acquisition, tile=_TILE, device=device, network=network)
-    found = informed(_kernels(acquisition, device), views, network=network)
+        return informed_tiled(
+            views, acquisition, tile=_TILE, device=device, network=network, deal=deal
+        )
+    found = informed(starting_point(acquisition, device=device), views, network=network)
     return Estimate(found.mean.cpu(), found.deviation.cpu())
-
-
-@lru_cache(maxsize=1)
-def _kernels(acquisition: Acquisition, device: str) -> DirectPtychography:
-    return starting_point(acquisition, device=device)
 
 
 def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
@@ -852,7 +865,9 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     """Variance that no object explains, over that of counted electrons; of the first tile."""
     tile = [min(n, _TILE) for n in ready.acquisition.scan_shape]
     part = views[:, : tile[0], : tile[1]]
-    method = _kernels(replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device)
+    method = starting_point(
+        replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
+    )
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     expected = float(part.mean()) / (share * tile[0] * tile[1])
     return float(method.statistic(part).noise) / expected

@@ -34,10 +34,11 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from misr4d.bench import each_done, package_hash, read_part, score, write_tables, write_whole
+from misr4d.bench import package_hash, read_part, score, write_tables, write_whole
 from misr4d.page import flatten
 from misr4d.specimens import SPECIMENS
 from misr4d.study import METHODS, make_scene
+from misr4d.workers import each_done
 
 __all__ = ["BENCH", "Study", "read_study", "sweep"]
 
