@@ -166,6 +166,17 @@ class Acquisition:
         """Shift that registers each view, λ·C₁₀·k ``(M, 2)`` [Å]; see :mod:`misr4d.optics`."""
         return optics.registering_shift(self.view_frequencies, self.wavelength, self.defocus)
 
+    def specimen_frequencies(self, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
+        """Frequencies on the specimen of those along the scan as stated: the same [Å⁻¹].
+
+        They differ for a :class:`~misr4d.detector.TurnedAcquisition` of a scan that drifts.
+        """
+        return qx, qy
+
+    def scan_frequencies(self, k: Tensor) -> Tensor:
+        """Undo :meth:`specimen_frequencies` for frequencies ``(..., 2)``."""
+        return k
+
     def refocused(self, depth: float) -> Acquisition:
         """Return the same measurement with its defocus counted from `depth` Å below the entrance.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.optimize import least_squares, minimize_scalar
 from torch import Tensor
@@ -35,6 +35,7 @@ __all__ = [
     "find_disc",
     "fit_descan",
     "recentre",
+    "straighten",
 ]
 
 Source = Literal["views", "curl"]
@@ -700,7 +701,7 @@ def drift_matrix(
 
 
 def correct_scan(
-    views: Tensor, step: tuple[float, float], matrix: NDArray[np.float64]
+    views: Tensor, step: tuple[float, float], matrix: ArrayLike
 ) -> tuple[Tensor, Tensor]:
     """Resample views recorded on a sheared, rotated or stretched scan onto the regular grid.
 
@@ -729,15 +730,67 @@ def correct_scan(
     ValueError
         If the matrix is not 2 × 2, finite and invertible.
     """
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if matrix.shape != (2, 2) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
-        raise ValueError(f"matrix is {matrix.tolist()}; expected an invertible 2 × 2 matrix")
     nx, ny = views.shape[-2:]
-    x, y = _scan_positions((nx, ny))
-    wanted = np.stack(np.broadcast_arrays(x * step[0], y * step[1]))
-    stated = np.einsum("ab,bxy->axy", np.linalg.inv(matrix), wanted)
-    at = np.stack([stated[0] / step[0] + (nx - 1) / 2, stated[1] / step[1] + (ny - 1) / 2])
+    at = _stated((nx, ny), (nx, ny), step, matrix)
     inside = (at >= -1e-9).all(0) & (at[0] <= nx - 1 + 1e-9) & (at[1] <= ny - 1 + 1e-9)
-    flat = views.reshape(-1, nx, ny).detach().cpu().numpy()
-    moved = np.stack([map_coordinates(v, at, order=1, mode="nearest") for v in flat])
-    return torch.from_numpy(moved).reshape(views.shape).to(views), torch.from_numpy(inside)
+    return _interpolated(views, at, 1), torch.from_numpy(inside)
+
+
+def straighten(images: Tensor, pixel: tuple[float, float], matrix: ArrayLike) -> Tensor:
+    """Resample images on a sheared or stretched scan onto a regular grid of the specimen.
+
+    Parameters
+    ----------
+    images : Tensor
+        ``(..., X, Y)``, on a grid finer than their detail: by cubic splines.
+    pixel : (float, float)
+        As the scan states it [Å]; the regular grid has the same.
+    matrix : ndarray
+        As for :func:`correct_scan`.
+
+    Returns
+    -------
+    Tensor
+        ``(..., X', Y')``: the largest upright rectangle, around the middle, of which the scan saw
+        all.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not 2 × 2, finite and invertible.
+    """
+    nx, ny = images.shape[-2:]
+    inverse = np.abs(np.linalg.inv(_invertible(matrix)))
+    room = np.array([(nx - 1) * pixel[0], (ny - 1) * pixel[1]]) / 2
+    # Half sides (w, h) fit if |D⁻¹|·(w, h) stays within the room; the area is largest at the rim.
+    w = np.linspace(0, float((room / np.maximum(inverse[:, 0], 1e-12)).min()), 2001)
+    left = room[:, None] - inverse[:, :1] * w
+    free = np.full_like(left, np.inf)
+    h = np.divide(left, inverse[:, 1:], out=free, where=inverse[:, 1:] > 1e-12).min(0)
+    best = int((w * h).argmax())
+    shape = (int(2 * w[best] / pixel[0] + 1e-9) + 1, int(2 * h[best] / pixel[1] + 1e-9) + 1)
+    return _interpolated(images, _stated(shape, (nx, ny), pixel, matrix), 3)
+
+
+def _invertible(matrix: ArrayLike) -> NDArray[np.float64]:
+    found = np.asarray(matrix, dtype=np.float64)
+    if found.shape != (2, 2) or not np.isfinite(found).all() or abs(np.linalg.det(found)) < 1e-6:
+        raise ValueError(f"matrix is {found.tolist()}; expected an invertible 2 × 2 matrix")
+    return found
+
+
+def _stated(
+    shape: tuple[int, int], source: tuple[int, int], step: tuple[float, float], matrix: ArrayLike
+) -> NDArray[np.float64]:
+    """Index on a scan of every point of a regular grid around its middle ``(2, X, Y)``."""
+    x, y = _scan_positions(shape)
+    wanted = np.stack(np.broadcast_arrays(x * step[0], y * step[1]))
+    stated = np.einsum("ab,bxy->axy", np.linalg.inv(_invertible(matrix)), wanted)
+    return np.stack([s / d + (n - 1) / 2 for s, d, n in zip(stated, step, source, strict=True)])
+
+
+def _interpolated(images: Tensor, at: NDArray[np.float64], order: int) -> Tensor:
+    """Values of images at places between their pixels; beyond the edge, the edge's."""
+    flat = images.reshape(-1, *images.shape[-2:]).detach().cpu().numpy()
+    moved = np.stack([map_coordinates(v, at, order=order, mode="nearest") for v in flat])
+    return torch.from_numpy(moved).reshape(*images.shape[:-2], *at.shape[1:]).to(images)

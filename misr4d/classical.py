@@ -210,7 +210,7 @@ def idpc(cube: Datacube, acquisition: Acquisition, upsampling: int = 1) -> Tenso
     """
     com = centre_of_mass(cube, acquisition).double()
     shape = (com.shape[1], com.shape[2])
-    qx, qy = optics.frequencies(shape, cube.step)
+    qx, qy = acquisition.specimen_frequencies(*optics.frequencies(shape, cube.step))
     q2 = qx**2 + qy**2
     q2[0, 0] = 1
     spectra = torch.fft.fft2(com)

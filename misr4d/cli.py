@@ -334,6 +334,12 @@ def simulate(
 @click.option("--dose", type=float, help="e⁻/Å²; by default from the counts.")
 @click.option("--gain", type=float, help="Counts per electron, of a camera that does not count.")
 @click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
+@click.option(
+    "--drift",
+    type=float,
+    nargs=2,
+    help="How far each line lies from where it should, beyond the one before, along Rx and Ry, Å.",
+)
 @click.option("--dataset", help="Which array, of a file that holds several.")
 @click.option(
     "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."

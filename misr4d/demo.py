@@ -354,7 +354,7 @@ def compare(found: Prepared | Report, known: Truth) -> list[Row]:
     list of Row
         Defocus, rotation, transpose, centre, drift, dose; then of the detector's faults how many
         were found and how many good pixels were taken for one; for a report, the correlation of
-        its images with the phase on the scan as it ran.
+        its images with the phase, both straightened by the drift as estimated.
     """
     rows = []
     for name in ("defocus", "rotation", "transposed", "centre", "drift", "dose"):
@@ -375,7 +375,7 @@ def compare(found: Prepared | Report, known: Truth) -> list[Row]:
         count = int(pixels.sum())
         rows.append(Row(name, "", (true_count,), (count,), (count - true_count,)))
     if isinstance(found, Report):
-        phase = torch.from_numpy(known.phase)
+        phase = found.straightened(torch.from_numpy(known.phase))
         for name, image in found.images.items():
             value = float(correlation(image, phase))
             rows.append(Row(f"correlation, {name}", "", (1.0,), (value,), (value - 1,)))

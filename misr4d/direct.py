@@ -219,7 +219,7 @@ class DirectPtychography:
         lam = acq.wavelength
         shape = acq.output_shape(self.aliases)
         spacing = (acq.step[0] / self.aliases, acq.step[1] / self.aliases)
-        qx, qy = optics.frequencies(shape, spacing, device=device)
+        qx, qy = acq.specimen_frequencies(*optics.frequencies(shape, spacing, device=device))
 
         def probe(x: Tensor, y: Tensor) -> Tensor:
             k2 = x**2 + y**2
@@ -270,7 +270,7 @@ class DirectPtychography:
         acq = self.acquisition
         shape = acq.output_shape(self.aliases)
         spacing = (acq.step[0] / self.aliases, acq.step[1] / self.aliases)
-        qx, qy = optics.frequencies(shape, spacing, device=device)
+        qx, qy = acq.specimen_frequencies(*optics.frequencies(shape, spacing, device=device))
         radius = (qx**2 + qy**2).sqrt() * min(acq.field)
         # Our choice: rings one frequency wide, or 6 % of the radius once that is wider.
         edges = [0.5]

@@ -71,9 +71,9 @@ class Focus:
         By how many standard deviations of all trials the best exceeds their median.
     drift : (float, float)
         How far a line of the scan lies from where it should, beyond the line before it, along
-        (Rx, Ry) [Å]; zero unless it is certain. See :func:`misr4d.calibration.drift_matrix`.
+        (Rx, Ry) [Å]; zero unless certain or given. See :func:`misr4d.calibration.drift_matrix`.
     drift_error : (float, float)
-        Standard errors [Å].
+        Standard errors [Å]; zero for a drift that was given.
     """
 
     defocus: float
@@ -186,7 +186,10 @@ class _Registered:
 
 
 def estimate_defocus(
-    views: Tensor, acquisition: Acquisition, orientation: tuple[float, bool] | None = None
+    views: Tensor,
+    acquisition: Acquisition,
+    orientation: tuple[float, bool] | None = None,
+    drift: tuple[float, float] | None = None,
 ) -> Focus:
     """Estimate the defocus, and the rotation with it unless that is known.
 
@@ -199,6 +202,8 @@ def estimate_defocus(
     orientation : (float, bool), optional
         Rotation [deg] and transpose of the detector. With it the sign of the defocus is found;
         without, underfocus is assumed, since half a turn does the same as the other sign.
+    drift : (float, float), optional
+        How far a line lies from where it should, beyond the line before it, if that is known [Å].
 
     Returns
     -------
@@ -242,20 +247,21 @@ def estimate_defocus(
     deviation = 1.4826 * np.median(np.abs(every - middle))
     score = float((trials[flip].max() - middle) / max(deviation, 1e-30))
     start = points[int(trials[flip].argmax())]
-    point, parts, no_drift = _refined(registered, start, directions, flip, spacing / 2, False)
-    free, free_parts, drift = _refined(registered, point, directions, flip, spacing / 2, True)
-    drift_error = _spread(drift[1:] - drift[1:].mean(0))
-    certain = np.hypot(*(drift[0] / drift_error)) > _DRIFT_CERTAIN
-    if certain and np.hypot(*drift[0]) > _DRIFT_LEAST * max(acquisition.step):
-        point, parts = free, free_parts
-    else:
-        drift = no_drift
+    known = np.zeros(2) if drift is None else np.asarray(drift, dtype=np.float64)
+    point, parts, drifts = _refined(registered, start, directions, flip, spacing / 2, known, False)
+    drift_error = np.zeros(2)
+    if drift is None:
+        free = _refined(registered, point, directions, flip, spacing / 2, known, True)
+        drift_error = _spread(free[2][1:] - free[2][1:].mean(0))
+        certain = np.hypot(*(free[2][0] / drift_error)) > _DRIFT_CERTAIN
+        if certain and np.hypot(*free[2][0]) > _DRIFT_LEAST * max(acquisition.step):
+            point, parts, drifts = free
     error = parts - parts.mean(0)
     length = float(np.hypot(*point))
     along = point / length
     defocus_error = float(_spread(error @ along))
     found = (
-        (float(drift[0, 0]), float(drift[0, 1])),
+        (float(drifts[0, 0]), float(drifts[0, 1])),
         (float(drift_error[0]), float(drift_error[1])),
     )
     if orientation is not None:
@@ -328,9 +334,10 @@ def _refined(
     directions: NDArray[np.float64],
     flip: bool,
     spacing: float,
+    drift: NDArray[np.float64],
     drifting: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Top of a parabola through trials around a point, with a drift beside it or none.
+    """Top of a parabola through trials around a point; a drift beside it is sought, or as given.
 
     Returns
     -------
@@ -346,8 +353,8 @@ def _refined(
     part = np.arange(len(views.q)) % _PARTS
 
     def placed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        drift = values[..., along:] * slip if drifting else np.zeros((*values.shape[:-1], 2))
-        return start + values[..., :along] @ directions, drift
+        moved = values[..., along:] * slip if drifting else np.zeros((*values.shape[:-1], 2))
+        return start + values[..., :along] @ directions, drift + moved
 
     best, halvings = np.zeros(size), 0
     middle = int((~steps.any(1)).argmax())

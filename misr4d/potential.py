@@ -15,6 +15,7 @@ from torch import Tensor
 
 from misr4d import optics
 from misr4d.acquisition import Acquisition
+from misr4d.detector import TurnedAcquisition
 
 __all__ = ["Potential", "project_atoms", "truth"]
 
@@ -60,8 +61,14 @@ class Potential:
         Raises
         ------
         ValueError
-            If a side of the cell is not a whole number of steps, or the scan leaves the cell.
+            If a side of the cell is not a whole number of steps, the scan leaves the cell, or it
+            drifts over the specimen.
         """
+        if isinstance(acquisition, TurnedAcquisition) and acquisition.drifts:
+            raise ValueError(
+                f"the scan drifts over the specimen, by {acquisition.scan_matrix}; expected one on "
+                "a regular grid: simulate patterns at given positions instead"
+            )
         fit = []
         for axis, (side, step, n) in enumerate(
             zip(self.cell, acquisition.step, acquisition.scan_shape, strict=True)

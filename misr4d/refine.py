@@ -195,12 +195,15 @@ class ExpectedViews:
         self.shape = acquisition.output_shape(factor)
         self.samples = acquisition.view_samples.to(self.device)  # (M, S, 2)
         self.spacing = thickness / slices
-        reach = acquisition.semiangle * 1e-3 / acquisition.wavelength
+        radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
         scan, field = acquisition.scan_shape, acquisition.field
+        # On a scan that drifts the aperture is an ellipse: how far it reaches along each axis.
+        axes = acquisition.scan_frequencies(torch.eye(2, dtype=torch.float64))
+        reach = (radius * axes.norm(dim=0)).tolist()
         # A plane wave's image holds frequencies within the aperture: a box of whole scan grids.
         self._folds = tuple(
-            min(f, math.ceil((2 * reach * side + 3) / n))
-            for f, side, n in zip((factor, factor), field, scan, strict=True)
+            min(factor, math.ceil((2 * own * side + 3) / n))
+            for own, side, n in zip(reach, field, scan, strict=True)
         )
 
     def __len__(self) -> int:
@@ -239,8 +242,10 @@ class ExpectedViews:
         acq = self.acquisition
         lam, field = acq.wavelength, acq.field
         k = self.samples[views].reshape(-1, 2)  # (B, 2)
+        middle = acq.scan_frequencies(k)
         start = [
-            torch.round(k[:, axis] * field[axis]).long() - self._box[axis] // 2 for axis in (0, 1)
+            torch.round(middle[:, axis] * field[axis]).long() - self._box[axis] // 2
+            for axis in (0, 1)
         ]
         steps = [torch.arange(n, device=self.device) for n in self._box]
         index = [s[:, None] + n for s, n in zip(start, steps, strict=True)]  # (B, box)
@@ -251,10 +256,11 @@ class ExpectedViews:
         else:
             which = torch.arange(len(k), device=self.device)[:, None, None]
             box = spectrum[which, rows[:, :, None], columns[:, None, :]]
-        x2, y2 = ((index[a] / field[a] - k[:, a, None]) ** 2 for a in (0, 1))
-        inside = (x2[:, :, None] + y2[:, None, :]) <= (
-            (acq.semiangle * 1e-3 / lam) ** 2 * (1 + 1e-9)
+        qx, qy = acq.specimen_frequencies(
+            index[0][:, :, None] / field[0], index[1][:, None, :] / field[1]
         )
+        x2, y2 = ((q - k[:, a, None, None]) ** 2 for a, q in enumerate((qx, qy)))
+        inside = (x2 + y2) <= ((acq.semiangle * 1e-3 / lam) ** 2 * (1 + 1e-9))
         # Beyond the grid the box would wrap around: nothing lives there.
         for axis, i in enumerate(index):
             held = (i >= -(self.shape[axis] // 2)) & (i < (self.shape[axis] + 1) // 2)
@@ -264,9 +270,8 @@ class ExpectedViews:
         focus: Tensor | float = acq.defocus if defocus is None else defocus
         angle = math.pi * lam * (focus + (self.slices - 1) / 2 * self.spacing)
         # The angles are taken in float64, whatever the image has.
-        along = (torch.exp(1j * (angle * q)).to(box.dtype) for q in (x2, y2))
-        for axis, factor in enumerate(along):
-            box = box * (factor[:, :, None] if axis == 0 else factor[:, None, :])
+        for square in (x2, y2):  # each along one axis, unless the scan drifts
+            box = box * torch.exp(1j * (angle * square)).to(box.dtype)
         box = box * inside
         nx, ny = acq.scan_shape
         # Sampling in space is folding in frequency; where the box begins changes no modulus.
@@ -283,7 +288,9 @@ class ExpectedViews:
             return single
         lam = self.acquisition.wavelength
         sampling = tuple(s / n for s, n in zip(self.acquisition.field, self.shape, strict=True))
-        qx, qy = optics.frequencies(self.shape, (sampling[0], sampling[1]), device=self.device)
+        qx, qy = self.acquisition.specimen_frequencies(
+            *optics.frequencies(self.shape, (sampling[0], sampling[1]), device=self.device)
+        )
         ax, ay = ((q - k[:, i, None, None]) ** 2 for i, q in enumerate((qx, qy)))
         angle = -math.pi * lam * self.spacing
         kx, ky = (torch.exp(1j * angle * a).to(transmission.dtype) for a in (ax, ay))

@@ -26,9 +26,17 @@ from torch import Tensor, nn
 
 from misr4d import __version__
 from misr4d.acquisition import REGIMES, Acquisition
-from misr4d.calibration import Disc, estimate_rotation, find_disc, fit_descan, recentre
+from misr4d.calibration import (
+    Disc,
+    drift_matrix,
+    estimate_rotation,
+    find_disc,
+    fit_descan,
+    recentre,
+    straighten,
+)
 from misr4d.datacube import Datacube
-from misr4d.detector import TurnedAcquisition
+from misr4d.detector import STRAIGHT, Matrix, TurnedAcquisition
 from misr4d.dose import electrons_per_pixel, thin
 from misr4d.focus import estimate_defocus
 from misr4d.learned import (
@@ -367,7 +375,8 @@ def _focused(
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
     part, seen = _middle(cube, acquisition)
-    found = estimate_defocus(part.views(seen), seen, orientation)
+    drift = known["drift"].value if "drift" in known else None
+    found = estimate_defocus(part.views(seen), seen, orientation, drift)
     if found.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
@@ -375,9 +384,10 @@ def _focused(
             "deviations only; pass --defocus, in Å"
         )
     known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
-    known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
-    if any(found.drift):
-        warnings.append(_drifted(found.drift, acquisition))
+    if drift is None:
+        known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
+        if any(found.drift):
+            warnings.append(_drifted(found.drift, acquisition))
     if orientation is None:
         known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
         known["transposed"] = Quantity(found.transposed, "", "estimated")
@@ -398,15 +408,13 @@ def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisi
 
 def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
     """Say what a drift does to the image."""
-    (along, across), step = drift, acquisition.step
+    length, step = math.hypot(*drift), acquisition.step[0]
     return (
-        f"each line of the scan lies {math.hypot(along, across):.2g} Å further than it should from "
-        f"the one before it ({math.hypot(along, across) / step[0]:.0%} of a step), as the views "
-        "show unless the probe has two-fold astigmatism. Defocus and rotation allow for that; the "
-        "image does not: it is drawn on the scan as it ran, on which the specimen appears sheared "
-        f"by {math.degrees(math.atan2(abs(across), step[0] + along)):.1f}° and "
-        f"{'shorter' if along > 0 else 'longer'} along Rx by {abs(along) / (step[0] + along):.0%}, "
-        "and its finest detail is blurred"
+        f"each line of the scan lies {length:.2g} Å ({length / step:.0%} of a step) from where it "
+        "should, beyond the line before it, as the views show unless the probe has two-fold "
+        "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
+        "and cropped to what the scan saw all of; if the lattice is known to be straight as "
+        "scanned, pass --drift 0 0"
     )
 
 
@@ -436,9 +444,11 @@ def _turned(
                 "standard deviations): measure it at a higher dose and pass --rotation"
             )
     rotation, transposed = known["rotation"].value, known["transposed"].value
-    if rotation == 0 and not transposed:
+    drift = known["drift"].value if "drift" in known else (0.0, 0.0)
+    if rotation == 0 and not transposed and not any(drift):
         return acquisition
-    return TurnedAcquisition.of(acquisition, rotation, transposed)
+    (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()
+    return TurnedAcquisition.of(acquisition, rotation, transposed, ((a, b), (c, d)))
 
 
 # --- Images ------------------------------------------------------------------------------------
@@ -464,7 +474,7 @@ class Report:
         Name of the file.
     method : {"informed", "direct", "refined"}
     mean : Tensor
-        The image ``(3·Rx, 3·Ry)`` [rad], of zero mean.
+        The image ``(3·Rx, 3·Ry)`` [rad], of zero mean; smaller if a drift was straightened.
     deviation : Tensor or None
         Standard deviation of each pixel's error [rad]; only the network states one, and it is the
         network's own where the image was refined.
@@ -484,6 +494,8 @@ class Report:
     detector : Detector
     curves : mapping
         Method to frequency [Å⁻¹], half-set correlation and number of pixels of each ring.
+    scan_matrix : ((float, float), (float, float))
+        From the scan as stated to the specimen; see :meth:`straightened`.
     """
 
     source: str
@@ -499,6 +511,13 @@ class Report:
     provenance: Mapping[str, Any]
     detector: Detector
     curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]
+    scan_matrix: Matrix = STRAIGHT
+
+    def straightened(self, image: Tensor) -> Tensor:
+        """Put an image on the scan's own grid ``(3·Rx, 3·Ry)`` where this report's images lie."""
+        if self.scan_matrix == STRAIGHT:
+            return image
+        return straighten(image, self.pixel, self.scan_matrix)
 
     @property
     def images(self) -> dict[str, Tensor]:
@@ -517,6 +536,7 @@ class Report:
             "method": self.method,
             "shape": list(self.mean.shape),
             "pixel": {"value": list(self.pixel), "unit": "Å"},
+            "scan_matrix": [list(row) for row in self.scan_matrix],
             "signal": {"value": float(self.mean.std()), "unit": "rad"},
             "deviation": {
                 "value": None if self.deviation is None else _rms(self.deviation),
@@ -746,7 +766,7 @@ def _reconstruct(
     made = _images(views, ready, method, device, deal, share=1.0)
     direct = made["direct"].mean
     deviation = None if method == "direct" else made["informed"].deviation
-    pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
+    pixel = _fine(acquisition)
     limits: dict[str, dict[str, float]] = {}
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
@@ -795,6 +815,7 @@ def _reconstruct(
         provenance,
         ready.detector,
         curves,
+        _scan_matrix(acquisition),
     )
     return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
 
@@ -831,7 +852,28 @@ def _images(
             deal=deal,
         )
         found["refined"] = _Second(result.image, first.deviation, result)
-    return found
+    return {name: _straightened(one, acquisition) for name, one in found.items()}
+
+
+def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
+    """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
+    matrix = _scan_matrix(acquisition)
+    if matrix == STRAIGHT:
+        return found
+    pixel = _fine(acquisition)
+    mean = straighten(found.mean, pixel, matrix)
+    # A spline may swing below zero beside a peak; no deviation is.
+    deviation = straighten(found.deviation, pixel, matrix).clamp_min(0)
+    return replace(found, mean=mean - mean.mean(), deviation=deviation)
+
+
+def _scan_matrix(acquisition: Acquisition) -> Matrix:
+    return acquisition.scan_matrix if isinstance(acquisition, TurnedAcquisition) else STRAIGHT
+
+
+def _fine(acquisition: Acquisition) -> tuple[float, float]:
+    """Pixel of an image [Å]."""
+    return acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING
 
 
 def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal: Deal) -> Estimate:

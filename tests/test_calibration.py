@@ -19,6 +19,7 @@ from misr4d.calibration import (
     find_disc,
     fit_descan,
     recentre,
+    straighten,
 )
 from misr4d.datacube import Datacube
 from misr4d.probes import simulate_patterns
@@ -318,3 +319,33 @@ def test_a_drift_moves_each_line_by_as_much_and_grows_along_it() -> None:
     # From a position to the one below, and from the first to the one after the last of a line.
     np.testing.assert_allclose(matrix @ [1.0, 0.0], [1.1, -0.2])
     np.testing.assert_allclose(matrix @ [0.0, 32.0], [0.1, 31.8])
+
+
+@pytest.mark.parametrize("drift", [(0.15, 0.0), (-0.1, 0.12), (0.05, -0.2)])
+def test_an_image_of_a_drifting_scan_is_straightened(drift: tuple[float, float]) -> None:
+    """Within a rectangle of which the scan saw all, and no smaller than that need be."""
+    shape, step = (60, 48), (0.8, 1.25)
+    matrix = drift_matrix(drift, step, shape)
+    i, j = np.meshgrid(np.arange(60) - 29.5, np.arange(48) - 23.5, indexing="ij")
+    x, y = np.einsum("ab,bij->aij", matrix, np.stack([i * step[0], j * step[1]]))
+    image = torch.from_numpy(hills(x, y))
+    found = straighten(image[None], step, matrix)[0].numpy()
+    nx, ny = found.shape
+    i, j = np.meshgrid(np.arange(nx) - (nx - 1) / 2, np.arange(ny) - (ny - 1) / 2, indexing="ij")
+    expected = hills(i * step[0], j * step[1])
+    wrong = np.abs(found - expected)
+    assert wrong.max() < 0.01  # a spline is not sure of the edge
+    assert wrong[4:-4, 4:-4].max() < 3e-4
+    corners = np.array([[a * (nx - 1), b * (ny - 1)] for a in (-1, 1) for b in (-1, 1)]) / 2 * step
+    seen = np.abs(corners @ np.linalg.inv(matrix).T / step)
+    room = (np.array(shape) - 1) / 2
+    assert (seen <= room + 1e-9).all()
+    assert (seen.max(0) > room - 1.0).any()
+    lost = abs(drift[1]) / step[0] * nx * step[0] / step[1]
+    assert nx >= 59 * min(1 + drift[0] / step[0], 1.0) - 1
+    assert ny >= 48 - lost - 3
+
+
+def test_a_straight_image_stays() -> None:
+    image = torch.rand(9, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(straighten(image, (1.0, 2.0), np.eye(2)), image)

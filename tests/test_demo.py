@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from misr4d.cli import main
 from misr4d.demo import Row, StandIn, Truth, compare, make_stand_in
 from misr4d.reading import read_scan
-from misr4d.report import Prepared, prepare
+from misr4d.report import Prepared, prepare, reconstruct
 
 # A share of the defocus, and deg. Of 12 scans of 48 × 48 positions by benchmarks/stand_in.py the
 # worst were 1.7 % and 0.5° at 1000 e⁻/Å², 4.8 % and 1.8° at 100.
@@ -44,6 +44,26 @@ def test_the_stand_in_is_calibrated_within_what_is_stated(
     assert rows["bad pixels found"].error == (0.0,)
     assert rows["good taken for bad"].error == (0.0,)
     assert any("two-fold astigmatism" in text for text in found.warnings)
+
+
+def test_the_image_is_straightened_and_sharper_for_it(stand_in: StandIn, tmp_path: Path) -> None:
+    recording, truth = stand_in.expose(1000.0, 0)
+    path = recording.write(tmp_path / "scan.h5")
+    found, left = (
+        reconstruct(read_scan(path, drift=drift), method="direct") for drift in (None, 0.0)
+    )
+    assert left.mean.shape == (144, 144)
+    assert left.scan_matrix == ((1.0, 0.0), (0.0, 1.0))
+    # Nothing is lost but what the shear takes off, on either side.
+    sheared = 144 * abs(truth.drift[1]) / stand_in.acquisition.step[0]
+    assert found.mean.shape[1] == pytest.approx(144 - sheared, abs=6)
+    assert found.mean.shape[0] == pytest.approx(144 * (1 + truth.drift[0]), abs=6)
+    straight, as_it_ran = (
+        next(r.estimated[0] for r in compare(report, truth) if r.name == "correlation, direct")
+        for report in (found, left)
+    )
+    assert straight > as_it_ran + 0.02
+    assert found.record()["scan_matrix"][0][0] == pytest.approx(1 + truth.drift[0], abs=0.04)
 
 
 def test_the_file_says_no_more_than_a_microscope_would(stand_in: StandIn, tmp_path: Path) -> None:

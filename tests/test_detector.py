@@ -10,12 +10,13 @@ import torch
 from misr4d import ATOMIC, Acquisition
 from misr4d.classical import idpc, parallax
 from misr4d.datacube import Datacube, centre_of_mass, patterns_from_views
-from misr4d.detector import TurnedAcquisition, detector_axes
+from misr4d.detector import STRAIGHT, TurnedAcquisition, detector_axes
 from misr4d.direct import DirectPtychography
 from misr4d.metrics import correlation
 from misr4d.potential import truth
 from misr4d.probes import simulate_patterns
 from misr4d.reciprocity import simulate_views
+from misr4d.refine import ExpectedViews
 from tests.conftest import weak_phase
 
 
@@ -100,3 +101,65 @@ def test_any_angle_costs_direct_ptychography_nothing_if_it_is_told() -> None:
 def test_py4dstem_methods_refuse_a_turned_detector() -> None:
     with pytest.raises(ValueError, match="turned by 20°"):
         parallax(torch.ones(177, 64, 64), TurnedAcquisition.of(ATOMIC, 20.0))
+
+
+# A shear by a whole field is a drift after which the positions fall on those of the straight scan.
+SHEARED = ((1.0, 0.0), (1.0, 1.0))
+
+
+def along_the_shear(images: torch.Tensor) -> torch.Tensor:
+    """Images ``(..., N, N)`` on the sheared scan: row i begins i pixels further along Ry."""
+    rows = torch.arange(images.shape[-2])[:, None]
+    columns = (torch.arange(images.shape[-1]) + rows) % images.shape[-1]
+    return images[..., rows, columns]
+
+
+@pytest.fixture(scope="module")
+def sheared() -> TurnedAcquisition:
+    small = replace(ATOMIC, defocus=300.0, detector_pixel=2.0)
+    return TurnedAcquisition.of(small, 25.0, True, SHEARED)
+
+
+def test_frequencies_of_a_drifting_scan_go_to_the_specimen_and_back() -> None:
+    matrix = ((1.1, 0.02), (-0.2, 0.97))
+    drifting = TurnedAcquisition.of(ATOMIC, 0.0, scan_matrix=matrix)
+    q = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    there = torch.stack(drifting.specimen_frequencies(q[:, 0], q[:, 1]), 1)
+    torch.testing.assert_close(drifting.scan_frequencies(there), q)
+    # The same plane wave: q along the scan as stated, D⁻ᵀq on the specimen.
+    x = torch.tensor([3.0, -7.0], dtype=torch.float64)
+    on_specimen = torch.tensor(matrix, dtype=torch.float64) @ x
+    torch.testing.assert_close(there @ on_specimen, q @ x)
+    moved = torch.tensor(matrix, dtype=torch.float64) @ drifting.registering_shifts.T
+    torch.testing.assert_close(moved.T, ATOMIC.registering_shifts)
+    assert drifting.drifts
+    assert not TurnedAcquisition.of(ATOMIC, 10.0).drifts
+    with pytest.raises(ValueError, match="expected an invertible 2 × 2 matrix"):
+        TurnedAcquisition.of(ATOMIC, 0.0, scan_matrix=((1.0, 1.0), (1.0, 1.0)))
+
+
+def test_views_of_a_drifting_scan_are_expected_where_the_probe_was(
+    sheared: TurnedAcquisition,
+) -> None:
+    """On the straight scan, which has the same positions."""
+    potential, phase = weak_phase(0.3)
+    straight = ExpectedViews(replace(sheared, scan_matrix=STRAIGHT))
+    views = along_the_shear(straight(straight.transmission(phase)))
+    model = ExpectedViews(sheared)
+    expected = model(model.transmission(along_the_shear(phase)))
+    torch.testing.assert_close(expected, views, atol=1e-5, rtol=1e-5)
+    assert (views - 1).abs().max() > 0.3
+    with pytest.raises(ValueError, match="the scan drifts over the specimen"):
+        simulate_views(potential, sheared)
+
+
+def test_direct_ptychography_sees_the_specimen_under_a_drifting_scan(
+    sheared: TurnedAcquisition,
+) -> None:
+    potential, _ = weak_phase(0.01)
+    straight = replace(sheared, scan_matrix=STRAIGHT)
+    views = along_the_shear(simulate_views(potential, straight))
+    image = DirectPtychography(sheared)(views)
+    expected = along_the_shear(DirectPtychography(straight)(simulate_views(potential, straight)))
+    assert correlation(image, expected) > 0.999
+    assert correlation(DirectPtychography(straight)(views), expected) < 0.7
