@@ -1,12 +1,12 @@
 """Cost and memory against the number of positions, for files that are larger than memory.
 
     python benchmarks/scale.py                       # 64² to 512² positions: a factor of 64
-    python benchmarks/scale.py --sides 1024 --detector 256 --stages prepare
+    python benchmarks/scale.py --sides 1024 --detector 256 --workers 2      # 128 GiB, an hour
 
 The file is a virtual HDF5 of a kilobyte: it repeats one small recording, written beside it without
 compression, over the whole scan. Each side is measured in a process of its own. Printed are seconds
 and peak memory of the preparation (three passes over all patterns), of the views, and of the whole
-reconstruction by the direct method with its half-sets, and how they grow.
+reconstruction with its half-sets, and how they grow; with workers, the largest one's peak beside.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+from misr4d.report import METHODS, Method
 
 SOURCE = 32  # positions along each axis of what is repeated
 STAGES = ("prepare", "views", "reconstruct")
@@ -48,12 +50,18 @@ def write_repeated(path: Path, side: int, detector: int) -> Path:
     return path
 
 
-def peak() -> float:
-    """Most memory that this process has held [MiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(who: int = resource.RUSAGE_SELF) -> float:
+    """Most memory that this process has held, or the largest of those it started [MiB]."""
+    return resource.getrusage(who).ru_maxrss / 1024
 
 
-def measure(side: int, detector: int, stages: list[str]) -> dict[str, float]:
+def measure(
+    side: int,
+    detector: int,
+    stages: list[str],
+    method: Method = "direct",
+    workers: int | None = None,
+) -> dict[str, float]:
     """Seconds and peak memory of each stage, in this process."""
     from misr4d.reading import read_scan
     from misr4d.report import prepare, reconstruct
@@ -75,9 +83,11 @@ def measure(side: int, detector: int, stages: list[str]) -> dict[str, float]:
             del views
         if "reconstruct" in stages:
             began = time.perf_counter()
-            reconstruct(scan, method="direct")
+            reconstruct(scan, method=method, workers=workers)
             found["reconstruct"] = time.perf_counter() - began
             found["reconstruct_peak"] = peak()
+            if workers is not None:
+                found["worker_peak"] = peak(resource.RUSAGE_CHILDREN)
     return found
 
 
@@ -86,15 +96,21 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--detector", type=int, default=48)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--method", choices=METHODS, default="direct")
+    parser.add_argument("--workers", type=int, help="deal the tiles to so many processes")
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.sides[0], given.detector, given.stages)))
+        found = measure(given.sides[0], given.detector, given.stages, given.method, given.workers)
+        print(json.dumps(found))
         return
     first: dict[str, float] = {}
     for side in given.sides:
         command = [sys.executable, __file__, "--one", "--sides", str(side)]
         command += ["--detector", str(given.detector), "--stages", *given.stages]
+        command += ["--method", given.method]
+        if given.workers is not None:
+            command += ["--workers", str(given.workers)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         first = first or {"side": side, **found}
@@ -107,6 +123,8 @@ def main() -> None:
                 f"{(side / first['side']) ** 2:.0f} × the positions; peak "
                 f"{found[stage + '_peak'] - found['before']:.0f} MiB above {found['before']:.0f}"
             )
+        if "worker_peak" in found:
+            print(f"  the largest worker held {found['worker_peak']:.0f} MiB")
         if "views_size" in found:
             print(f"  the views take {found['views_size']:.0f} MiB")
 

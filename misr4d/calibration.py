@@ -8,6 +8,7 @@ The order in which to use it: :func:`fit_descan` and :func:`recentre`, :func:`fi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
@@ -287,15 +288,21 @@ def _block_patterns(
     bx, by = np.arange(nx) * blocks[0] // nx, np.arange(ny) * blocks[1] // ny
     sums = np.zeros((*blocks, *cube.patterns.shape[2:]))
     for (rx, ry), patterns in cube.read(label="descan"):
-        for i in np.unique(bx[rx]):
-            for j in np.unique(by[ry]):
-                part = patterns[bx[rx] == i][:, by[ry] == j]
-                sums[i, j] += part.sum((0, 1), dtype=np.float64)
+        for i, rows in _runs(bx[rx]):
+            for j, columns in _runs(by[ry]):
+                sums[i, j] += patterns[rows, columns].sum((0, 1), dtype=np.float64)
     x, y = _scan_positions((nx, ny))
     mx = np.bincount(bx, x[:, 0]) / np.bincount(bx)
     my = np.bincount(by, y[0]) / np.bincount(by)
     middles = np.stack(np.meshgrid(mx, my, indexing="ij"), -1).reshape(-1, 2)
     return sums.reshape(-1, *sums.shape[2:]), middles
+
+
+def _runs(labels: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
+    """Yield each of ascending labels, and where it stands."""
+    values, starts = np.unique(labels, return_index=True)
+    for value, start, stop in zip(values, starts, [*starts[1:], len(labels)], strict=True):
+        yield int(value), slice(int(start), int(stop))
 
 
 def _centroids(
@@ -344,8 +351,27 @@ class _Recentred:
             chosen: NDArray[Any] = self.__array__()[key]
             return chosen
         rx, ry, *window = (*key, slice(None), slice(None))[: max(2, len(key))]
-        moved = self._move(np.asarray(self.source[rx, ry]), self.shift[:, rx, ry])
+        shift = self.shift[:, rx, ry]
+        if not self.subpixel:
+            inside = self._unmoved(window, np.round(shift).astype(int))
+            if inside is not None:
+                unmoved: NDArray[Any] = np.asarray(self.source[rx, ry, *inside])
+                return unmoved
+        moved = self._move(np.asarray(self.source[rx, ry]), shift)
         return moved[:, :, *window]
+
+    def _unmoved(self, window: list[slice], shift: NDArray[np.intp]) -> list[slice] | None:
+        """Part of the detector that is seen in a window, if it is one for all and not wrapped."""
+        if not shift.size or (shift != shift[:, :1, :1]).any():
+            return None
+        found = []
+        for axis, n in enumerate(self.shape[2:]):
+            start, stop, stride = (window[axis] if axis < len(window) else slice(None)).indices(n)
+            start, stop = start - int(shift[axis, 0, 0]), stop - int(shift[axis, 0, 0])
+            if start < 0 or stop > n or stride != 1:
+                return None
+            found.append(slice(start, stop))
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole: NDArray[Any] = self[:, :]
@@ -364,11 +390,11 @@ class _Recentred:
 
 def _roll(block: NDArray[Any], shift: NDArray[Any]) -> NDArray[Any]:
     """Roll every pattern by its own whole number of pixels ``(2, rx, ry)``."""
-    nx, ny = block.shape[2:]
-    ix = (np.arange(nx) - shift[0][..., None]) % nx
-    iy = (np.arange(ny) - shift[1][..., None]) % ny
-    moved = np.take_along_axis(block, ix[..., :, None], 2)
-    return np.take_along_axis(moved, iy[..., None, :], 3)
+    moved = np.empty_like(block)
+    for own in np.unique(shift.reshape(2, -1), axis=1).T:  # a few: the axis moves slowly
+        where = (shift == own[:, None, None]).all(0)
+        moved[where] = np.roll(block[where], tuple(own), (1, 2))
+    return moved
 
 
 def recentre(

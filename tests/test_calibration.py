@@ -321,6 +321,25 @@ def test_a_drift_moves_each_line_by_as_much_and_grows_along_it() -> None:
     np.testing.assert_allclose(matrix @ [0.0, 32.0], [0.1, 31.8])
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_window_of_recentred_patterns_is_that_of_the_whole(moving: bool) -> None:
+    """Whether all are moved alike, so that only the window is read, or each by its own."""
+    rng = np.random.default_rng(0)
+    cube = Datacube(rng.integers(0, 99, (6, 5, 9, 11), dtype=np.uint16), (1.0, 1.0), (1.0, 1.0))
+    centres = np.full((2, 6, 5), 3.2)
+    if moving:
+        centres += rng.uniform(-1.5, 1.5, centres.shape)
+    found = recentre(cube, centres).patterns
+    wrapped = np.empty_like(cube.patterns)
+    for i, j in np.ndindex(6, 5):
+        by = np.round([4, 5] - centres[:, i, j]).astype(int)
+        wrapped[i, j] = np.roll(cube.patterns[i, j], tuple(by), (0, 1))
+    np.testing.assert_array_equal(np.asarray(found), wrapped)
+    for window in ((slice(2, 7), slice(3, 8)), (slice(0, 9), slice(0, 4)), (slice(5, 9),)):
+        part = found[1:4, 2:5, *window]
+        np.testing.assert_array_equal(part, wrapped[1:4, 2:5, *window])
+
+
 @pytest.mark.parametrize("drift", [(0.15, 0.0), (-0.1, 0.12), (0.05, -0.2)])
 def test_an_image_of_a_drifting_scan_is_straightened(drift: tuple[float, float]) -> None:
     """Within a rectangle of which the scan saw all, and no smaller than that need be."""
