@@ -6,22 +6,25 @@
 The file is a virtual HDF5 of a kilobyte: it repeats one small recording, written beside it without
 compression, over the whole scan. Each side is measured in a process of its own. Printed are seconds
 and peak memory of the preparation (three passes over all patterns), of the views, and of the whole
-reconstruction with its half-sets, and how they grow; with workers, the largest one's peak beside.
+reconstruction with its half-sets, and how they grow; with workers, what these hold beside.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 
 from misr4d.report import METHODS, Method
 
@@ -50,9 +53,32 @@ def write_repeated(path: Path, side: int, detector: int) -> Path:
     return path
 
 
-def peak(who: int = resource.RUSAGE_SELF) -> float:
-    """Most memory that this process has held, or the largest of those it started [MiB]."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def peak() -> float:
+    """Most memory that this process has held [MiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Workers(threading.Thread):
+    """Watch the processes that this one starts: the most memory that all of them held at once."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self._over = 0.0, threading.Event()
+
+    def run(self) -> None:
+        """Look every half second."""
+        while not self._over.wait(0.5):
+            held = 0
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    held += child.memory_info().rss
+            self.peak = max(self.peak, held / 2**20)
+
+    def stop(self) -> float:
+        """End the watch; the peak [MiB]."""
+        self._over.set()
+        self.join()
+        return self.peak
 
 
 def measure(
@@ -68,7 +94,10 @@ def measure(
 
     known = {"energy": 300e3, "step": 1.0, "semiangle": 10.0, "defocus": 500.0, "rotation": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        path = write_repeated(Path(folder) / "scan.h5", side, detector)
+        path = Path(folder) / "scan.h5"
+        # In a process of its own, whose memory is not counted.
+        size = ("--sides", str(side), "--detector", str(detector))
+        subprocess.run([sys.executable, __file__, "--write", path, *size], check=True)
         scan = read_scan(path, **known)
         found: dict[str, float] = {"before": peak()}
         began = time.perf_counter()
@@ -82,12 +111,13 @@ def measure(
             found["views_size"] = views.numel() * 4 / 2**20
             del views
         if "reconstruct" in stages:
+            watch = Workers()
+            watch.start()
             began = time.perf_counter()
             reconstruct(scan, method=method, workers=workers)
             found["reconstruct"] = time.perf_counter() - began
             found["reconstruct_peak"] = peak()
-            if workers is not None:
-                found["worker_peak"] = peak(resource.RUSAGE_CHILDREN)
+            found["workers_peak"] = watch.stop()
     return found
 
 
@@ -99,7 +129,11 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, default="direct")
     parser.add_argument("--workers", type=int, help="deal the tiles to so many processes")
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
+    parser.add_argument("--write", type=Path, help="write the file and do no more")
     given = parser.parse_args()
+    if given.write is not None:
+        write_repeated(given.write, given.sides[0], given.detector)
+        return
     if given.one:
         found = measure(given.sides[0], given.detector, given.stages, given.method, given.workers)
         print(json.dumps(found))
@@ -123,8 +157,8 @@ def main() -> None:
                 f"{(side / first['side']) ** 2:.0f} × the positions; peak "
                 f"{found[stage + '_peak'] - found['before']:.0f} MiB above {found['before']:.0f}"
             )
-        if "worker_peak" in found:
-            print(f"  the largest worker held {found['worker_peak']:.0f} MiB")
+        if given.workers is not None and "workers_peak" in found:
+            print(f"  its workers and their nanny held {found['workers_peak']:.0f} MiB together")
         if "views_size" in found:
             print(f"  the views take {found['views_size']:.0f} MiB")
 

@@ -260,7 +260,8 @@ def tiles(
 
 
 def _tile_starts(size: int, tile: int, overlap: int) -> Iterator[int]:
-    yield from range(0, size - tile, tile - 2 * overlap)
+    if size > tile:
+        yield from range(0, size - tile, tile - 2 * overlap)
     yield size - tile
 
 
