@@ -13,9 +13,9 @@ expected, before counting: each electron is counted once, and the counts are Poi
 
 How well the geometry is found, by ``python benchmarks/stand_in.py``: crystal and glass on 48 × 48
 positions, three seeds and two draws each. All twelve scans had the detector's axes right at either
-dose; the worst were 1.7 % of the defocus, 0.5° and a drift of 0.02 steps a line at 1000 e⁻/Å², and
-4.8 %, 1.8° and 0.06 at 100. The stated standard errors are too small there: the worst estimate was
-off by 5.4 of them.
+dose; the worst were 1.1 % of the defocus, 0.5° and a drift of 0.02 steps a line at 1000 e⁻/Å², and
+4.2 %, 1.5° and 0.06 at 100. Of these 96 estimates one was off by more than three of
+its stated standard errors, by 3.3.
 
 Not in it: aberrations but defocus, partial coherence, a drift that changes, and damage.
 """
@@ -84,7 +84,7 @@ class Truth:
         e⁻/Å² incident.
     phase : ndarray
         Projected phase ``(3·Rx, 3·Ry)`` [rad] on the scan as it ran: where a perfect image of this
-        scan shows it, sheared by the drift.
+        scan shows it, sheared by the drift; see :meth:`misr4d.report.Report.straightened`.
     hot, dead : ndarray
         Detector pixels ``(Qx, Qy)`` of bool.
     """

@@ -66,6 +66,7 @@ BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 METHODS = get_args(Method)
 FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
 """What a report writes."""
+_LAST = "report.json"
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
@@ -567,8 +568,9 @@ class Report:
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write image.h5, image.npz, image.png, report.html and report.json, all of them or none.
 
-        Into a folder that exists they move one after the other, each whole. ``image.h5`` is EMD
-        1.0, which emdfile and py4DSTEM read.
+        Into a folder that exists they move one after the other, each whole, ``report.json`` last:
+        where that is missing, the others may be of two reports. ``image.h5`` is EMD 1.0, which
+        emdfile and py4DSTEM read.
 
         Raises
         ------
@@ -673,7 +675,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         inner.mkdir()
         yield inner
         if folder.is_dir():
-            for path in sorted(inner.iterdir()):
+            (folder / _LAST).unlink(missing_ok=True)
+            for path in sorted(inner.iterdir(), key=lambda p: (p.name == _LAST, p.name)):
                 os.replace(path, folder / path.name)
         else:
             os.replace(inner, folder)
