@@ -36,7 +36,7 @@ from misr4d.acquisition import Acquisition
 from misr4d.calibration import drift_matrix
 from misr4d.detector import TurnedAcquisition, detector_axes, detector_index
 
-__all__ = ["Focus", "estimate_defocus", "registered_power"]
+__all__ = ["Focus", "Search", "estimate_defocus", "registered_power"]
 
 # Our choices: frequencies, the strongest, enough for 64 × 64 positions and a bound to memory, and
 # those of them that the search looks at; samples of the transform over the detector for each of its
@@ -53,6 +53,24 @@ _CERTAIN = 8.0
 # Our choices: a drift is believed from so many standard errors on, and so much of a step.
 _DRIFT_CERTAIN = 7.0
 _DRIFT_LEAST = 0.02
+
+
+@dataclass(frozen=True)
+class Search:
+    """How well the views register for every trial, the picture behind a :class:`Focus`.
+
+    Parameters
+    ----------
+    defoci : ndarray
+        ``(T,)`` [Å].
+    score : ndarray
+        ``(T, T)`` over defocus·cos θ and defocus·sin θ, both of `defoci`, where the rotation was
+        sought, and ``(T,)`` where it was known: standard deviations of all trials above their
+        median. What was not tried is not a number.
+    """
+
+    defoci: NDArray[np.float64]
+    score: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,8 @@ class Focus:
         (Rx, Ry) [Å]; zero unless certain or given. See :func:`misr4d.calibration.drift_matrix`.
     drift_error : (float, float)
         Standard errors [Å]; zero for a drift that was given.
+    search : Search or None
+        The trials with the detector's axes as found.
     """
 
     defocus: float
@@ -89,6 +109,7 @@ class Focus:
     score: float
     drift: tuple[float, float] = (0.0, 0.0)
     drift_error: tuple[float, float] = (0.0, 0.0)
+    search: Search | None = None
 
     @property
     def ambiguous(self) -> bool:
@@ -258,17 +279,23 @@ def estimate_defocus(
         inside = (distance >= smallest) & (distance <= largest)
         points = np.stack([x[inside], y[inside]], 1)
         directions, flips = np.eye(2), [False, True]
+        shape: tuple[int, ...]
+        shape, tried = (len(line), len(line)), inside
     else:
         turn = math.radians(orientation[0])
         directions, flips = np.array([[math.cos(turn), math.sin(turn)]]), [orientation[1]]
-        line = np.arange(smallest, largest + spacing, spacing)
-        points = np.concatenate([-line[::-1], line])[:, None] * directions
+        half = np.arange(smallest, largest + spacing, spacing)
+        line = np.concatenate([-half[::-1], half])
+        points = line[:, None] * directions
+        shape, tried = (len(line),), np.ones(len(line), dtype=bool)
     trials = {f: registered.rough(np.stack([_matrix(p, f) for p in points])) for f in flips}
     flip = max(flips, key=lambda f: float(trials[f].max()))
     every = np.concatenate(list(trials.values()))
     middle = np.median(every)
     deviation = 1.4826 * np.median(np.abs(every - middle))
-    score = float((trials[flip].max() - middle) / max(deviation, 1e-30))
+    scores = np.full(tried.shape, np.nan)
+    scores[tried] = (trials[flip] - middle) / max(deviation, 1e-30)
+    score, search = float(np.nanmax(scores)), Search(line, scores.reshape(shape))
     start = points[int(trials[flip].argmax())]
     known = np.zeros(2) if drift is None else np.asarray(drift, dtype=np.float64)
     point, parts, drifts = _refined(registered, start, directions, flip, spacing / 2, known, False)
@@ -286,6 +313,7 @@ def estimate_defocus(
     found = (
         (float(drifts[0, 0]), float(drifts[0, 1])),
         (float(drift_error[0]), float(drift_error[1])),
+        search,
     )
     if orientation is not None:
         sign = math.copysign(1.0, float(point @ directions[0]))

@@ -17,7 +17,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
@@ -321,29 +323,29 @@ def informed_tiled(
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows, columns in tiles((nx, ny), shape, overlap):
             part = views(rows, columns) if callable(views) else views[:, rows, columns]
-            # A slice that is sent to a worker would take all of its tensor along.
-            yield part.clone(), own, amplitude_contrast, device, network
+            # As arrays, which are sent to a worker uncopied, and without what they are part of.
+            yield part.clone().cpu().numpy(), own, amplitude_contrast, device, network
 
-    made = deal(_informed_tile, tasks())
+    made = ((torch.from_numpy(a) for a in pair) for pair in deal(_informed_tile, tasks()))
     return Estimate(*blend_tiles(made, (nx, ny), shape, overlap))
 
 
 @torch.inference_mode()
 def _informed_tile(
-    views: Tensor,
+    views: NDArray[np.float32],
     acquisition: Acquisition,
     amplitude_contrast: float | None,
     device: str,
     network: nn.Module | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Reconstruct one tile, here or on a worker."""
     method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
-    found = informed(method, views, network=network)
-    return found.mean.cpu(), found.deviation.cpu()
+    found = informed(method, torch.from_numpy(views), network=network)
+    return found.mean.cpu().numpy(), found.deviation.cpu().numpy()
 
 
 def blend_tiles(
-    made: Iterable[tuple[Tensor, Tensor]],
+    made: Iterable[Iterable[Tensor]],
     scan_shape: tuple[int, int],
     tile: tuple[int, int],
     overlap: int = _OVERLAP,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from misr4d.calibration import Disc
 from misr4d.figures import METHOD_COLOURS, use_style
+from misr4d.focus import Search
 from misr4d.spectra import half_bit_threshold
 
 __all__ = ["flatten", "report_page", "shown_value"]
@@ -31,7 +32,8 @@ h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margi
 .warnings li { margin: .4rem 0; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
+.pair { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line);
   padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
@@ -46,6 +48,8 @@ def report_page(
     mean: NDArray[np.float64],
     bad: NDArray[np.bool_],
     disc: Disc,
+    totals: NDArray[np.float64],
+    search: Search | None = None,
 ) -> str:
     """Write a page with its pictures in it, which asks for nothing and runs no script.
 
@@ -61,6 +65,10 @@ def report_page(
         Mean pattern, and the pixels that were replaced ``(Qx, Qy)``.
     disc : Disc
         As it lies on the mean pattern.
+    totals : ndarray
+        What was counted at each position ``(Rx, Ry)``.
+    search : Search, optional
+        How the views register for every trial of the defocus.
     """
     pair = []
     if curves:
@@ -80,6 +88,16 @@ def report_page(
             "(red).",
         )
     )
+    pair.append(
+        _figure(
+            _totals(totals),
+            "Counts of every scan position",
+            "What the detector counted at each position: steps, stripes or a slope are the beam's "
+            "or the specimen's, and what is even has the grain of counting noise.",
+        )
+    )
+    if search is not None:
+        pair.append(_search(search, record["quantities"]))
     return "\n".join(_lines(record, image, pair)) + "\n"
 
 
@@ -175,6 +193,54 @@ def _curves(curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> bytes:
         axes.set(xlabel="spatial frequency [Å⁻¹]", ylabel="half-set correlation", ylim=(-0.2, 1.02))
         figure.legend(loc="outside upper center", ncols=4)
         return _png(figure)
+
+
+def _totals(totals: NDArray[np.float64]) -> bytes:
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
+        axes = figure.subplots()
+        low, high = np.quantile(totals, (0.005, 0.995))
+        shown = axes.imshow(totals, cmap="gray", vmin=low, vmax=high)
+        axes.set(xlabel="Ry [position]", ylabel="Rx [position]")
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="counts a position")
+        return _png(figure)
+
+
+def _search(search: Search, quantities: Mapping[str, Any]) -> str:
+    """Draw the trials of defocus, and of rotation if that was sought, with what was found."""
+    found = float(quantities["defocus"]["value"])
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
+        axes = figure.subplots()
+        if search.score.ndim == 1:
+            axes.plot(search.defoci, search.score, color="#332288")
+            axes.axvline(found, color="#d55e00", lw=0.8)
+            axes.set(xlabel="defocus [Å]", ylabel="standard deviations above the median")
+            return _figure(
+                _png(figure),
+                "How well the views register against the defocus",
+                "How well the views register for every trial of the defocus, and the estimate "
+                "(orange).",
+            )
+        turn = math.radians(float(quantities["rotation"]["value"]))
+        edge = (search.defoci[1] - search.defoci[0]) / 2
+        ends = (search.defoci[0] - edge, search.defoci[-1] + edge)
+        shown = axes.imshow(
+            search.score.T, extent=(*ends, *ends), origin="lower", cmap="viridis", vmin=0
+        )
+        place = (found * math.cos(turn), found * math.sin(turn))
+        axes.plot(*place, "+", color="white", ms=14, mew=1.5)
+        axes.set(xlabel="defocus · cos(rotation) [Å]", ylabel="defocus · sin(rotation) [Å]")
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="standard deviations above the median")
+        return _figure(
+            _png(figure),
+            "How well the views register against defocus and rotation",
+            "How well the views register for every trial: the distance from the middle is the "
+            "defocus, the direction the rotation. The estimate (white cross) is where one place "
+            "stands out.",
+        )
 
 
 def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> bytes:

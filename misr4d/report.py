@@ -38,7 +38,7 @@ from misr4d.calibration import (
 from misr4d.datacube import Datacube
 from misr4d.detector import STRAIGHT, Matrix, TurnedAcquisition
 from misr4d.dose import electrons_per_pixel, thin
-from misr4d.focus import estimate_defocus
+from misr4d.focus import Search, estimate_defocus
 from misr4d.learned import (
     Estimate,
     card,
@@ -81,7 +81,7 @@ _TILE = 64  # scan positions: the network's training field
 
 @dataclass(frozen=True)
 class Detector:
-    """What the detector saw on average, and which of its pixels were not believed.
+    """What the detector saw, which of its pixels were not believed, and what its views showed.
 
     Parameters
     ----------
@@ -91,11 +91,17 @@ class Detector:
         Pixels that were replaced ``(Qx, Qy)``.
     disc : Disc
         As it lies on the recorded pattern, in the middle of the scan.
+    totals : ndarray
+        What it counted at each position, bad pixels replaced ``(Rx, Ry)``.
+    search : Search or None
+        How the views register for every trial, if the defocus was estimated.
     """
 
     mean: NDArray[np.float64]
     bad: NDArray[np.bool_]
     disc: Disc
+    totals: NDArray[np.float64]
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -172,8 +178,9 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         detector_pixel=binning * pixel,
         pixel_samples=3,  # our choice: what the study's own detector has
     )
+    search = None
     if "defocus" not in known:
-        focused = _focused(cube, acquisition, known, warnings)
+        focused, search = _focused(cube, acquisition, known, warnings)
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
@@ -188,7 +195,7 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     turned = _turned(cube, focused, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
-    detector = Detector(recorded, bad, _as_recorded(disc, known))
+    detector = Detector(recorded, bad, _as_recorded(disc, known), seen.totals, search)
     return Prepared(cube, turned, known, counted, tuple(warnings), detector)
 
 
@@ -369,7 +376,7 @@ def _binning(radius: float) -> int:
 
 def _focused(
     cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
-) -> Acquisition:
+) -> tuple[Acquisition, Search | None]:
     """Estimate the defocus from the views, and with it the rotation if that is not known."""
     _check_orientation(known)
     orientation = None
@@ -397,7 +404,7 @@ def _focused(
             f"{found.rotation:.1f}°, and as well at {-found.defocus:.0f} Å and half a turn from "
             "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
         )
-    return replace(acquisition, defocus=found.defocus)
+    return replace(acquisition, defocus=found.defocus), found.search
 
 
 def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
@@ -606,6 +613,8 @@ class Report:
             seen.mean,
             seen.bad,
             seen.disc,
+            seen.totals,
+            seen.search,
         )
         (folder / "report.html").write_text(page, encoding="utf-8")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,8 +54,16 @@ def test_a_known_rotation_tells_overfocus_from_underfocus() -> None:
     found = estimate_defocus(views, unturned(true), (30.0, False))
     assert found.defocus == pytest.approx(-500.0, rel=0.02)
     assert (found.rotation, found.rotation_error) == (30.0, 0.0)
+    assert found.search is not None
+    assert found.search.defoci[np.nanargmax(found.search.score)] == pytest.approx(-500, abs=60)
     # Without it underfocus is assumed, half a turn from there.
     free = estimate_defocus(views, unturned(true))
+    assert free.search is not None
+    x, y = np.unravel_index(np.nanargmax(free.search.score), free.search.score.shape)
+    place = free.search.defoci[[x, y]]
+    turn = np.radians(free.rotation)
+    np.testing.assert_allclose(place, 500 * np.array([np.cos(turn), np.sin(turn)]), atol=60)
+    assert float(np.nanmax(free.search.score)) == pytest.approx(free.score)
     assert free.defocus == pytest.approx(500.0, rel=0.02)
     assert free.rotation == pytest.approx(-150.0, abs=1.0)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from misr4d.calibration import Disc
+from misr4d.focus import Search
 from misr4d.page import report_page
 
 RECORD = {
@@ -27,6 +28,7 @@ RECORD = {
     },
     "quantities": {
         "defocus": {"value": 487.5, "unit": "Å", "origin": "estimated", "error": 3.21},
+        "rotation": {"value": 52.4, "unit": "deg", "origin": "estimated", "error": 0.3},
         "step": {"value": [1.0, 1.25], "unit": "Å", "origin": "given"},
         "transposed": {"value": False, "unit": "", "origin": "file"},
         "hot_pixels": {"value": 17, "unit": "pixel", "origin": "estimated"},
@@ -46,7 +48,12 @@ def page() -> str:
     bad[3, 4] = True
     disc = Disc((15.0, 15.0), 9.0, (0.1, 0.1), 0.1)
     image = b"\x89PNG\r\n\x1a\n"
-    return report_page(RECORD, image, {"direct": curve, "informed": curve}, mean, bad, disc)
+    curves = {"direct": curve, "informed": curve}
+    totals = np.random.default_rng(1).poisson(90.0, (40, 32)).astype(float)
+    line = np.linspace(-900.0, 900.0, 37)
+    score = np.exp(-((line[:, None] - 300.0) ** 2 + (line - 390.0) ** 2) / 2e4)
+    search = Search(line, np.where(np.hypot(line[:, None], line) > 900, np.nan, score))
+    return report_page(RECORD, image, curves, mean, bad, disc, totals, search)
 
 
 class Read(HTMLParser):
@@ -77,10 +84,23 @@ def test_a_page_is_whole_and_asks_for_nothing(page: str) -> None:
     assert not read.tags & {"script", "link", "iframe", "object"}
     assert "http" not in page
     assert not re.search(r"url\(|@import", page)
-    assert len(read.images) == 3
+    assert len(read.images) == 5
     for image in read.images:
         assert image["src"].startswith("data:image/png;base64,")
         assert len(image["alt"]) > 10
+
+
+def test_a_known_rotation_leaves_a_curve_of_the_defocus() -> None:
+    line = np.linspace(-900.0, 900.0, 37)
+    search = Search(line, np.exp(-((line - 487.5) ** 2) / 2e4))
+    mean, bad = np.ones((31, 31)), np.zeros((31, 31), dtype=bool)
+    disc = Disc((15.0, 15.0), 9.0, (0.1, 0.1), 0.1)
+    flat = np.full((32, 32), 90.0)
+    read = Read(report_page(RECORD, b"\x89PNG\r\n\x1a\n", {}, mean, bad, disc, flat, search))
+    assert [image["alt"] for image in read.images][-1] == (
+        "How well the views register against the defocus"
+    )
+    assert len(read.images) == 4
 
 
 def test_a_page_says_every_number_with_its_origin_and_the_warnings_first(page: str) -> None:

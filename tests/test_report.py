@@ -169,6 +169,28 @@ def test_a_write_that_fails_leaves_nothing(
         report.write(tmp_path / "file" / "result")
 
 
+def test_a_report_over_another_is_marked_whole_at_the_end(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped on the way, files of two reports lie side by side: the record is not there then."""
+    report.write(tmp_path)
+    move, moved = os.replace, []
+
+    def stopped(source: Path, target: Path) -> None:
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(Path(target).name)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        report.write(tmp_path)
+    assert len(moved) == 3
+    assert not (tmp_path / "report.json").exists()
+    monkeypatch.undo()
+    assert [p.name for p in report.write(tmp_path)] == sorted(p.name for p in tmp_path.iterdir())
+
+
 def test_the_refined_image_stands_beside_both_that_it_starts_from(
     path: Path,
     report: Report,
