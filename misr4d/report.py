@@ -209,6 +209,12 @@ def _check_known(scan: Scan) -> None:
         )
     for name in ("energy", "step"):
         scan.value(name)
+    drift = scan.known["drift"].value if "drift" in scan.known else (0.0, 0.0)
+    if math.hypot(*drift) >= min(scan.value("step")) / 2:
+        raise ValueError(
+            f"the drift is ({drift[0]:g}, {drift[1]:g}) Å from one line to the next; expected less "
+            f"than half a step of {min(scan.value('step')):g} Å: check --drift and --step"
+        )
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
         return

@@ -390,6 +390,7 @@ CALLS: tuple[BadCall, ...] = (
     BadCall(("reconstruct", "x.npy", "--method", "magic"), "'magic' is not one of"),
     BadCall(("reconstruct", "x.npy", "--bad-pixels", "b", "--keep-all-pixels"), "exclude each"),
     BadCall(("reconstruct", "x.npy", "--scan-shape", "-3", "5"), "-3 is not in the range"),
+    BadCall(("reconstruct", "x.npy", "--workers", "0"), "0 is not in the range 1<=x<=256"),
     BadCall(("reconstruct", "x.npy", "--step", "wide"), "'wide' is not a valid float"),
     BadCall(("reconstruct", "x.npy", "--out", "/dev/null/a"), "cannot be made: /dev/null is a"),
     BadCall(("sweep", "gone.yaml"), "gone.yaml cannot be read as YAML"),
@@ -413,6 +414,8 @@ VALUES: tuple[BadCall, ...] = (
     BadCall(("--thickness", "-5"), "thickness is -5.0 Å"),
     BadCall(("--dose", "0"), "dose is 0.0 e⁻/Å²"),
     BadCall(("--gain", "-2"), "gain is -2.0 counts per electron"),
+    BadCall(("--drift", "1e9", "0"), "drift is [1000000000.0, 0.0] Å a line"),
+    BadCall(("--drift", "-1", "0"), "expected less than half a step"),
     BadCall(("--centre", "500", "500"), "off a detector of"),
     BadCall(("--centre", "-1", "3"), "centre is [-1.0, 3.0] pixel"),
 )
