@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ NOTEBOOKS = sorted(
     (ROOT / "notebooks").glob("*.py"), key=lambda p: (not p.stem.startswith("06_"), p.stem)
 )
 JUDGE = "15_claims"  # the last by name: it reads what the others wrote
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 VERDICTS = ("<!-- verdicts: written by make readme -->\n", "<!-- end of verdicts -->\n")
 
 
@@ -95,40 +97,64 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
 
 
 def execute(profile: str) -> Path:
-    """Run the notebooks that changed; return the profile's folder."""
+    """Run the notebooks that changed, as many at once as there are cores; return their folder.
+
+    The first takes all cores by itself, the last waits for what the others wrote.
+    """
     folder = BUILD / profile
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     os.environ["MISR4D_OUTPUT"] = str(folder)
-    for source in NOTEBOOKS:
-        parameters = read_profile(profile)[source.stem]
-        key = fingerprint(source, parameters, folder)
-        done = folder / "notebooks" / f"{source.stem}.key"
-        target = folder / "notebooks" / f"{source.stem}.ipynb"
-        if target.exists() and done.exists() and done.read_text() == key:
-            print(f"{source.stem}: unchanged, not run again")
-            continue
-        done.unlink(missing_ok=True)
-        for name, entry in REGISTER.items():
-            if entry.notebook == source.stem:
-                (folder / "figures" / f"{name}.png").unlink(missing_ok=True)
-        began = time.monotonic()
-        print(f"{source.stem}: running with {parameters or 'its own parameters'}", flush=True)
-        plain, running = folder / f"{source.stem}.plain.ipynb", folder / f"{source.stem}.run.ipynb"
-        nbformat.write(stripped(source), plain)
-        # papermill writes as it goes and leaves `running` behind if a cell fails.
-        papermill.execute_notebook(
-            plain,
-            running,
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(folder),
-            progress_bar=sys.stderr.isatty(),
-        )
-        plain.unlink()
-        running.replace(target)
-        done.write_text(key)
-        print(f"{source.stem}: done in {time.monotonic() - began:.0f} s", flush=True)
+    values = read_profile(profile)
+    first, *middle, last = NOTEBOOKS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    run(first, values[first.stem], folder)
+    # A notebook alone leaves a core idle half of its time; two that share them do not.
+    shared = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update({name: value or "1" for name, value in shared.items()})
+    with ThreadPoolExecutor(cores or 1) as pool:
+        waiting = [pool.submit(run, source, values[source.stem], folder) for source in middle]
+        try:
+            for one in as_completed(waiting):
+                one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for name, value in shared.items():
+        if value is None:
+            del os.environ[name]
+    run(last, values[last.stem], folder)
     return folder
+
+
+def run(source: Path, parameters: dict[str, Any], folder: Path) -> None:
+    """Run a notebook in a profile's folder, unless nothing that it depends on has changed."""
+    key = fingerprint(source, parameters, folder)
+    done = folder / "notebooks" / f"{source.stem}.key"
+    target = folder / "notebooks" / f"{source.stem}.ipynb"
+    if target.exists() and done.exists() and done.read_text() == key:
+        print(f"{source.stem}: unchanged, not run again")
+        return
+    done.unlink(missing_ok=True)
+    for name, entry in REGISTER.items():
+        if entry.notebook == source.stem:
+            (folder / "figures" / f"{name}.png").unlink(missing_ok=True)
+    began = time.monotonic()
+    print(f"{source.stem}: running with {parameters or 'its own parameters'}", flush=True)
+    plain, running = folder / f"{source.stem}.plain.ipynb", folder / f"{source.stem}.run.ipynb"
+    nbformat.write(stripped(source), plain)
+    # papermill writes as it goes and leaves `running` behind if a cell fails.
+    papermill.execute_notebook(
+        plain,
+        running,
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=str(folder),
+        progress_bar=False,
+    )
+    plain.unlink()
+    running.replace(target)
+    done.write_text(key)
+    print(f"{source.stem}: done in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def check_figures(folder: Path) -> None:

@@ -36,6 +36,9 @@ class Acquisition:
     pixel_samples : int
         Plane waves per pixel side that stand for a pixel of finite size; odd, so that one is at
         its centre. 1 is a point detector.
+    astigmatism : (float, float)
+        Two-fold, C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]; see
+        :mod:`misr4d.optics`.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class Acquisition:
     scan_shape: tuple[int, int] = (64, 64)  # paper §2.3
     detector_pixel: float = None  # type: ignore[assignment]  # our choice: 15 pixels per diameter
     pixel_samples: int = 1  # our choice: cheapest; the paper's detector is not specified
+    astigmatism: tuple[float, float] = (0.0, 0.0)  # our choice: the paper names none
 
     def __post_init__(self) -> None:
         step = (self.step, self.step) if isinstance(self.step, int | float) else tuple(self.step)
@@ -58,6 +62,10 @@ class Acquisition:
             object.__setattr__(self, "detector_pixel", self.semiangle / 7.5)
         if not math.isfinite(self.defocus):
             raise ValueError(f"defocus is {self.defocus!r} Å; expected a finite number of Å")
+        if len(self.astigmatism) != 2 or not all(math.isfinite(v) for v in self.astigmatism):
+            raise ValueError(
+                f"astigmatism is {self.astigmatism!r} Å; expected two finite components in Å"
+            )
         for name, value, unit in (
             ("step", min(self.step), "Å"),
             ("step", max(self.step), "Å"),
@@ -100,8 +108,8 @@ class Acquisition:
 
     @property
     def largest_view_shift(self) -> float:
-        """Displacement of the view at the rim of the bright-field disc [Å]."""
-        return abs(self.defocus) * self.semiangle * 1e-3
+        """Displacement of the view at the rim of the bright-field disc, where it is most [Å]."""
+        return (abs(self.defocus) + math.hypot(*self.astigmatism)) * self.semiangle * 1e-3
 
     def nyquist_period(self, upsampling: int = 1) -> float:
         """Finest period that the scan grid, refined `upsampling` times, can carry [Å]."""
@@ -164,7 +172,16 @@ class Acquisition:
     @property
     def registering_shifts(self) -> Tensor:
         """Shift that registers each view, λ·C₁₀·k ``(M, 2)`` [Å]; see :mod:`misr4d.optics`."""
-        return optics.registering_shift(self.view_frequencies, self.wavelength, self.defocus)
+        return optics.registering_shift(
+            self.view_frequencies, self.wavelength, self.defocus, self.astigmatism
+        )
+
+    def chi(self, kx: Tensor, ky: Tensor) -> Tensor:
+        """Aberration phase of the probe [rad] at frequencies that broadcast to one shape [Å⁻¹]."""
+        phase = optics.chi(kx**2 + ky**2, self.wavelength, self.defocus)
+        if any(self.astigmatism):
+            phase = phase + optics.astigmatic_chi(kx, ky, self.wavelength, self.astigmatism)
+        return phase
 
     def specimen_frequencies(self, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
         """Frequencies on the specimen of those along the scan as stated: the same [Å⁻¹].
@@ -221,7 +238,8 @@ class Acquisition:
                 f"take a detector pixel smaller than {self.detector_pixel:g} mrad or a lower "
                 "upsampling"
             )
-        spread, coarsest = 2 * self.largest_view_shift, max(self.step)
+        least = abs(abs(self.defocus) - math.hypot(*self.astigmatism))
+        spread, coarsest = 2 * least * self.semiangle * 1e-3, max(self.step)
         if spread < coarsest:
             needed = coarsest / (2e-3 * self.semiangle)
             raise ValueError(

@@ -64,6 +64,11 @@ def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
             f"the detector is turned by {acquisition.rotation:g}°, which this call does not hand "
             "to py4DSTEM; use idpc or direct ptychography, which take it into account"
         )
+    if any(acquisition.astigmatism):
+        raise ValueError(
+            f"the probe has two-fold astigmatism, {acquisition.astigmatism} Å, which this call "
+            "does not hand to py4DSTEM; use direct ptychography, which takes it into account"
+        )
     if abs(cube.step[0] - cube.step[1]) > 1e-6 * cube.step[0]:
         raise ValueError(f"the scan step is {cube.step} Å; py4DSTEM takes square steps only")
     datacube = py4DSTEM.DataCube(cube.patterns)

@@ -340,6 +340,12 @@ def simulate(
     nargs=2,
     help="How far each line lies from where it should, beyond the one before, along Rx and Ry, Å.",
 )
+@click.option(
+    "--astigmatism",
+    type=float,
+    nargs=2,
+    help="Two-fold, C12·cos 2φ and C12·sin 2φ along the scan, Å; sought if the drift is given.",
+)
 @click.option("--dataset", help="Which array, of a file that holds several.")
 @click.option(
     "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."

@@ -222,9 +222,8 @@ class DirectPtychography:
         qx, qy = acq.specimen_frequencies(*optics.frequencies(shape, spacing, device=device))
 
         def probe(x: Tensor, y: Tensor) -> Tensor:
-            k2 = x**2 + y**2
-            phase = optics.chi(k2, lam, acq.defocus)
-            return torch.polar(optics.aperture(k2, lam, acq.semiangle), -phase)
+            inside = optics.aperture(x**2 + y**2, lam, acq.semiangle)
+            return torch.polar(inside, -acq.chi(x, y))
 
         a = self.amplitude_contrast
         samples = acq.view_samples.to(device)

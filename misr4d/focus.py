@@ -15,8 +15,10 @@ by its share in the band, at the middle of that share.
 A specimen that drifts while it is scanned makes M more than a turn and a length: with the matrix D
 of :func:`misr4d.calibration.drift_matrix`, a frequency q of the scan as stated is D⁻ᵀq of the
 specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both parts of a steady
-drift; so it can be told from one scan, as long as nothing else is anisotropic. Two-fold astigmatism
-A is, and looks like a drift of about A / defocus of a step.
+drift; so it can be told from one scan, as long as nothing else is anisotropic. Two-fold
+astigmatism C₁₂ is, and looks like a drift of about 2·C₁₂ / defocus of a step: M = (C₁₀ + A)·R(θ)·T
+then, with the symmetric A of no trace. One scan cannot tell the two apart. Astigmatism is sought
+where the drift is known, such as to be none.
 """
 
 from __future__ import annotations
@@ -50,9 +52,12 @@ _CELL = 3
 _MODEL = 0.01
 # Our choice, so high because the best of some ten thousand trials is picked.
 _CERTAIN = 8.0
-# Our choices: a drift is believed from so many standard errors on, and so much of a step.
-_DRIFT_CERTAIN = 7.0
-_DRIFT_LEAST = 0.02
+# Our choices: a drift, or astigmatism, is believed from so many standard errors on, and so much of
+# a step, or of the defocus.
+_CERTAIN_ERRORS = 7.0
+_LEAST = 0.02
+# What may be sought beside the defocus: places of a drift [Å a line] and of C₁₂'s components [Å].
+_DRIFT, _ASTIGMATISM = slice(0, 2), slice(2, 4)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ class Focus:
         (Rx, Ry) [Å]; zero unless certain or given. See :func:`misr4d.calibration.drift_matrix`.
     drift_error : (float, float)
         Standard errors [Å]; zero for a drift that was given.
+    astigmatism : (float, float)
+        C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]: as given, or as found where the
+        drift was given; zero unless it is certain.
+    astigmatism_error : (float, float)
+        Standard errors [Å]; zero if it was not sought.
     search : Search or None
         The trials with the detector's axes as found.
     """
@@ -109,6 +119,8 @@ class Focus:
     score: float
     drift: tuple[float, float] = (0.0, 0.0)
     drift_error: tuple[float, float] = (0.0, 0.0)
+    astigmatism: tuple[float, float] = (0.0, 0.0)
+    astigmatism_error: tuple[float, float] = (0.0, 0.0)
     search: Search | None = None
 
     @property
@@ -184,19 +196,21 @@ class _Registered:
         return share
 
     def explained(
-        self, point: NDArray[np.float64], drift: NDArray[np.float64], transposed: bool
+        self, point: NDArray[np.float64], beside: NDArray[np.float64], transposed: bool
     ) -> NDArray[np.float64]:
         """Power of every frequency that two side bands at this defocus explain ``(F,)``."""
         defocus = float(np.hypot(*point))
         turn = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed).numpy()
         k = self.angles @ turn.T / self.wavelength
         scan = self.acquisition
-        q = self.q @ np.linalg.inv(drift_matrix((drift[0], drift[1]), scan.step, scan.scan_shape))
+        along, across, a, b = beside
+        q = self.q @ np.linalg.inv(drift_matrix((along, across), scan.step, scan.scan_shape))
         cross = q @ k.T
+        skew = q @ (k @ np.array([[a, b], [b, -a]])).T if a or b else 0.0
         length = (q**2).sum(1)[:, None]
-        # exp(−2πi·λC₁₀·k·q), with C₁₀ = −defocus, takes out what displaces a view.
+        # exp(−2πi·λ(C₁₀ + A)k·q), with C₁₀ = −defocus, takes out what displaces a view.
         angle = 2 * np.pi * self.wavelength * defocus
-        turned = np.exp((1j * angle * cross).astype(np.complex64))
+        turned = np.exp((1j * angle * (cross - skew / defocus)).astype(np.complex64))
         turned *= self.values
         sides, sums = [], []
         for sign in (-1, 1):
@@ -234,8 +248,11 @@ def estimate_defocus(
     acquisition: Acquisition,
     orientation: tuple[float, bool] | None = None,
     drift: tuple[float, float] | None = None,
+    astigmatism: tuple[float, float] | None = None,
 ) -> Focus:
     """Estimate the defocus, and the rotation with it unless that is known.
+
+    A drift is estimated too unless it is given; astigmatism only if the drift is.
 
     Parameters
     ----------
@@ -248,6 +265,8 @@ def estimate_defocus(
         without, underfocus is assumed, since half a turn does the same as the other sign.
     drift : (float, float), optional
         How far a line lies from where it should, beyond the line before it, if that is known [Å].
+    astigmatism : (float, float), optional
+        C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes, if they are known [Å].
 
     Returns
     -------
@@ -297,31 +316,38 @@ def estimate_defocus(
     scores[tried] = (trials[flip] - middle) / max(deviation, 1e-30)
     score, search = float(np.nanmax(scores)), Search(line, scores.reshape(shape))
     start = points[int(trials[flip].argmax())]
-    known = np.zeros(2) if drift is None else np.asarray(drift, dtype=np.float64)
-    point, parts, drifts = _refined(registered, start, directions, flip, spacing / 2, known, False)
-    drift_error = np.zeros(2)
-    if drift is None:
-        free = _refined(registered, point, directions, flip, spacing / 2, known, True)
-        drift_error = _spread(free[2][1:] - free[2][1:].mean(0))
-        certain = np.hypot(*(free[2][0] / drift_error)) > _DRIFT_CERTAIN
-        if certain and np.hypot(*free[2][0]) > _DRIFT_LEAST * max(acquisition.step):
-            point, parts, drifts = free
+    # Overfocus is underfocus half a turn away, with the other sign of all else.
+    sign = 1.0 if orientation is None else math.copysign(1.0, float(start @ directions[0]))
+    lens = sign * np.array(astigmatism or (0.0, 0.0), dtype=np.float64)
+    known = np.concatenate([drift or (0.0, 0.0), lens])
+    point, parts, beside = _refined(registered, start, directions, flip, spacing / 2, known, None)
+    errors = np.zeros(4)
+    sought = _DRIFT if drift is None else _ASTIGMATISM if astigmatism is None else None
+    if sought is not None:
+        free = _refined(registered, point, directions, flip, spacing / 2, known, sought)
+        value = free[2][0, sought]
+        errors[sought] = _spread(free[2][1:, sought] - free[2][1:, sought].mean(0))
+        unit = max(acquisition.step) if sought is _DRIFT else float(np.hypot(*point))
+        certain = np.hypot(*(value / errors[sought])) > _CERTAIN_ERRORS
+        if certain and np.hypot(*value) > _LEAST * unit:
+            point, parts, beside = free
     error = parts - parts.mean(0)
     length = float(np.hypot(*point))
     along = point / length
     defocus_error = math.hypot(float(_spread(error @ along)), _MODEL * length)
-    found = (
-        (float(drifts[0, 0]), float(drifts[0, 1])),
-        (float(drift_error[0]), float(drift_error[1])),
-        search,
+    pairs = (
+        beside[0, _DRIFT],
+        errors[_DRIFT],
+        sign * beside[0, _ASTIGMATISM],
+        errors[_ASTIGMATISM],
     )
+    found = [(float(x), float(y)) for x, y in pairs]
     if orientation is not None:
-        sign = math.copysign(1.0, float(point @ directions[0]))
-        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score, *found)
+        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score, *found, search)
     sideways = float(_spread(error @ np.array([-along[1], along[0]])))
     angle = math.degrees(math.atan2(point[1], point[0]))
     turn_error = math.degrees(sideways / length)
-    return Focus(length, defocus_error, angle, turn_error, flip, score, *found)
+    return Focus(length, defocus_error, angle, turn_error, flip, score, *found, search)
 
 
 def registered_power(
@@ -385,27 +411,30 @@ def _refined(
     directions: NDArray[np.float64],
     flip: bool,
     spacing: float,
-    drift: NDArray[np.float64],
-    drifting: bool,
+    known: NDArray[np.float64],
+    sought: slice | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Top of a parabola through trials around a point; a drift beside it is sought, or as given.
+    """Top of a parabola through trials around a point, with drift and astigmatism beside it.
 
     Returns
     -------
-    point, parts, drifts : ndarray
-        ``(2,)``; ``(P, 2)`` with each part of the frequencies left out; the drift ``(1 + P, 2)``
-        [Å a line], of all frequencies first.
+    point, parts, beside : ndarray
+        ``(2,)``; ``(P, 2)`` with each part of the frequencies left out; drift [Å a line] and
+        astigmatism [Å] ``(1 + P, 4)``, as known but for what is sought, of all frequencies first.
     """
     along = len(directions)
-    size = along + 2 * drifting
+    size = along + (0 if sought is None else 2)
     steps = _design(size)
     # A drift of this times u displaces views as much as another defocus by u does.
     slip = views.acquisition.step[0] / float(np.hypot(*start))
+    scale = slip if sought is _DRIFT else 1.0
     part = views.part
 
     def placed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        moved = values[..., along:] * slip if drifting else np.zeros((*values.shape[:-1], 2))
-        return start + values[..., :along] @ directions, drift + moved
+        beside = np.broadcast_to(known, (*values.shape[:-1], 4)).copy()
+        if sought is not None:
+            beside[..., sought] += values[..., along:] * scale
+        return start + values[..., :along] @ directions, beside
 
     best, halvings = np.zeros(size), 0
     middle = int((~steps.any(1)).argmax())
@@ -421,8 +450,8 @@ def _refined(
             if halvings == 4:
                 break
             spacing /= 2
-    points, drifts = placed(every)
-    return points[0], points[1:], drifts
+    points, beside = placed(every)
+    return points[0], points[1:], beside
 
 
 def _design(size: int) -> NDArray[np.float64]:

@@ -86,10 +86,13 @@ def _grid_size(side: float, sampling: float) -> int:
 
 def make_probe(potential: Potential, acquisition: Acquisition) -> abtem.Probe:
     """Make the abTEM probe on the potential's grid, with a hard aperture."""
+    a, b = acquisition.astigmatism
     return abtem.Probe(
         energy=acquisition.energy,
         semiangle_cutoff=acquisition.semiangle,
         defocus=acquisition.defocus,
+        C12=math.hypot(a, b),
+        phi12=math.atan2(b, a) / 2,
         soft=False,
         extent=potential.cell,
         gpts=(potential.slices.shape[1], potential.slices.shape[2]),

@@ -7,6 +7,8 @@ Conventions (each pinned against abTEM in ``tests/test_optics.py``):
   positive defocus is underfocus: the crossover lies beyond the entrance surface.
 * The view recorded by detector pixel k shows the specimen displaced by −λ·C₁₀·k; moving it by
   λ·C₁₀·k registers it.
+* Two-fold astigmatism adds πλ·C₁₂·k²·cos 2(φ − φ₁₂) to χ, φ from Rx towards Ry. It is kept as its
+  components a = C₁₂·cos 2φ₁₂ and b = C₁₂·sin 2φ₁₂, so that it adds πλ·[a·(kx² − ky²) + 2b·kx·ky].
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor
 __all__ = [
     "antialias_aperture",
     "aperture",
+    "astigmatic_chi",
     "chi",
     "fourier_resample",
     "frequencies",
@@ -99,6 +102,24 @@ def chi(k2: Tensor, wavelength: float, defocus: float) -> Tensor:
     return (-math.pi * wavelength * defocus) * k2
 
 
+def astigmatic_chi(
+    kx: Tensor, ky: Tensor, wavelength: float, astigmatism: tuple[float, float]
+) -> Tensor:
+    """Part of χ of two-fold astigmatism, πλ·[a·(kx² − ky²) + 2b·kx·ky] [rad].
+
+    Parameters
+    ----------
+    kx, ky : Tensor
+        That broadcast to one shape [Å⁻¹].
+    wavelength : float
+        In Å.
+    astigmatism : (float, float)
+        (a, b) = C₁₂·(cos 2φ₁₂, sin 2φ₁₂) [Å].
+    """
+    a, b = astigmatism
+    return (math.pi * wavelength) * (a * (kx**2 - ky**2) + 2 * b * kx * ky)
+
+
 def aperture(k2: Tensor, wavelength: float, semiangle: float) -> Tensor:
     """Hard circular aperture (1 inside, 0 outside) for squared frequencies [Å⁻²], `semiangle` mrad.
 
@@ -107,8 +128,13 @@ def aperture(k2: Tensor, wavelength: float, semiangle: float) -> Tensor:
     return (k2 <= (semiangle * 1e-3 / wavelength) ** 2 * (1 + 1e-9)).to(k2.dtype)
 
 
-def registering_shift(k: Tensor, wavelength: float, defocus: float) -> Tensor:
-    """Shift that registers the view of detector pixel k, ∇χ(k)/2π = λ·C₁₀·k [Å].
+def registering_shift(
+    k: Tensor,
+    wavelength: float,
+    defocus: float,
+    astigmatism: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
+    """Shift that registers the view of detector pixel k, ∇χ(k)/2π = λ·C₁₀·k if stigmated [Å].
 
     Parameters
     ----------
@@ -116,13 +142,17 @@ def registering_shift(k: Tensor, wavelength: float, defocus: float) -> Tensor:
         Spatial frequencies of detector pixels ``(M, 2)`` [Å⁻¹].
     wavelength, defocus : float
         In Å; a positive defocus is underfocus.
+    astigmatism : (float, float)
+        As for :func:`astigmatic_chi` [Å].
 
     Returns
     -------
     Tensor
         ``(M, 2)`` in Å along (Rx, Ry). The view itself is displaced by the opposite.
     """
-    return (-wavelength * defocus) * k
+    a, b = astigmatism
+    matrix = torch.tensor([[a - defocus, b], [b, -a - defocus]], dtype=k.dtype, device=k.device)
+    return wavelength * (k @ matrix)
 
 
 def wave_sampling_limit(sampling: float, wavelength: float) -> float:

@@ -38,6 +38,7 @@ def smallest_window(acquisition: Acquisition, thickness: float = 0.0) -> float:
     """
     alpha = acquisition.semiangle * 1e-3
     defocus = max(abs(acquisition.defocus), abs(acquisition.defocus - thickness))
+    defocus += math.hypot(*acquisition.astigmatism)
     rings = 6 * acquisition.information_limit
     return 2 * alpha * (defocus + thickness) + 2 * rings
 
@@ -138,7 +139,7 @@ def simulate_patterns(
     qx, qy = optics.frequencies(size, potential.sampling, device=device)
     k2 = qx**2 + qy**2
     pupil = optics.aperture(k2, lam, acquisition.semiangle)
-    lens = torch.polar(pupil, -optics.chi(k2, lam, acquisition.defocus)) / pupil.sum().sqrt()
+    lens = torch.polar(pupil, -acquisition.chi(qx, qy)) / pupil.sum().sqrt()
 
     def make_probe(spectrum: Tensor) -> Tensor:
         wave = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1))

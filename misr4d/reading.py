@@ -46,6 +46,7 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "gain": ("counts per electron", 1e-3, 1e6),
     "centre": ("pixel", 0.0, 1e5),
     "drift": ("Å a line", -1e4, 1e4),
+    "astigmatism": ("Å", -1e7, 1e7),
 }
 """What may be known of a scan."""
 
@@ -201,7 +202,8 @@ def read_scan(
         Positions along (Rx, Ry) of a file that lists its patterns one after the other.
     **given
         Values that replace what the file says, by the names of :data:`QUANTITIES` and in its
-        units. ``step``, ``detector_pixel``, ``centre`` and ``drift`` are one number or two.
+        units. ``step``, ``detector_pixel`` and ``centre`` are one number or two, ``drift`` and
+        ``astigmatism`` (C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂) two.
 
     Returns
     -------
@@ -334,7 +336,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
     unit, low, high = QUANTITIES[name]
     if name == "transposed":
         return bool(value)
-    pair = name in {"step", "detector_pixel", "centre", "drift"}
+    pair = name in {"step", "detector_pixel", "centre", "drift", "astigmatism"}
     try:
         numbers = np.atleast_1d(np.asarray(value, dtype=float))
     except (TypeError, ValueError):

@@ -88,7 +88,7 @@ def simulate_views(
         spectrum = optics.resize_spectrum(torch.fft.fft2(u, norm="forward"), image_shape)
         p2 = (px - kx) ** 2 + (py - ky) ** 2
         pupil = optics.aperture(p2, lam, acquisition.semiangle).to(torch.complex64)
-        phase = optics.chi(p2, lam, acquisition.defocus).to(torch.float32)
+        phase = acquisition.chi(px - kx, py - ky).to(torch.float32)
         spectrum = spectrum * pupil * torch.exp(-1j * phase)
         folded = spectrum.reshape(-1, folds[0], steps[0], folds[1], steps[1]).sum((1, 3))
         wave = torch.fft.ifft2(folded, norm="forward")

@@ -259,7 +259,8 @@ class ExpectedViews:
         qx, qy = acq.specimen_frequencies(
             index[0][:, :, None] / field[0], index[1][:, None, :] / field[1]
         )
-        x2, y2 = ((q - k[:, a, None, None]) ** 2 for a, q in enumerate((qx, qy)))
+        x, y = (q - k[:, a, None, None] for a, q in enumerate((qx, qy)))
+        x2, y2 = x**2, y**2
         inside = (x2 + y2) <= ((acq.semiangle * 1e-3 / lam) ** 2 * (1 + 1e-9))
         # Beyond the grid the box would wrap around: nothing lives there.
         for axis, i in enumerate(index):
@@ -272,6 +273,9 @@ class ExpectedViews:
         # The angles are taken in float64, whatever the image has.
         for square in (x2, y2):  # each along one axis, unless the scan drifts
             box = box * torch.exp(1j * (angle * square)).to(box.dtype)
+        if any(acq.astigmatism):
+            more = optics.astigmatic_chi(x, y, lam, acq.astigmatism)
+            box = box * torch.exp(-1j * more).to(box.dtype)
         box = box * inside
         nx, ny = acq.scan_shape
         # Sampling in space is folding in frequency; where the box begins changes no modulus.

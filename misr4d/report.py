@@ -184,7 +184,8 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
-        focused = acquisition.refocused(known["thickness"].value / 2)
+        lens = known["astigmatism"].value if "astigmatism" in known else (0.0, 0.0)
+        focused = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
     focused.check_upsampling(UPSAMPLING)
     if focused.largest_view_shift > min(focused.field):
         raise ValueError(
@@ -389,8 +390,10 @@ def _focused(
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
     part, seen = _middle(cube, acquisition)
-    drift = known["drift"].value if "drift" in known else None
-    found = estimate_defocus(part.views(seen), seen, orientation, drift)
+    drift, lens = (
+        known[name].value if name in known else None for name in ("drift", "astigmatism")
+    )
+    found = estimate_defocus(part.views(seen), seen, orientation, drift, lens)
     if found.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
@@ -402,6 +405,9 @@ def _focused(
         known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
         if any(found.drift):
             warnings.append(_drifted(found.drift, acquisition))
+    elif lens is None:
+        error = max(found.astigmatism_error)
+        known["astigmatism"] = Quantity(found.astigmatism, "Å", "estimated", error)
     if orientation is None:
         known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
         known["transposed"] = Quantity(found.transposed, "", "estimated")
@@ -410,7 +416,7 @@ def _focused(
             f"{found.rotation:.1f}°, and as well at {-found.defocus:.0f} Å and half a turn from "
             "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
         )
-    return replace(acquisition, defocus=found.defocus), found.search
+    return replace(acquisition, defocus=found.defocus, astigmatism=found.astigmatism), found.search
 
 
 def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
@@ -427,8 +433,8 @@ def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
         f"each line of the scan lies {length:.2g} Å ({length / step:.0%} of a step) from where it "
         "should, beyond the line before it, as the views show unless the probe has two-fold "
         "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
-        "and cropped to what the scan saw all of; if the lattice is known to be straight as "
-        "scanned, pass --drift 0 0"
+        "and cropped to what the scan saw all of; if the specimen is known to have stood still, "
+        "pass --drift 0 0, and astigmatism is sought instead"
     )
 
 
@@ -996,6 +1002,11 @@ def _doubts(report: Report, acquisition: Acquisition) -> list[str]:
                 f"the {name} is {here:.3g} {unit} and the network was trained at {there:.3g} "
                 f"{unit} ({regime} regime): compare with direct"
             )
+    if any(acquisition.astigmatism):
+        doubts.append(
+            f"the probe has two-fold astigmatism of {math.hypot(*acquisition.astigmatism):.3g} Å, "
+            "which the network was not trained with: compare with direct"
+        )
     if report.deviation is not None:
         if _rms(report.deviation) > float(report.mean.std()):
             doubts.append("the deviation is larger than the signal: this image shows noise")

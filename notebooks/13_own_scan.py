@@ -422,7 +422,8 @@ Markdown(
 # * **Drift or astigmatism.** A steady drift and two-fold astigmatism stretch the pattern of displacements
 #   alike. One scan cannot tell them apart: the drift that is reported holds if the probe was stigmated.
 #   A second scan with the fast axis turned by a quarter tells them apart, since the drift turns and the
-#   lens does not. If the lattice is known, `--drift 0 0` is the other image to look at.
+#   lens does not. `--drift 0 0` says that the specimen stood still: then astigmatism is sought instead, and
+#   the image solved for with it. If the lattice is known, it shows which of the two images is true.
 # * **Few electrons.** The estimates scatter more, as the error says that is stated for them; below some dose
 #   none stands out and the program refuses.
 # * **A drift that changes**, flyback errors, damage, coma: not simulated and not estimated.

@@ -416,6 +416,7 @@ VALUES: tuple[BadCall, ...] = (
     BadCall(("--gain", "-2"), "gain is -2.0 counts per electron"),
     BadCall(("--drift", "1e9", "0"), "drift is [1000000000.0, 0.0] Å a line"),
     BadCall(("--drift", "-1", "0"), "expected less than half a step"),
+    BadCall(("--astigmatism", "1e9", "0"), "astigmatism is [1000000000.0, 0.0] Å"),
     BadCall(("--centre", "500", "500"), "off a detector of"),
     BadCall(("--centre", "-1", "3"), "centre is [-1.0, 3.0] pixel"),
 )

@@ -27,6 +27,20 @@ def test_registering_shift_is_the_gradient_of_chi() -> None:
     torch.testing.assert_close(ATOMIC.registering_shifts, k.grad / (2 * math.pi))
 
 
+def test_an_astigmatic_probe_displaces_views_by_the_slope_of_its_chi() -> None:
+    skewed = replace(ATOMIC, astigmatism=(60.0, -25.0))
+    k = skewed.view_frequencies.clone().requires_grad_()
+    skewed.chi(k[:, 0], k[:, 1]).sum().backward()
+    assert k.grad is not None
+    torch.testing.assert_close(skewed.registering_shifts, k.grad / (2 * math.pi))
+    assert skewed.largest_view_shift == pytest.approx((500 + 65) * 0.01)
+    with pytest.raises(ValueError, match="astigmatism is"):
+        replace(ATOMIC, astigmatism=(math.nan, 0.0))
+    # Along one axis the views are all but in place.
+    with pytest.raises(ValueError, match="under-determined"):
+        replace(ATOMIC, astigmatism=(480.0, 0.0)).check_upsampling(3)
+
+
 def test_pixels_of_finite_size_conserve_the_disc() -> None:
     fine = replace(ATOMIC, pixel_samples=9)
     assert fine.view_samples.shape == (177, 81, 2)

@@ -75,6 +75,27 @@ def test_a_scan_that_does_not_drift_is_not_said_to() -> None:
     assert max(still.drift_error) < 0.02
 
 
+def test_astigmatism_is_found_where_the_drift_is_known() -> None:
+    """Of a turned detector, over as under focus, its axes along the scan's."""
+    lens = (35.0, -25.0)
+    for defocus in (500.0, -500.0):
+        true = TurnedAcquisition.of(replace(ATOMIC, defocus=defocus, astigmatism=lens), 30.0, True)
+        views = views_of(true, 1000.0)
+        found = estimate_defocus(views, unturned(true), (30.0, True), (0.0, 0.0))
+        assert found.defocus == pytest.approx(defocus, rel=0.02)
+        np.testing.assert_allclose(found.astigmatism, lens, atol=6.0)
+        assert np.abs(np.subtract(found.astigmatism, lens)).max() < 4 * max(found.astigmatism_error)
+        assert found.drift == (0.0, 0.0)
+    # Said to be known, it leaves no drift; not known, and nor the rotation, it is taken for one.
+    said = estimate_defocus(views, unturned(true), (30.0, True), None, lens)
+    assert said.drift == (0.0, 0.0)
+    assert said.astigmatism == pytest.approx(lens)
+    taken = estimate_defocus(views, unturned(true))
+    assert np.hypot(*taken.drift) == pytest.approx(2 * np.hypot(*lens) / 500, rel=0.3)
+    still = estimate_defocus(views_of(ATOMIC, 300.0), unturned(ATOMIC), None, (0.0, 0.0))
+    assert still.astigmatism == (0.0, 0.0)
+
+
 def test_the_map_is_highest_where_the_views_register() -> None:
     true = TurnedAcquisition.of(ATOMIC, 40.0)
     power = registered_power(

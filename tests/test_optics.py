@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import abtem
 import numpy as np
@@ -39,6 +40,19 @@ def test_chi_is_abtems_for_positive_defocus() -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     wrong = np.exp(-1j * optics.chi(torch.from_numpy((angles / lam) ** 2), lam, -500.0).numpy())
     assert np.abs(wrong - theirs).max() > 1
+
+
+def test_astigmatism_is_abtems() -> None:
+    ctf = CTF(energy=300e3, defocus=500.0, C12=80.0, phi12=0.4, semiangle_cutoff=np.inf)
+    angle, azimuth = np.meshgrid(np.linspace(0, 0.01, 30), np.linspace(-3, 3, 20), indexing="ij")
+    theirs = ctf._evaluate_from_angular_grid(angle, azimuth)
+    parts = (80.0 * math.cos(0.8), 80.0 * math.sin(0.8))
+    k = torch.from_numpy(angle) / optics.wavelength(300e3)
+    kx, ky = k * np.cos(azimuth), k * np.sin(azimuth)
+    ours = torch.exp(-1j * replace(ATOMIC, astigmatism=parts).chi(kx, ky)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    plain = torch.exp(-1j * ATOMIC.chi(kx, ky)).numpy()
+    assert np.abs(plain - theirs).max() > 0.5
 
 
 def test_positive_defocus_is_underfocus_the_crossover_lies_beyond_the_entrance() -> None:

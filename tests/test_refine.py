@@ -53,6 +53,18 @@ def test_expected_views_are_those_of_the_simulation(slices: int, thickness: floa
     assert float(error) < 3e-3  # the simulation's anti-aliasing is not the model's
 
 
+def test_an_astigmatic_probe_is_modelled_and_solved_for() -> None:
+    phase = random_phase(0.05)
+    skewed = replace(SMALL, astigmatism=(70.0, -40.0))
+    sigma = optics.interaction_parameter(SMALL.energy)
+    views = simulate_views(Potential((phase / sigma)[None], SMALL.field, (1.0,)), skewed)
+    model = ExpectedViews(skewed)
+    found = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+    assert float((found - views).std() / (views - 1).std()) < 3e-3
+    plain = correlation(DirectPtychography(SMALL)(views), phase)
+    assert correlation(DirectPtychography(skewed)(views), phase) > plain + 0.05
+
+
 @pytest.mark.parametrize("trust", [Trust(), Trust(3.0, 0.6)])
 def test_gradient_against_finite_differences(trust: Trust) -> None:
     """In float64, of phase, dose factor and defocus, with several slices and samples a pixel."""

@@ -20,6 +20,7 @@ import torch
 
 from misr4d import ATOMIC
 from misr4d import report as reports
+from misr4d.detector import TurnedAcquisition
 from misr4d.metrics import correlation
 from misr4d.reading import Quantity, Scan, read_scan
 from misr4d.recording import Recording
@@ -112,6 +113,15 @@ def test_nothing_but_energy_step_semiangle_and_defocus_is_needed(
     assert found["rotation"].value == pytest.approx(0.0, abs=3.0)
     assert not found["transposed"].value
     assert {found[n].origin for n in ("centre", "rotation", "detector_pixel")} == {"estimated"}
+
+
+def test_a_drift_and_astigmatism_that_are_given_enter_the_measurement(path: Path) -> None:
+    given = {"drift": (0.1, -0.05), "astigmatism": (20.0, 5.0)}
+    found = prepare(read_scan(path, **given)).acquisition
+    assert isinstance(found, TurnedAcquisition)
+    assert found.astigmatism == (20.0, 5.0)
+    np.testing.assert_allclose(np.array(found.scan_matrix)[:, 0], [1.1, -0.05])
+    assert prepare(read_scan(path, drift=(0.0, 0.0))).acquisition.astigmatism == (0.0, 0.0)
 
 
 def test_an_unknown_defocus_and_rotation_are_found_from_the_views(
@@ -253,6 +263,8 @@ def test_doubts_are_raised_where_the_network_was_not_trained(report: Report) -> 
     text = " ".join(reports._doubts(report, far))
     for word in ("step is 2 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
         assert word in text
+    skewed = replace(ATOMIC, astigmatism=(30.0, -40.0))
+    assert "astigmatism of 50 Å" in " ".join(reports._doubts(report, skewed))
     noisy = replace(report, deviation=torch.full_like(report.mean, 10.0))
     assert "larger than the signal" in " ".join(reports._doubts(noisy, ATOMIC))
     none = replace(report, resolution={"direct": {"half-bit": math.inf}, "informed": {}})
