@@ -335,19 +335,25 @@ def estimate_defocus(
     length = float(np.hypot(*point))
     along = point / length
     defocus_error = math.hypot(float(_spread(error @ along)), _MODEL * length)
-    pairs = (
-        beside[0, _DRIFT],
-        errors[_DRIFT],
-        sign * beside[0, _ASTIGMATISM],
-        errors[_ASTIGMATISM],
-    )
-    found = [(float(x), float(y)) for x, y in pairs]
-    if orientation is not None:
-        return Focus(sign * length, defocus_error, orientation[0], 0.0, flip, score, *found, search)
     sideways = float(_spread(error @ np.array([-along[1], along[0]])))
     angle = math.degrees(math.atan2(point[1], point[0]))
-    turn_error = math.degrees(sideways / length)
-    return Focus(length, defocus_error, angle, turn_error, flip, score, *found, search)
+    return Focus(
+        defocus=sign * length,
+        error=defocus_error,
+        rotation=angle if orientation is None else orientation[0],
+        rotation_error=math.degrees(sideways / length) if orientation is None else 0.0,
+        transposed=flip,
+        score=score,
+        drift=_pair(beside[0, _DRIFT]),
+        drift_error=_pair(errors[_DRIFT]),
+        astigmatism=_pair(sign * beside[0, _ASTIGMATISM]),
+        astigmatism_error=_pair(errors[_ASTIGMATISM]),
+        search=search,
+    )
+
+
+def _pair(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values[0]) + 0.0, float(values[1]) + 0.0  # no negative zero
 
 
 def registered_power(
