@@ -362,7 +362,9 @@ def _electrons(
     if "dose" in known:
         electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
     elif seen.whole or gain != 1.0:
-        known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated")
+        # Of the mean over the positions; what is scattered past the detector is not in it.
+        error = float(seen.totals.std()) / math.sqrt(seen.totals.size) / gain / area
+        known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)
     if not counted:
         why = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
         warnings.append(
