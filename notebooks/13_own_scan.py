@@ -344,12 +344,13 @@ Markdown(
 # From the file alone, with all of the above estimated ({numref}`fig-own-images`). The estimated drift enters
 # the model: each view is taken to be sampled where the probe was, not where the scan says. The image that comes
 # out is then put on a straight grid and cropped to what the scan saw all of. Beside it stands what comes out if
-# the drift is left out (`--drift 0 0`), as most programs would; the truth is shown where either image
-# has it.
+# the drift is left out (`--drift 0 0 --astigmatism 0 0`), as most programs would; the truth is shown where
+# either image has it.
 
 # %%
 report = reconstruct(scan, seed=seed)
-still = {**scan.known, "drift": Quantity((0.0, 0.0), "Å a line", "given")}
+nothing = Quantity((0.0, 0.0), "Å", "given")
+still = {**scan.known, "drift": nothing, "astigmatism": nothing}
 ignored = reconstruct(replace(scan, known=still), seed=seed)
 scores = {row.name: row.estimated[0] for row in compare(report, truth)}
 scores |= {

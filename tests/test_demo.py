@@ -50,7 +50,8 @@ def test_the_image_is_straightened_and_sharper_for_it(stand_in: StandIn, tmp_pat
     recording, truth = stand_in.expose(1000.0, 0)
     path = recording.write(tmp_path / "scan.h5")
     found, left = (
-        reconstruct(read_scan(path, drift=drift), method="direct") for drift in (None, 0.0)
+        reconstruct(read_scan(path, drift=none, astigmatism=none), method="direct")
+        for none in (None, 0.0)
     )
     assert left.mean.shape == (144, 144)
     assert left.scan_matrix == ((1.0, 0.0), (0.0, 1.0))
