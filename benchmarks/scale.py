@@ -1,7 +1,7 @@
 """Cost and memory against the number of positions, for files that are larger than memory.
 
     python benchmarks/scale.py                       # 64² to 512² positions: a factor of 64
-    python benchmarks/scale.py --sides 1024 --detector 256 --workers 2      # 128 GiB, an hour
+    python benchmarks/scale.py --sides 1024 --detector 256 --stages reconstruct  # 128 GiB
 
 The file is a virtual HDF5 of a kilobyte: it repeats one small recording, written beside it without
 compression, over the whole scan. Each side is measured in a process of its own. Printed are seconds

@@ -34,6 +34,7 @@ from misr4d.claims import plain_strip, strip
 from misr4d.fetch import package_files
 from misr4d.figures import REGISTER
 from misr4d.frames import LEVELS
+from misr4d.workers import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -46,7 +47,6 @@ NOTEBOOKS = sorted(
     (ROOT / "notebooks").glob("*.py"),
     key=lambda p: (p.stem == JUDGE, p.stem[:2] != FIRST, p.stem[:2] in LATER, p.stem),
 )
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 VERDICTS = ("<!-- verdicts: written by make readme -->\n", "<!-- end of verdicts -->\n")
 
 
@@ -107,9 +107,8 @@ def execute(profile: str) -> Path:
     values = read_profile(profile)
     *most, last = NOTEBOOKS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # A notebook alone leaves a core idle half of its time; two that share them do not.
-    shared = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update({name: value or "1" for name, value in shared.items()})
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     with ThreadPoolExecutor(cores or 1) as pool:
         waiting = [pool.submit(run, source, values[source.stem], folder) for source in most]
         try:
@@ -118,9 +117,6 @@ def execute(profile: str) -> Path:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for name, value in shared.items():
-        if value is None:
-            del os.environ[name]
     run(last, values[last.stem], folder)
     return folder
 

@@ -170,7 +170,7 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     binning = _binning(semiangle / pixel)
     known["binning"] = Quantity(binning, "pixel", "estimated")
     acquisition = Acquisition(
-        defocus=known["defocus"].value if "defocus" in known else 0.0,  # or estimated below
+        defocus=_said(known, "defocus", 0.0),  # or estimated below
         step=step,
         energy=energy,
         semiangle=semiangle,
@@ -184,7 +184,7 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
-        lens = known["astigmatism"].value if "astigmatism" in known else (0.0, 0.0)
+        lens = _said(known, "astigmatism", (0.0, 0.0))
         focused = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
     focused.check_upsampling(UPSAMPLING)
     if focused.largest_view_shift > min(focused.field):
@@ -210,7 +210,7 @@ def _check_known(scan: Scan) -> None:
         )
     for name in ("energy", "step"):
         scan.value(name)
-    drift = scan.known["drift"].value if "drift" in scan.known else (0.0, 0.0)
+    drift = _said(scan.known, "drift", (0.0, 0.0))
     if math.hypot(*drift) >= min(scan.value("step")) / 2:
         raise ValueError(
             f"the drift is ({drift[0]:g}, {drift[1]:g}) Å from one line to the next; expected less "
@@ -225,6 +225,11 @@ def _check_known(scan: Scan) -> None:
             f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
             "the patterns first"
         )
+
+
+def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
+    """Return the value of a quantity, or what holds where nothing says it."""
+    return known[name].value if name in known else otherwise
 
 
 def outlook(scan: Scan, method: Method = "informed") -> str:
@@ -271,7 +276,7 @@ def _mended(
         if choice == "none":
             return scan, seen, seen.mean, np.zeros(shape[2:], dtype=bool)
         # Per electron, since counting noise is what the search allows for.
-        gain = known["gain"].value if "gain" in known else 1.0
+        gain = _said(known, "gain", 1.0)
         found = find_bad_pixels(seen.mean * (math.prod(shape[:2]) / gain))
         known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
         known["dead_pixels"] = Quantity(int(found.dead.sum()), "pixel", "estimated")
@@ -357,7 +362,7 @@ def _electrons(
     """Electrons that a position receives, on the scale of the patterns; and whether they count."""
     area = step[0] * step[1]
     electrons = float(seen.totals.mean())  # all detected; those scattered past it are missed
-    gain = known["gain"].value if "gain" in known else 1.0
+    gain = _said(known, "gain", 1.0)
     counted = seen.whole and gain == 1.0
     if "dose" in known:
         electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
@@ -392,9 +397,7 @@ def _focused(
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
     part, seen = _middle(cube, acquisition)
-    drift, lens = (
-        known[name].value if name in known else None for name in ("drift", "astigmatism")
-    )
+    drift, lens = _said(known, "drift", None), _said(known, "astigmatism", None)
     found = estimate_defocus(part.views(seen), seen, orientation, drift, lens)
     if found.ambiguous:
         raise ValueError(
@@ -466,7 +469,7 @@ def _turned(
                 "standard deviations): measure it at a higher dose and pass --rotation"
             )
     rotation, transposed = known["rotation"].value, known["transposed"].value
-    drift = known["drift"].value if "drift" in known else (0.0, 0.0)
+    drift = _said(known, "drift", (0.0, 0.0))
     if rotation == 0 and not transposed and not any(drift):
         return acquisition
     (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()

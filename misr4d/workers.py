@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Deal", "dealing", "each_done", "here"]
+__all__ = ["ONE_THREAD", "Deal", "dealing", "each_done", "here"]
 
 Deal = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """From a function and the arguments of each task to the results, in the order of the tasks."""
 
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment of a process that shares its cores with others like it."""
 _JOINED = 60  # seconds within which a scheduler must have a worker: our choice
 _AHEAD = 2  # tasks a thread that are sent before the first result is taken: our choice
 
@@ -123,7 +124,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             # Dask trims workers' memory at 64 KiB, which also makes the allocator map every larger
             # array anew: more than half of the time of array work on fresh pages.
             roomy = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2**30)
-            environment = {"distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **roomy}}
+            environment = {"distributed.nanny.pre-spawn-environ": {**ONE_THREAD, **roomy}}
             stack.enter_context(dask_settings.set(environment))
             address = stack.enter_context(
                 dask.LocalCluster(
