@@ -260,18 +260,21 @@ class ExpectedViews:
     def laid_out(self, spectrum: Tensor) -> Tensor:
         """Spectrum with frequency zero in the middle, padded so that it holds every box."""
         around = (self._margin,) * 4
-        return functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), around)
+        padded: Tensor = functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), around)
+        return padded
 
     def taken_back(self, padded: Tensor) -> Tensor:
         """Undo :meth:`laid_out`."""
         inside = tuple(slice(self._margin, self._margin + n) for n in self.shape)
-        return torch.fft.ifftshift(padded[..., inside[0], inside[1]], (-2, -1))
+        spectrum: Tensor = torch.fft.ifftshift(padded[..., inside[0], inside[1]], (-2, -1))
+        return spectrum
 
     def corners(self, views: slice) -> Tensor:
         """Where in a spectrum that is laid out each wave's box begins ``(m·S, 2)``."""
         count = self.samples.shape[1]
         own = self._corner.reshape(-1, count, 2)[views].reshape(-1, 2)
-        return own + self._margin + torch.tensor(self.shape) // 2
+        corners: Tensor = own + self._margin + torch.tensor(self.shape) // 2
+        return corners
 
     def frequencies(self, views: slice) -> tuple[Tensor, Tensor]:
         """Frequencies of the boxes from each wave's own ``(m·S, box)`` or broadcast to it [Å⁻¹]."""

@@ -109,6 +109,37 @@ def test_gradient_against_finite_differences(trust: Trust) -> None:
     assert slope == pytest.approx(float(leaves[2].grad), rel=1e-5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("slices", [1, 2])
+@pytest.mark.parametrize("astigmatism", [(0.0, 0.0), (30.0, -20.0)])
+def test_derivatives_are_those_of_finite_differences(
+    slices: int, astigmatism: tuple[float, float]
+) -> None:
+    acquisition = replace(
+        SMALL, scan_shape=(8, 8), detector_pixel=4.0, pixel_samples=3, astigmatism=astigmatism
+    )
+    model = ExpectedViews(acquisition, thickness=40.0, slices=slices)
+    generator = torch.Generator().manual_seed(0)
+    shape = acquisition.output_shape(3)
+    phase, along = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) * scale for scale in (0.3, 1.0)
+    )
+    weight = torch.randn(len(model), 8, 8, generator=generator, dtype=torch.float64)
+
+    def total(phase: torch.Tensor, defocus: torch.Tensor) -> torch.Tensor:
+        return (model(model.transmission(phase), defocus=defocus) * weight).sum()
+
+    phase.requires_grad_()
+    defocus = torch.tensor(acquisition.defocus, dtype=torch.float64, requires_grad=True)
+    by_phase, by_defocus = torch.autograd.grad(total(phase, defocus), (phase, defocus))
+    with torch.no_grad():
+        moved = [total(phase + step * along, defocus) for step in (1e-5, -1e-5)]
+        focused = [total(phase, defocus + step) for step in (1e-3, -1e-3)]
+    assert float((by_phase * along).sum()) == pytest.approx(
+        float(moved[0] - moved[1]) / 2e-5, rel=1e-5
+    )
+    assert float(by_defocus) == pytest.approx(float(focused[0] - focused[1]) / 2e-3, rel=1e-5)
+
+
 def test_expected_deviance_is_that_of_drawn_counts() -> None:
     generator = torch.Generator().manual_seed(0)
     for rate in (0.02, 0.7, 5.0, 80.0):
