@@ -206,14 +206,14 @@ class ExpectedViews:
             for reach, side in zip(axes.norm(dim=0).tolist(), acquisition.field, strict=True)
         ]
         self.box = (2 * halves[0] + 1, 2 * halves[1] + 1)
-        own = acquisition.scan_frequencies(acquisition.view_samples.reshape(-1, 2))
+        own = acquisition.scan_frequencies(acquisition.view_samples)
         middle = torch.round(own * torch.tensor(acquisition.field)).long()
-        self._corner = middle - torch.tensor(halves)  # (M·S, 2), counted from frequency zero
+        self._corner = middle - torch.tensor(halves)  # (M, S, 2), counted from frequency zero
         # Beyond the wave field's grid nothing lives: it is padded by as much as a box stands out.
-        low, high = self._corner.amin(0), self._corner.amax(0) + torch.tensor(self.box)
+        low, high = self._corner.amin((0, 1)), self._corner.amax((0, 1)) + torch.tensor(self.box)
         grid = torch.tensor(self.shape)
         self._margin = max(0, *(-low - grid // 2).tolist(), *(high - (grid + 1) // 2).tolist())
-        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._kept: dict[tuple[int, int], tuple[float, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -271,16 +271,15 @@ class ExpectedViews:
 
     def corners(self, views: slice) -> Tensor:
         """Where in a spectrum that is laid out each wave's box begins ``(m·S, 2)``."""
-        count = self.samples.shape[1]
-        own = self._corner.reshape(-1, count, 2)[views].reshape(-1, 2)
+        own = self._corner[views].reshape(-1, 2)
         corners: Tensor = own + self._margin + torch.tensor(self.shape) // 2
         return corners
 
     def frequencies(self, views: slice) -> tuple[Tensor, Tensor]:
         """Frequencies of the boxes from each wave's own ``(m·S, box)`` or broadcast to it [Å⁻¹]."""
-        acq, count = self.acquisition, self.samples.shape[1]
+        acq = self.acquisition
         k = self.samples[views].reshape(-1, 2)
-        corner = self._corner.reshape(-1, count, 2)[views].reshape(-1, 2).to(self.device)
+        corner = self._corner[views].reshape(-1, 2).to(self.device)
         steps = [torch.arange(n, device=self.device) for n in self.box]
         qx, qy = acq.specimen_frequencies(
             (corner[:, 0, None, None] + steps[0][:, None]) / acq.field[0],
@@ -290,15 +289,15 @@ class ExpectedViews:
 
     def pupils(self, views: slice, defocus: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Aperture and aberrations of each wave in its box ``(m·S, box)``."""
-        key = (views.start, views.stop)
-        if (kept := self._kept.get(key)) is not None and defocus is None and kept.dtype == dtype:
-            return kept
         acq = self.acquisition
+        focus = acq.defocus if defocus is None else float(defocus)
+        key = (views.start, views.stop)
+        if (kept := self._kept.get(key)) and (kept[0], kept[1].dtype) == (focus, dtype):
+            return kept[1]
         x, y = self.frequencies(views)
         x2, y2 = x**2, y**2
         # χ is a sum over the axes, so its phase factor is a product; the first slice lies above
         # the middle, from which the defocus counts.
-        focus = acq.defocus if defocus is None else float(defocus)
         angle = math.pi * acq.wavelength * (focus + (self.slices - 1) / 2 * self.spacing)
         # The angles are taken in float64, whatever the image has.
         along = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
@@ -307,8 +306,8 @@ class ExpectedViews:
             more = optics.astigmatic_chi(x, y, acq.wavelength, acq.astigmatism)
             pupil *= torch.exp(-1j * more).to(dtype)
         pupil.masked_fill_(x2 + y2 > self._radius**2 * (1 + 1e-9), 0)
-        if defocus is None and self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
-            self._kept[key] = pupil
+        if self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
+            self._kept[key] = (focus, pupil)
         return pupil
 
     def _spectra(self, transmission: Tensor, k: Tensor) -> Tensor:
@@ -346,20 +345,21 @@ class _Imaging(torch.autograd.Function):
         ctx.model, ctx.views = model, views
         scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
         laid_out = model.laid_out(spectra)
+        keep = any(ctx.needs_input_grad)
         waves, images = [], []
         for own in model.chunks(views):
             box = _boxes(laid_out, model, own, views)
             box *= model.pupils(own, defocus, box.dtype)
             # Sampling in space is folding in frequency; where the box begins changes no modulus.
             folded = box.new_zeros((len(box), *scan))
-            for inner, outer in _folds(model, scan):
+            for inner, outer in _folds(model):
                 folded[inner] += box[outer]
             wave = torch.fft.ifft2(folded, norm="forward")
             intensity = wave.real.square() + wave.imag.square()
             images.append(intensity.reshape(-1, samples, *scan).mean(1))
-            waves.append(wave)
-        keep = any(ctx.needs_input_grad)
-        ctx.save_for_backward(laid_out, defocus, *(waves if keep else ()))
+            if keep:
+                waves.append(wave)
+        ctx.save_for_backward(laid_out, defocus, *waves)
         return torch.cat(images)
 
     @staticmethod
@@ -376,7 +376,7 @@ class _Imaging(torch.autograd.Function):
             folded = torch.fft.fft2(weighted.reshape(wave.shape)).conj().resolve_conj()
             pupil = model.pupils(own, defocus, wave.dtype)
             box = torch.empty_like(pupil)
-            for inner, outer in _folds(model, scan):
+            for inner, outer in _folds(model):
                 torch.mul(folded[inner], pupil[outer], out=box[outer])
             if ctx.needs_input_grad[1]:
                 x, y = model.frequencies(own)
@@ -402,8 +402,9 @@ def _boxes(laid_out: Tensor, model: ExpectedViews, own: slice, views: slice) -> 
     return every[wave, corner[:, 0], corner[:, 1]]
 
 
-def _folds(model: ExpectedViews, scan: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+def _folds(model: ExpectedViews) -> Iterator[tuple[Any, Any]]:
     """Pairs of what is added up on the scan's grid, and of what in the box."""
+    scan = model.acquisition.scan_shape
     for row in range(0, model.box[0], scan[0]):
         for column in range(0, model.box[1], scan[1]):
             height = min(scan[0], model.box[0] - row)

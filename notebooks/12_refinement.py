@@ -579,7 +579,7 @@ Goals that were set before this was built:
 * *At most 60 s for a scan*: the longest refinement here took
   {"less" if max(seconds) <= 60 else "more"} than that on the machine that made this page. Its detector pixels
   are points; a model that averages over three by three points of each, as the bench's and a real scan's,
-  takes nine times as long.
+  takes longer.
 
 And beyond the goals:
 
