@@ -12,8 +12,8 @@ book: .venv/.ready ## run the notebooks that changed and render the book (PROFIL
 figures: .venv/.ready ## run the notebooks that changed, without rendering
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py figures --profile $(PROFILE)
 
-test: .venv/.ready ## run the tests
-	$(BIN)/python -m pytest $(PYTEST)
+test: .venv/.ready ## run the tests, a file on each core
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST)
 
 lint: .venv/.ready ## check style, format and types
 	$(BIN)/ruff check .

@@ -332,6 +332,7 @@ def ptychography_course(
             force_com_shifts=_centres(cube),
             force_com_rotation=0,
             force_com_transpose=False,
+            shifting_interpolation_order=1,  # exact, as the axis lies on a pixel
             plot_center_of_mass=False,
             plot_rotation=False,
             plot_probe_overlaps=False,

@@ -218,27 +218,38 @@ class DirectPtychography:
         """γ for every sampled frequency, view and alias ``(Rx·Ry, M, r²)``, complex64."""
         lam = acq.wavelength
         shape = acq.output_shape(self.aliases)
-        spacing = (acq.step[0] / self.aliases, acq.step[1] / self.aliases)
-        qx, qy = acq.specimen_frequencies(*optics.frequencies(shape, spacing, device=device))
-
-        def probe(x: Tensor, y: Tensor) -> Tensor:
-            inside = optics.aperture(x**2 + y**2, lam, acq.semiangle)
-            return torch.polar(inside, -acq.chi(x, y))
-
+        # From minus to plus Nyquist, both included, so that −q lies on the grid with every q.
+        fx, fy = (
+            torch.arange(-(n // 2), n // 2 + 1, dtype=torch.float64, device=device)
+            * (self.aliases / (n * step))
+            for n, step in zip(shape, acq.step, strict=True)
+        )
+        qx, qy = acq.specimen_frequencies(fx[:, None], fy[None, :])
+        along_x = torch.stack(acq.specimen_frequencies(fx, torch.zeros_like(fx)))
+        along_y = torch.stack(acq.specimen_frequencies(torch.zeros_like(fy), fy))
         a = self.amplitude_contrast
         samples = acq.view_samples.to(device)
+        # χ is quadratic: χ(k−q) − χ(k) = χ(q) − ∇χ(k)·q, and ∇χ(k)·q a sum along both axes.
+        slope = 2 * math.pi * optics.registering_shift(samples, lam, acq.defocus, acq.astigmatism)
+        own = torch.polar(torch.ones(1, 1, dtype=fx.dtype, device=device), -acq.chi(qx, qy))
         kernel = torch.empty(
             (acq.scan_shape[0] * acq.scan_shape[1], len(samples), self.aliases**2),
             dtype=torch.complex64,
             device=device,
         )
         for index, pixel in enumerate(samples):
-            gamma = torch.zeros(shape, dtype=torch.complex128, device=device)
-            for kx, ky in pixel:
-                centre = probe(kx, ky)
-                minus = centre.conj() * probe(kx - qx, ky - qy)
-                plus = centre * probe(kx + qx, ky + qy).conj()
-                gamma += (1 + 1j * a) * minus - (1 - 1j * a) * plus
+            # ψ*(k)·ψ(k−q); its mirror image, conjugated, is ψ(k)·ψ*(k+q).
+            minus = torch.zeros((len(fx), len(fy)), dtype=torch.complex128, device=device)
+            lit = optics.aperture((pixel**2).sum(-1), lam, acq.semiangle)
+            for (kx, ky), to_x, to_y, inside in zip(
+                pixel, slope[index] @ along_x, slope[index] @ along_y, lit, strict=True
+            ):
+                overlap = optics.aperture((kx - qx) ** 2 + (ky - qy) ** 2, lam, acq.semiangle)
+                ramp = torch.polar(inside, to_x)[:, None] * torch.polar(inside, to_y)[None, :]
+                minus += overlap * ramp
+            minus *= own
+            gamma = (1 + 1j * a) * minus - (1 - 1j * a) * minus.flip(0, 1).conj()
+            gamma = torch.fft.ifftshift(gamma[: shape[0], : shape[1]])
             kernel[:, index] = self._gather(gamma / len(pixel))
         return kernel
 

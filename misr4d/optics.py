@@ -139,7 +139,7 @@ def registering_shift(
     Parameters
     ----------
     k : Tensor
-        Spatial frequencies of detector pixels ``(M, 2)`` [Å⁻¹].
+        Spatial frequencies of detector pixels ``(..., 2)`` [Å⁻¹].
     wavelength, defocus : float
         In Å; a positive defocus is underfocus.
     astigmatism : (float, float)
@@ -148,7 +148,7 @@ def registering_shift(
     Returns
     -------
     Tensor
-        ``(M, 2)`` in Å along (Rx, Ry). The view itself is displaced by the opposite.
+        ``(..., 2)`` in Å along (Rx, Ry). The view itself is displaced by the opposite.
     """
     a, b = astigmatism
     matrix = torch.tensor([[a - defocus, b], [b, -a - defocus]], dtype=k.dtype, device=k.device)

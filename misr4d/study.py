@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from misr4d import classical
@@ -110,10 +109,13 @@ class Scene:
         generator = torch.Generator().manual_seed(seed)
         electrons = electrons_per_probe(dose, self.acquisition)
         expected = torch.from_numpy(self.patterns.patterns) * (electrons / 2)
-        counts = [torch.poisson(expected, generator=generator).numpy() for _ in range(2)]
-        halves = [self._measurement(dose / 2, self._fractions(c, electrons / 2)) for c in counts]
-        whole = self._fractions(counts[0] + counts[1], electrons)
-        return self._measurement(dose, whole, (halves[0], halves[1]))
+        first, second = (torch.poisson(expected, generator=generator) for _ in range(2))
+        whole = torch.add(first, second, out=expected).div_(electrons)
+        halves = [
+            self._measurement(dose / 2, self._fractions(half.div_(electrons / 2)))
+            for half in (first, second)
+        ]
+        return self._measurement(dose, self._fractions(whole), (halves[0], halves[1]))
 
     def expose(self, dose: float, seed: int) -> Measurement:
         """Count electrons in the bright disc's pixels alone: quicker, and for most methods all.
@@ -129,9 +131,8 @@ class Scene:
         views = expose(self.expected_views, self.acquisition, dose, generator)
         return Measurement(self, dose, None, views)
 
-    def _fractions(self, counts: NDArray[np.float32], electrons: float) -> Datacube:
-        scaled = counts / np.float32(electrons)
-        return Datacube(scaled, self.patterns.step, self.patterns.detector_pixel)
+    def _fractions(self, patterns: Tensor) -> Datacube:
+        return replace(self.patterns, patterns=patterns.numpy())
 
     def _measurement(
         self,

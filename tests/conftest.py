@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,12 @@ from misr4d.multislice import build_potential
 from misr4d.potential import Potential
 from misr4d.recording import Recording, record_scan
 from misr4d.specimens import Specimen
+from misr4d.workers import ONE_THREAD
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side, one on each core; so do the processes that they start.
+    os.environ.update(ONE_THREAD)
+    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
