@@ -144,9 +144,9 @@ QUICK = Plan(
     specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Fig. 5
     doses=(50.0, 100.0, 300.0, 1000.0, math.inf),
     draws=3,
-    slow_doses=(300.0, math.inf),
-    left_out="ten specimens and five of eight draws; ptychography and refinement have one draw at "
-    "300 e⁻/Å² (and ptychography an infinite dose)",
+    slow_doses=(300.0, 1000.0, math.inf),
+    left_out="ten specimens and five of eight draws; ptychography and refinement have one draw, "
+    "and neither 50 nor 100 e⁻/Å²",
 )
 FULL = Plan(
     specimens=SPECIMENS,
