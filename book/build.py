@@ -40,8 +40,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 STAGE = BUILD / "stage"
 JUDGE = "15_claims"  # comes last: it reads what the others wrote
-# The longest come first, so that cores end together. The method comparison leaves ptychography in the
-# cache, which the last ones would make too if they did not wait.
+# The longest come first, so that cores end together. The method comparison leaves in the cache the
+# ptychography which the last ones would make too if they did not wait.
 FIRST, LATER = ("06", "12", "11", "02", "09"), ("03", "07", "04", "05")
 
 
