@@ -133,7 +133,10 @@ def simulate_patterns(
     transmission = []
     for one in potential.slices:
         t = torch.exp(1j * sigma * one.to(device=device, dtype=torch.float32))
-        transmission.append(torch.fft.ifft2(torch.fft.fft2(t) * full_band.to(torch.float32)))
+        t = torch.fft.ifft2(torch.fft.fft2(t) * full_band.to(torch.float32))
+        for side, n in enumerate(shape):  # repeated, so that every window is one block of it
+            t = torch.cat([t, t.narrow(side, 0, n)], side)
+        transmission.append(t)
 
     size = (shape[0], shape[1])
     qx, qy = optics.frequencies(size, potential.sampling, device=device)
@@ -155,7 +158,7 @@ def simulate_patterns(
 
     reach = [_reach(lam, window, n, acquisition, max_angle) for n in size]
     patterns = np.empty((nx * ny, 2 * reach[0] + 1, 2 * reach[1] + 1), dtype=np.float32)
-    local = [torch.arange(n, device=device) - n // 2 for n in size]
+    half = torch.tensor([n // 2 for n in size])
     keep = [torch.arange(-r, r + 1, device=device) % n for r, n in zip(reach, size, strict=True)]
     if positions is None:
         position = torch.cartesian_prod(torch.arange(nx) * hop[0], torch.arange(ny) * hop[1])
@@ -175,11 +178,10 @@ def simulate_patterns(
             )
             ramp = off[:, 0, None, None] * qx + off[:, 1, None, None] * qy
             probe = make_probe(lens * torch.polar(torch.ones_like(ramp), -2 * math.pi * ramp))
-        ix = (centre[:, 0, None] + local[0]) % grid[0]
-        iy = (centre[:, 1, None] + local[1]) % grid[1]
+        corners = ((centre.cpu() - half) % torch.tensor(grid)).tolist()
         wave = probe
         for index, t in enumerate(transmission):
-            wave = wave * t[ix[:, :, None], iy[:, None, :]]
+            wave = wave * torch.stack([t[x : x + size[0], y : y + size[1]] for x, y in corners])
             if index == len(transmission) - 1 and any(axis):
                 wave = wave * (turn[0][:, None] * turn[1])
             wave = torch.fft.fft2(wave)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import os
 import tempfile
@@ -10,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from misr4d import classical
+from misr4d import acquisition, classical, optics, reciprocity
 from misr4d import refine as refinement
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.classical import idpc, parallax, summed_bright_field
@@ -30,7 +30,6 @@ from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
-from misr4d.reciprocity import simulate_views
 from misr4d.settings import prior_trust, ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
@@ -65,8 +64,16 @@ class Scene:
 
     @cached_property
     def expected_views(self) -> Tensor:
-        """Views at infinite dose by reciprocity ``(M, Rx, Ry)``, without the patterns."""
-        return simulate_views(self.potential, self.acquisition)
+        """Views at infinite dose by reciprocity ``(M, Rx, Ry)``, without the patterns; kept."""
+        potential = self.potential
+        entering = (
+            np.ascontiguousarray(potential.slices.numpy()).data,
+            (potential.cell, potential.thicknesses, asdict(self.acquisition), version("torch")),
+            *map(inspect.getsource, (acquisition, optics, reciprocity)),
+        )
+        return _kept(
+            "views", entering, lambda: reciprocity.simulate_views(potential, self.acquisition)
+        )
 
     @cached_property
     def truth(self) -> Tensor:
@@ -258,7 +265,7 @@ def _ptychography(m: Measurement) -> Tensor:
     entering = (
         np.ascontiguousarray(m.whole.patterns).data,
         (geometry, asdict(settings), UPSAMPLING, version("py4dstem")),
-        Path(classical.__file__).read_bytes(),
+        inspect.getsource(classical),
     )
     return _kept(
         "ptychography",
@@ -275,7 +282,7 @@ def _refined(m: Measurement) -> Tensor:
         first.mean.numpy().data,
         first.deviation.numpy().data,
         (m.dose, asdict(m.scene.focused), asdict(trust), UPSAMPLING, version("torch")),
-        Path(refinement.__file__).read_bytes(),
+        inspect.getsource(refinement),
     )
     return _kept(
         "refined",
@@ -299,5 +306,6 @@ METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
 }
 """Every method of the study by name: from a measurement to an image on the ×3 grid.
 
-Ptychography and refinement take long: an image made before is read back from the cache.
+Ptychography and refinement take long: an image made before is read back from the cache, as are
+the views that reciprocity gave.
 """

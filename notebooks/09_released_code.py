@@ -53,8 +53,9 @@ from misr4d.acquisition import Acquisition
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel, expose
 from misr4d.metrics import correlation
-from misr4d.multislice import build_potential, simulate_datacube
+from misr4d.multislice import build_potential
 from misr4d.potential import truth
+from misr4d.probes import simulate_patterns
 from misr4d.reciprocity import simulate_views
 from misr4d.released import areal_dose, carried_probe, magnified, scan_with_cut_probe
 from misr4d.specimens import make_specimen
@@ -223,9 +224,11 @@ samplings = (1.0, 0.5, 1 / 3)
 probes = {sampling: carried_probe(sampling, MOLECULAR) for sampling in samplings}
 
 coarse = magnified(build_potential(patch, 0.1, 2.0), 10.0)
-rim = replace(wide, detector_pixel=11 * wide.wavelength / coarse.cell[0] * 1e3)
+window = 7 / 15 * large.cell[0]  # Å, which holds the probe; a detector pixel is 7 of its patterns'
+rim = replace(wide, detector_pixel=15 * wide.wavelength / coarse.cell[0] * 1e3)
 cut = scan_with_cut_probe(coarse, rim).views(rim)
-whole = simulate_datacube(large, rim, max_angle=12.0).views(rim)
+places = np.stack(np.meshgrid(*(np.arange(64) * step for step in rim.step), indexing="ij"), -1)
+whole = simulate_patterns(large, rim, window=window, max_angle=12.0, positions=places).views(rim)
 
 # %% tags=["hide-input", "remove-output"]
 angle = rim.view_angles

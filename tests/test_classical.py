@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -144,20 +144,42 @@ def test_ptychography_recovers_the_phase_where_it_is(
     assert gain == pytest.approx(1.0, abs=0.3)
 
 
-def test_single_precision_transforms_change_nothing_that_shows(
-    small: tuple[Datacube, Acquisition, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("object_type", ["complex", "potential"])
+def test_what_makes_py4dstem_quicker_changes_nothing_that_shows(
+    small: tuple[Datacube, Acquisition, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    object_type: Literal["complex", "potential"],
 ) -> None:
     exact, acquisition, _ = small
     counts = np.random.default_rng(0).poisson(exact.patterns * 1000.0).astype(np.float32)
     cube = replace(exact, patterns=counts)
-    settings = PtychographySettings(iterations=3, batches=16)
-    before = np.fft.fft2
-    single = ptychography(cube, acquisition, 3, settings)
-    assert np.fft.fft2 is before
-    monkeypatch.setattr(classical, "_single_precision_transforms", contextlib.nullcontext)
-    double = ptychography(cube, acquisition, 3, settings)
+    settings = PtychographySettings(iterations=3, batches=16, object_type=object_type)
+    kinds: list[str] = []
+    plain = classical._Quicker
+
+    class Watched(plain):
+        @staticmethod
+        def exp(array: Any) -> Any:
+            kinds.append(array.dtype.name)
+            return plain.exp(array)
+
+    monkeypatch.setattr(classical, "_Quicker", Watched)
+    quicker = ptychography(cube, acquisition, 3, settings)
+    assert set(kinds) == {"complex64"}
+    monkeypatch.setattr(classical, "_Quicker", lambda: np)
+    theirs = ptychography(cube, acquisition, 3, settings)
     # Where the model is dark its phase is rounding noise, so the two are not equal to the bit.
-    assert correlation(single, double) > 0.995
+    assert correlation(quicker, theirs) > 0.995
+
+
+def test_quicker_exponential_is_the_exponential() -> None:
+    rng = np.random.default_rng(0)
+    z = (rng.normal(0, 2, (50, 7)) + 1j * rng.normal(0, 30, (50, 7))).astype(np.complex64)
+    for array in (z, 1j * z.imag, z[:, ::2], z.astype(np.complex128)):
+        found = classical._Quicker.exp(array)
+        assert found.dtype == array.dtype
+        np.testing.assert_allclose(found, np.exp(array.astype(np.complex128)), rtol=1e-6)
+    assert classical._Quicker.exp(1.5) == np.exp(1.5)
 
 
 def test_settings_on_record_follow_the_dose() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from misr4d import reciprocity
 from misr4d.metrics import correlation
 from misr4d.specimens import make_specimen
 from misr4d.study import METHODS, Scene, make_scene, place
@@ -46,6 +47,22 @@ def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
     measurement = scene.measure(math.inf, 0)
     assert measurement.halves is None
     assert measurement.patterns is scene.patterns
+
+
+def test_views_are_simulated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
+    specimen = make_specimen("Li2CoO3")
+    first = place(specimen, pixel_samples=1).expected_views
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("simulated")
+
+    monkeypatch.setattr(reciprocity, "simulate_views", refuse)
+    torch.testing.assert_close(
+        place(specimen, pixel_samples=1).expected_views, first, rtol=0, atol=0
+    )
+    with pytest.raises(AssertionError, match="simulated"):
+        _ = place(specimen, 490.0, pixel_samples=1).expected_views
 
 
 def test_views_alone_serve_what_needs_no_patterns() -> None:
