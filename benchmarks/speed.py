@@ -6,6 +6,7 @@
   potential, scan and band limit, both with as many threads as torch and the FFTs take.
 * Full diffraction patterns of the same scan by the windowed multislice that the study uses, against
   the same scan of abTEM's; ``tests/test_probes.py`` holds the two to each other.
+* py4DSTEM's ptychography as the package runs it against the same with plain NumPy.
 * One direct reconstruction of a 64×64 scan with 177 views against drawing that scan's electrons.
 * The shipped networks on one such scan against its direct reconstruction.
 * A training sample of the informed network, whose noise is added to the clean statistic, against a
@@ -21,10 +22,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from unittest import mock
 
+import numpy as np
 import torch
 
-from misr4d import ATOMIC
+from misr4d import ATOMIC, classical
+from misr4d.classical import PtychographySettings
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
 from misr4d.learned import SHIPPED, attention_unet, dual_path, informed
@@ -84,7 +88,7 @@ def networks() -> None:
 
 
 def main() -> None:
-    print(f"{torch.get_num_threads()} threads; wait about two minutes")
+    print(f"{torch.get_num_threads()} threads; wait about three minutes")
     potential = build_potential(make_specimen("Li2CoO3"), 1 / 3)
     scan = median_time(lambda: simulate_datacube(potential, ATOMIC), 1)
     views = median_time(lambda: simulate_views(potential, ATOMIC), 3)
@@ -94,13 +98,24 @@ def main() -> None:
         f"  abTEM full scan {scan:6.2f} s    reciprocity {views:6.3f} s    "
         f"{scan / views:.0f}× faster"
     )
-    windowed = median_time(lambda: simulate_patterns(potential, ATOMIC, window=WINDOW), 1)
+    began = time.perf_counter()
+    cube = simulate_patterns(potential, ATOMIC, window=WINDOW)
+    windowed = time.perf_counter() - began
     print(
         f"  patterns by windowed multislice {windowed:6.2f} s    {scan / windowed:.1f}× faster "
         "than abTEM's scan"
     )
-    stack = simulate_views(potential, ATOMIC)
     focused = ATOMIC.refocused(potential.thickness / 2)
+    few = PtychographySettings(iterations=4, batches=32, object_type="potential")
+    quicker = median_time(lambda: classical.ptychography(cube, focused, UPSAMPLING, few), 1)
+    with mock.patch.object(classical, "_Quicker", return_value=np):
+        plain = median_time(lambda: classical.ptychography(cube, focused, UPSAMPLING, few), 1)
+    print(
+        f"\niterative ptychography, {few.iterations} iterations of {few.batches} updates:\n"
+        f"  py4DSTEM {plain:6.2f} s    as the package runs it {quicker:6.2f} s    "
+        f"{plain / quicker:.1f}× faster"
+    )
+    stack = simulate_views(potential, ATOMIC)
     build = median_time(lambda: DirectPtychography(focused), 3)
     method = DirectPtychography(focused)
     noisy = expose(stack, ATOMIC, 300.0, torch.Generator().manual_seed(0))
