@@ -27,7 +27,7 @@
 # shows what they are trained on, a small run, the curves of the shipped runs, and what they make of
 # specimens that no training has seen.
 #
-# **How long it takes.** About three minutes on two cores, most of it the small run.
+# **How long it takes.** About two minutes on two cores, most of it the small run.
 
 # %% tags=["parameters"]
 preset: str = "ci"  # training preset of the small run

@@ -25,7 +25,7 @@
 # best. None of the specimens was seen in a training or a tuning. A table then holds the informed
 # network to goals that were set before it was trained.
 #
-# **How long it takes.** About ten minutes on two cores the first time, nearly all of it iterative
+# **How long it takes.** About eight minutes on two cores the first time, nearly all of it iterative
 # ptychography; its images are kept by a hash of everything that enters, so a second run is a minute.
 
 # %% tags=["parameters"]

@@ -27,7 +27,7 @@
 # because it takes so long. Last, the informed network says of every pixel how far it may be off: does it
 # say so where it is?
 #
-# **How long it takes.** About four minutes on two cores the first time, most of it ptychography, whose
+# **How long it takes.** About three minutes on two cores the first time, half of it ptychography, whose
 # images are kept; two without it.
 
 # %% tags=["parameters"]
