@@ -312,7 +312,10 @@ for name in TRIO:
     order = sorted(METHODS, key=lambda m: -spread(name, m, nearest, "correlation")[1])
     lines.append(
         f"  * {scenes[name].specimen.short_title}: "
-        + ", ".join(f"{m} {spread(name, m, nearest, 'correlation')[1]:.2f}" for m in order)
+        + ", ".join(
+            m + f" {spread(name, m, nearest, 'correlation')[1]:.2f}".replace("-", "−")
+            for m in order
+        )
     )
 least = min(d for d in levels if math.isfinite(d))
 needed, finest = [], []
