@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import abtem
 import numpy as np
@@ -15,9 +16,17 @@ from misr4d.ice import ice_slices
 from misr4d.potential import Potential
 from misr4d.specimens import Specimen
 
-__all__ = ["build_potential", "make_probe", "simulate_datacube"]
+__all__ = ["build_potential", "make_probe", "repeatable", "simulate_datacube"]
 
 _REFINEMENT = 3  # our choice, see build_potential
+
+
+def repeatable() -> Any:
+    """Context in which abTEM gives the same digits in every run.
+
+    FFTW's default plans depend on timings, and so would the last digits and every drawn count.
+    """
+    return abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
 
 
 def build_potential(specimen: Specimen, sampling: float, slice_thickness: float = 2.0) -> Potential:
@@ -60,8 +69,7 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
         projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
         periodic=True,
     )
-    # FFTW's default plans depend on timings, and so would the last digits and every drawn count.
-    with abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"}):
+    with repeatable():
         array = np.asarray(built.build(lazy=False).array, dtype=np.float32)
     slices = torch.stack([optics.fourier_resample(one, shape) for one in torch.from_numpy(array)])
     thicknesses = tuple(float(dz) for dz in built.slice_thickness)
@@ -144,7 +152,8 @@ def simulate_datacube(
     )
     cut = min(probe.cutoff_angles) - 1e-6
     detector = abtem.PixelatedDetector(max_angle=min(max_angle or 2 * acquisition.semiangle, cut))
-    measured = probe.scan(array, scan=scan, detectors=detector, max_batch=max_batch, lazy=False)
+    with repeatable():
+        measured = probe.scan(array, scan=scan, detectors=detector, max_batch=max_batch, lazy=False)
     assert isinstance(measured, abtem.measurements.DiffractionPatterns)
     patterns = np.asarray(measured.array, dtype=np.float32)
     pixel = measured.angular_sampling

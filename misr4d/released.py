@@ -17,7 +17,7 @@ from misr4d import optics
 from misr4d.acquisition import Acquisition
 from misr4d.datacube import Datacube
 from misr4d.dose import electrons_per_probe
-from misr4d.multislice import make_probe, simulate_datacube
+from misr4d.multislice import make_probe, repeatable, simulate_datacube
 from misr4d.potential import Potential
 
 __all__ = [
@@ -116,9 +116,10 @@ def carried_probe(
     empty = Potential(torch.zeros(2, n, n), (extent, extent), (2.0, 2.0))
     probe = make_probe(empty, replace(acquisition, defocus=0.0))
     array = abtem.PotentialArray(empty.slices.numpy(), empty.thicknesses, extent=(extent, extent))
-    exit_wave = probe.multislice(array, lazy=False)
-    assert isinstance(exit_wave, abtem.Waves)
-    pattern = exit_wave.diffraction_patterns(max_angle=None)
+    with repeatable():
+        exit_wave = probe.multislice(array, lazy=False)
+        assert isinstance(exit_wave, abtem.Waves)
+        pattern = exit_wave.diffraction_patterns(max_angle=None)
     values = np.asarray(pattern.array, dtype=float).squeeze()
     axis = (np.arange(n) - n // 2) * pattern.angular_sampling[0]
     radius = np.hypot(axis[:, None], axis[None, :])

@@ -198,7 +198,7 @@ def recorded_training(record: dict[str, Any]) -> Training:
 
 
 PRESETS = {
-    "ci": Training(width=12, steps=120, batch=8, specimens=10, learning_rate=4e-3, checkpoint=40),
+    "ci": Training(width=12, steps=200, batch=8, specimens=10, learning_rate=4e-3, checkpoint=40),
     "cpu": Training(width=40, steps=5_000, specimens=600, infinite=0.15, half=True, checkpoint=100),
     "paper": Training(network="AttentionUNet", width=64, depth=5, steps=100_000, batch=32),
     "gpu": Training(width=96, steps=150_000, batch=64),
