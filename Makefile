@@ -3,10 +3,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
-# Memory of large arrays is kept for the next: glibc returns it by default, and fresh pages cost more
-# than what is computed in them.
-export MALLOC_MMAP_THRESHOLD_ := 1073741824
-export MALLOC_TRIM_THRESHOLD_ := 1073741824
 
 .PHONY: book figures test lint pair bench lock readme clean help
 

@@ -34,7 +34,7 @@ from misr4d.claims import plain_strip, strip
 from misr4d.fetch import package_files
 from misr4d.figures import REGISTER
 from misr4d.frames import LEVELS
-from misr4d.workers import ONE_THREAD
+from misr4d.workers import SIDE_BY_SIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -114,7 +114,7 @@ def execute(profile: str) -> Path:
     values = read_profile(profile)
     *most, last = NOTEBOOKS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for name, value in ONE_THREAD.items():
+    for name, value in SIDE_BY_SIDE.items():
         os.environ.setdefault(name, value)
     with ThreadPoolExecutor(cores or 1) as pool:
         waiting = [pool.submit(run, source, values[source.stem], folder) for source in most]

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -46,11 +47,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _single_precision(transform: Callable[[Tensor], Tensor]) -> staticmethod[[Any], Any]:
-    def transformed(array: Any) -> Any:
-        return transform(torch.from_numpy(np.asarray(array, np.complex64))).numpy()
-
-    return staticmethod(transformed)
+def _single_precision(transform: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    return lambda array: transform(torch.from_numpy(np.asarray(array, np.complex64))).numpy()
 
 
 class _Quicker:
@@ -60,12 +58,13 @@ class _Quicker:
     not defined here is NumPy's own.
     """
 
-    class fft:  # noqa: N801 - as numpy.fft
-        """As ``numpy.fft``, the transforms torch's, in single precision."""
-
-        fft2, ifft2 = _single_precision(torch.fft.fft2), _single_precision(torch.fft.ifft2)
-        fftfreq, fftshift = staticmethod(np.fft.fftfreq), staticmethod(np.fft.fftshift)
-        ifftshift = staticmethod(np.fft.ifftshift)
+    fft = SimpleNamespace(
+        **{
+            **vars(np.fft),
+            "fft2": _single_precision(torch.fft.fft2),
+            "ifft2": _single_precision(torch.fft.ifft2),
+        }
+    )
 
     @staticmethod
     def exp(array: Any) -> Any:

@@ -64,7 +64,10 @@ class Scene:
 
     @cached_property
     def expected_views(self) -> Tensor:
-        """Views at infinite dose by reciprocity ``(M, Rx, Ry)``, without the patterns; kept."""
+        """Views at infinite dose by reciprocity ``(M, Rx, Ry)``, without the patterns.
+
+        They take long: views made before are read back from the cache.
+        """
         potential = self.potential
         entering = (
             np.ascontiguousarray(potential.slices.numpy()).data,
@@ -306,6 +309,5 @@ METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
 }
 """Every method of the study by name: from a measurement to an image on the ×3 grid.
 
-Ptychography and refinement take long: an image made before is read back from the cache, as are
-the views that reciprocity gave.
+Ptychography and refinement take long: an image made before is read back from the cache.
 """

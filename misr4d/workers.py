@@ -12,13 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["ONE_THREAD", "Deal", "dealing", "each_done", "here"]
+__all__ = ["SIDE_BY_SIDE", "Deal", "dealing", "each_done", "here"]
 
 Deal = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """From a function and the arguments of each task to the results, in the order of the tasks."""
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Environment of a process that shares its cores with others like it."""
+# By default glibc gives the memory of large arrays back and maps it anew: more than half of the
+# time of array work on fresh pages.
+SIDE_BY_SIDE = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30)),
+}
+"""Environment of a process that works beside others like it: one thread, memory of arrays kept."""
 _JOINED = 60  # seconds within which a scheduler must have a worker: our choice
 _AHEAD = 2  # tasks a thread that are sent before the first result is taken: our choice
 
@@ -121,10 +126,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             count = workers or os.cpu_count() or 1
-            # Dask trims workers' memory at 64 KiB, which also makes the allocator map every larger
-            # array anew: more than half of the time of array work on fresh pages.
-            roomy = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2**30)
-            environment = {"distributed.nanny.pre-spawn-environ": {**ONE_THREAD, **roomy}}
+            # Dask's own trims workers' memory at 64 KiB.
+            environment = {"distributed.nanny.pre-spawn-environ": SIDE_BY_SIDE}
             stack.enter_context(dask_settings.set(environment))
             address = stack.enter_context(
                 dask.LocalCluster(

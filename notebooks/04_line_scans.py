@@ -27,7 +27,7 @@
 # truth alone, over several noise draws.
 #
 # **How long it takes.** About a minute on two cores, once the ptychography of
-# {doc}`06_method_comparison` is in the cache; ten without it.
+# {doc}`06_method_comparison` is in the cache; minutes more without it.
 
 # %% tags=["parameters"]
 dose: float = 300.0  # e⁻/Å²

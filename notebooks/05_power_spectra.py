@@ -26,7 +26,7 @@
 # shows there, it shows for nothing.
 #
 # **How long it takes.** About a minute on two cores, once the ptychography of
-# {doc}`06_method_comparison` is in the cache; five without it.
+# {doc}`06_method_comparison` is in the cache; minutes more without it.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime

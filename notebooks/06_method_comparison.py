@@ -25,8 +25,9 @@
 # best. None of the specimens was seen in a training or a tuning. A table then holds the informed
 # network to goals that were set before it was trained.
 #
-# **How long it takes.** About eight minutes on two cores the first time, nearly all of it iterative
-# ptychography; its images are kept by a hash of everything that enters, so a second run is a minute.
+# **How long it takes.** About eight minutes on two cores the first time, much of it iterative
+# ptychography. Its images and the finished rows are kept by a hash of everything that enters: a second run
+# is a minute.
 
 # %% tags=["parameters"]
 plan: str = "quick"  # bench plan: quick, or full for every specimen (hours)

@@ -227,7 +227,8 @@ coarse = magnified(build_potential(patch, 0.1, 2.0), 10.0)
 window = 7 / 15 * large.cell[0]  # Å, which holds the probe; a detector pixel is 7 of its patterns'
 rim = replace(wide, detector_pixel=15 * wide.wavelength / coarse.cell[0] * 1e3)
 cut = scan_with_cut_probe(coarse, rim).views(rim)
-places = np.stack(np.meshgrid(*(np.arange(64) * step for step in rim.step), indexing="ij"), -1)
+axes = (np.arange(n) * step for n, step in zip(rim.scan_shape, rim.step, strict=True))
+places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
 whole = simulate_patterns(large, rim, window=window, max_angle=12.0, positions=places).views(rim)
 
 # %% tags=["hide-input", "remove-output"]

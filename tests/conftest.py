@@ -16,11 +16,11 @@ from misr4d.multislice import build_potential
 from misr4d.potential import Potential
 from misr4d.recording import Recording, record_scan
 from misr4d.specimens import Specimen
-from misr4d.workers import ONE_THREAD
+from misr4d.workers import SIDE_BY_SIDE
 
+# For the workers of tests that run side by side, and for the processes that tests start.
+os.environ.update(SIDE_BY_SIDE)
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Tests run side by side, one on each core; so do the processes that they start.
-    os.environ.update(ONE_THREAD)
     torch.set_num_threads(1)
 
 
