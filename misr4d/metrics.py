@@ -6,6 +6,7 @@ import math
 
 import pytorch_msssim
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ms_ssim",
     "peak_to_background",
     "psnr",
+    "specimen_mask",
     "truth_masks",
 ]
 
@@ -33,19 +35,76 @@ def check_pair(image: Tensor, reference: Tensor) -> None:
         raise ValueError("an image holds values that are not finite; nothing can be measured")
 
 
-def correlation(image: Tensor, reference: Tensor) -> float:
+def correlation(image: Tensor, reference: Tensor, *, within: Tensor | None = None) -> float:
     """Pearson correlation of two images ``(X, Y)``: blind to offset and positive gain.
+
+    Over a whole field it is mostly the outline of the specimen. Inside the specimen it tells
+    whether its structure is shown: an image that is flat there has none.
+
+    Parameters
+    ----------
+    image, reference : Tensor
+        ``(X, Y)``.
+    within : Tensor, optional
+        Boolean ``(X, Y)``; only these pixels count, such as those of :func:`specimen_mask`.
 
     Raises
     ------
     ValueError
-        If shapes differ or values are not finite.
+        If shapes differ, values are not finite, or the mask holds fewer than two pixels.
     """
     check_pair(image, reference)
-    a = image.double() - image.double().mean()
-    b = reference.double() - reference.double().mean()
+    a, b = image.double(), reference.double()
+    if within is not None:
+        if within.shape != image.shape or int(within.sum()) < 2:
+            raise ValueError(
+                f"within has shape {tuple(within.shape)} and {int(within.sum())} pixels; expected "
+                f"{tuple(image.shape)} and at least two"
+            )
+        a, b = a[within], b[within]
+    a, b = a - a.mean(), b - b.mean()
     norm = float(a.norm() * b.norm())
     return float((a * b).sum()) / norm if norm > 0 else 0.0
+
+
+FILLED = 2.0  # Å, our choice: a blur of this deviation closes the gaps between atomic columns
+SUPPORT = 0.2  # our choice: of the blurred phase's maximum; a protein's rim thins out gradually
+
+
+def specimen_mask(truth: Tensor, sampling: tuple[float, float]) -> Tensor:
+    """Where the specimen is, from the true phase alone: the inside of every page.
+
+    The phase is blurred by a Gaussian of 2 Å, so that gaps between columns close; what is above a
+    fifth of the blurred maximum is specimen, and so are holes that it encloses.
+
+    Parameters
+    ----------
+    truth : Tensor
+        True phase ``(X, Y)`` [rad]; vacuum is 0, so its mean must not have been removed.
+    sampling : (float, float)
+        Pixel size [Å].
+
+    Returns
+    -------
+    Tensor
+        Boolean ``(X, Y)``; the whole field where the specimen fills it.
+
+    Raises
+    ------
+    ValueError
+        If the truth is not finite, not ``(X, Y)``, or nowhere positive.
+    """
+    check_pair(truth, truth)
+    blurred = ndimage.gaussian_filter(
+        truth.double().cpu().numpy(), [FILLED / step for step in sampling], mode="wrap"
+    )
+    if not blurred.max() > 0:
+        raise ValueError(
+            f"the truth is {blurred.max():g} rad at most; expected a specimen, whose phase is "
+            "positive and 0 in vacuum"
+        )
+    inside = ndimage.binary_fill_holes(blurred > SUPPORT * blurred.max())
+    return torch.from_numpy(inside).to(truth.device)
 
 
 def psnr(image: Tensor, reference: Tensor) -> float:

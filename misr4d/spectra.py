@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,15 +13,20 @@ from misr4d.dose import electrons_per_pixel
 from misr4d.metrics import check_pair
 
 __all__ = [
+    "RingScores",
+    "ceiling",
+    "counting_rings",
     "fourier_ring_correlation",
     "half_bit_threshold",
     "highest_resolvable_frequency",
     "power_spectrum",
     "resolution",
     "ring_mean",
+    "score_rings",
     "shot_noise_bound",
     "snr_from_halves",
     "spectral_snr",
+    "weighted_ring_correlation",
 ]
 
 
@@ -129,8 +135,59 @@ def half_bit_threshold(count: Tensor) -> Tensor:
     return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
 
 
-def resolution(frequency: Tensor, curve: Tensor, threshold: float | Tensor = 0.5) -> float:
-    """Period at which a ring-correlation curve first falls below a threshold [Å].
+EMPTY = 0.05  # our choice: below a twentieth of what its surroundings hold, a ring holds nothing
+
+
+def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) -> Tensor:
+    """Tell the rings in which the truth has something to show from those between reflections.
+
+    A crystal's spectrum is empty between its reflections, and a shell's at the zeros of its form
+    factor: no method can correlate there, and a resolution that stops there says nothing. A ring
+    counts if its density is at least `share` of the level around it: the geometric mean of the
+    strongest density within the octave below and within the octave above, both with the ring
+    itself. On a spectrum that falls as a power q⁻ⁿ that level is 2ⁿᐟ² times the ring's own, so that
+    with n up to 8 every ring of such a spectrum counts.
+
+    Parameters
+    ----------
+    frequency, density : Tensor
+        Of the truth, as from :func:`power_spectrum` ``(rings,)``.
+    share : float
+        Of the level around a ring.
+
+    Returns
+    -------
+    Tensor
+        Boolean ``(rings,)``.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the density is not finite or nowhere positive.
+    """
+    if frequency.shape != density.shape or frequency.ndim != 1:
+        raise ValueError(
+            f"frequency and density have shapes {tuple(frequency.shape)} and "
+            f"{tuple(density.shape)}; expected one value for each ring"
+        )
+    if not (torch.isfinite(density).all() and (density > 0).any()):
+        raise ValueError("the density is not finite, or zero in every ring; no ring can count")
+    f, p = frequency.double(), density.double()
+    near, far = f[None] / f[:, None], p.expand(len(p), len(p))
+    edge = 2 * (1 + 1e-9)
+    below = torch.where((near >= 1 / edge) & (near <= 1), far, 0.0).amax(1)
+    above = torch.where((near >= 1) & (near <= edge), far, 0.0).amax(1)
+    return (p > 0) & (p >= share * (below * above).sqrt())
+
+
+def resolution(
+    frequency: Tensor,
+    curve: Tensor,
+    threshold: float | Tensor = 0.5,
+    *,
+    counting: Tensor | None = None,
+) -> float:
+    """Finest period up to which a ring-correlation curve stays above a threshold [Å].
 
     Parameters
     ----------
@@ -139,28 +196,40 @@ def resolution(frequency: Tensor, curve: Tensor, threshold: float | Tensor = 0.5
     threshold : float or Tensor
         One number or one for each ring: 0.5 against the truth; between half-sets 0.143 or
         :func:`half_bit_threshold`.
+    counting : Tensor, optional
+        Boolean ``(rings,)``, as from :func:`counting_rings`: the others are passed over. By default
+        every ring counts, which is right where nothing is known of the specimen, and stops at the
+        first gap between a crystal's reflections.
 
     Returns
     -------
     float
-        By linear interpolation between rings; ``inf`` if the first ring is below already, and the
-        period of the last ring if the curve never falls below.
+        By linear interpolation between the rings that count; ``inf`` if the first is below already,
+        and the period of the last if none is.
 
     Raises
     ------
     ValueError
-        If shapes differ or values are not finite.
+        If shapes differ, values are not finite or no ring counts.
     """
-    if curve.shape != frequency.shape or (
-        isinstance(threshold, Tensor) and threshold.shape not in ((), frequency.shape)
+    if (
+        curve.shape != frequency.shape
+        or (isinstance(threshold, Tensor) and threshold.shape not in ((), frequency.shape))
+        or (counting is not None and counting.shape != frequency.shape)
     ):
-        shapes = [tuple(t.shape) for t in (frequency, curve, torch.as_tensor(threshold))]
+        given = [t for t in (frequency, curve, threshold, counting) if t is not None]
+        shapes = [tuple(torch.as_tensor(t).shape) for t in given]
         raise ValueError(
-            f"frequency, curve and threshold have shapes {shapes}; expected one value for each ring"
+            f"frequency, curve, threshold and counting have shapes {shapes}; expected one value "
+            "for each ring"
         )
     excess = curve.double() - threshold
     if not torch.isfinite(excess).all():
         raise ValueError("curve or threshold is not finite; no crossing can be found")
+    if counting is not None:
+        if not counting.any():
+            raise ValueError("no ring counts; no crossing can be found")
+        frequency, excess = frequency[counting], excess[counting]
     below = (excess < 0).nonzero()
     if len(below) == 0:
         return 1 / float(frequency[-1])
@@ -170,6 +239,131 @@ def resolution(frequency: Tensor, curve: Tensor, threshold: float | Tensor = 0.5
     high, low = float(excess[i - 1]), float(excess[i])
     part = high / (high - low)
     return 1 / (float(frequency[i - 1]) + part * float(frequency[i] - frequency[i - 1]))
+
+
+def weighted_ring_correlation(curve: Tensor, density: Tensor, count: Tensor) -> float:
+    """Mean ring correlation with the truth, each ring weighted by the truth's power in it.
+
+    Parameters
+    ----------
+    curve, density, count : Tensor
+        Ring correlation with the truth, the truth's density and the pixels of each ring, as from
+        :func:`fourier_ring_correlation` and :func:`power_spectrum` ``(rings,)``.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, or the truth has no power.
+    """
+    weight = _power(curve, density, count)
+    return float((weight * curve.double()).sum())
+
+
+def ceiling(curve: Tensor, density: Tensor, count: Tensor) -> float:
+    """Highest correlation with the truth that any isotropic filter of the image could reach.
+
+    Multiplying each ring of an image by a number of one's choice leaves its ring correlations F as
+    they are. The correlation of the whole is largest, √(Σ P·F² / Σ P) with P the truth's power in
+    each ring, if each ring's amplitude is F times that of the truth (Cauchy and Schwarz). Methods
+    that do not filter their image are not judged by that here. Negative F count with their sign
+    turned, as the filter would turn them.
+
+    Parameters
+    ----------
+    curve, density, count : Tensor
+        As for :func:`weighted_ring_correlation`.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`weighted_ring_correlation`.
+    """
+    weight = _power(curve, density, count)
+    return math.sqrt(float((weight * curve.double() ** 2).sum()))
+
+
+def _power(curve: Tensor, density: Tensor, count: Tensor) -> Tensor:
+    """Share of the truth's power in each ring."""
+    if not curve.shape == density.shape == count.shape or curve.ndim != 1:
+        shapes = [tuple(t.shape) for t in (curve, density, count)]
+        raise ValueError(
+            f"curve, density and count have shapes {shapes}; expected one value for each ring"
+        )
+    power = density.double() * count.double()
+    if not (torch.isfinite(curve).all() and torch.isfinite(power).all() and power.sum() > 0):
+        raise ValueError("curve or density is not finite, or the truth has no power in any ring")
+    return power / power.sum()
+
+
+RINGS = 3  # frequency steps a ring: narrower ones are noisy where they hold few pixels
+
+
+@dataclass(frozen=True)
+class RingScores:
+    """What an image shows of the truth, ring by ring.
+
+    Parameters
+    ----------
+    frequency, curve, density, count : Tensor
+        Ring centres [Å⁻¹], ring correlation with the truth, the truth's power density, and pixels
+        of each ring ``(rings,)``.
+    counting : Tensor
+        Boolean ``(rings,)``: where the truth has something to show.
+    threshold : float
+    """
+
+    frequency: Tensor
+    curve: Tensor
+    density: Tensor
+    count: Tensor
+    counting: Tensor
+    threshold: float = 0.5
+
+    @property
+    def resolution(self) -> float:
+        """Finest period up to which every ring that counts is above the threshold [Å]."""
+        return resolution(self.frequency, self.curve, self.threshold, counting=self.counting)
+
+    @property
+    def last_ring(self) -> float:
+        """Period of the finest ring that counts and is above the threshold [Å]; ``inf`` if none."""
+        held = (self.counting & (self.curve >= self.threshold)).nonzero()
+        return 1 / float(self.frequency[int(held[-1])]) if len(held) else math.inf
+
+    @property
+    def weighted(self) -> float:
+        """Mean ring correlation, weighted by the truth's power."""
+        return weighted_ring_correlation(self.curve, self.density, self.count)
+
+    @property
+    def ceiling(self) -> float:
+        """Highest correlation that any isotropic filter of the image could reach."""
+        return ceiling(self.curve, self.density, self.count)
+
+
+def score_rings(
+    image: Tensor, truth: Tensor, sampling: tuple[float, float], *, width: int = RINGS
+) -> RingScores:
+    """Compare an image with the truth ring by ring; every page's resolution comes from here.
+
+    Parameters
+    ----------
+    image, truth : Tensor
+        ``(X, Y)``.
+    sampling : (float, float)
+        Pixel size [Å].
+    width : int
+        Width of a ring in frequency steps.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, or the truth is constant.
+    """
+    frequency, curve, count = fourier_ring_correlation(image, truth, sampling, width=width)
+    _, density, _ = power_spectrum(truth, sampling, width=width)
+    counting = counting_rings(frequency, density)
+    return RingScores(frequency, curve, density, count, counting)
 
 
 def snr_from_halves(curve: Tensor) -> Tensor:
