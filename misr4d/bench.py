@@ -23,19 +23,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from misr4d.fetch import package_files
-from misr4d.metrics import contrast_to_noise, correlation, ms_ssim, psnr, truth_masks
+from misr4d.metrics import (
+    contrast_to_noise,
+    correlation,
+    ms_ssim,
+    psnr,
+    specimen_mask,
+    truth_masks,
+)
 from misr4d.specimens import SPECIMENS
 from misr4d.spectra import (
+    RINGS,
+    counting_rings,
+    equalised,
     fourier_ring_correlation,
     half_bit_threshold,
     highest_resolvable_frequency,
     power_spectrum,
     resolution,
+    score_rings,
 )
-from misr4d.study import METHODS, Measurement, make_scene
+from misr4d.study import METHODS, Measurement, Scene, make_scene
 from misr4d.workers import each_done
 
 __all__ = [
@@ -50,22 +62,31 @@ __all__ = [
     "read_table",
     "run",
     "score",
+    "score_image",
     "write_tables",
     "write_whole",
 ]
 
 COLUMNS = {
-    "correlation": "Pearson correlation with the truth",
+    "correlation": "Pearson correlation with the truth inside the specimen",
+    "correlation_field": "the same over the whole field, where the outline counts most",
+    "inverted": "whether the image is the truth with its sign turned",
+    "ceiling": "highest correlation that any isotropic filter of the image could reach",
+    "weighted_frc": "mean ring correlation with the truth, weighted by the truth's power",
+    "resolution": "period up to which the ring correlation with the truth stays above 0.5, over "
+    "the rings in which the truth has power [Å]",
+    "last_ring": "period of the finest of these rings that is above 0.5 [Å]",
     "psnr": "peak signal-to-noise ratio after the best offset and gain [dB]",
     "ms_ssim": "multi-scale structural similarity after the best offset and gain",
-    "cnr": "contrast to noise between the truth's brightest 5 % and darkest 40 %",
-    "resolution": "period at which the ring correlation with the truth falls below 0.5 [Å]",
-    "half_bit": "period at which that of half-sets falls below half a bit [Å]",
+    "cnr": "contrast to noise between the truth's brightest 5 % and darkest 40 % inside the "
+    "specimen, every image brought to one resolution",
+    "cnr_raw": "the same of the image as it is, which smoothing raises",
+    "half_bit": "period at which the ring correlation of half-sets falls below half a bit [Å]",
     "half_0143": "period at which that of half-sets falls below 0.143 [Å]",
     "frequency": "highest frequency whose power stands above the floor [Å⁻¹]",
 }
 """Measures of the table."""
-RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
+INVERTED = -0.2  # our choice: below this correlation an image shows the truth upside down
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
@@ -189,24 +210,61 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
         half-sets at infinite dose or of slow methods, which would be run three times.
     """
     scene = measurement.scene
-    image = METHODS[method](measurement)
-    frequency, curve, count = fourier_ring_correlation(image, scene.truth, scene.pixel, width=RINGS)
-    found: dict[str, float | None] = {
-        "correlation": correlation(image, scene.truth),
-        "psnr": psnr(image, scene.truth),
-        "ms_ssim": ms_ssim(image, scene.truth),
-        "cnr": contrast_to_noise(image, *truth_masks(scene.truth)),
-        "resolution": resolution(frequency, curve),
-        "half_bit": None,
-        "half_0143": None,
-        "frequency": highest_resolvable_frequency(*power_spectrum(image, scene.pixel, width=RINGS)),
-    }
+    scores = score_image(METHODS[method](measurement), scene)
     if measurement.halves is not None and method not in _SLOW:
         a, b = (METHODS[method](half) for half in measurement.halves)
         frequency, curve, count = fourier_ring_correlation(a, b, scene.pixel, width=RINGS)
-        found["half_bit"] = resolution(frequency, curve, half_bit_threshold(count))
-        found["half_0143"] = resolution(frequency, curve, 0.143)
-    return {k: None if v is None or not math.isfinite(v) else v for k, v in found.items()}
+        counting = counting_rings(
+            frequency, power_spectrum(scene.truth, scene.pixel, width=RINGS)[1]
+        )
+        for name, threshold in (("half_bit", half_bit_threshold(count)), ("half_0143", 0.143)):
+            period = resolution(frequency, curve, threshold, counting=counting)
+            scores[name] = period if math.isfinite(period) else None
+    return scores
+
+
+def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
+    """Measure an image of a scene, whichever program made it: the columns of the table.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(3·Rx, 3·Ry)``, the first pixel at the first probe position.
+    scene : Scene
+
+    Returns
+    -------
+    dict
+        By the names of :data:`COLUMNS`; those of half-sets are ``None``.
+
+    Raises
+    ------
+    ValueError
+        If the image is not on the scene's grid or not finite.
+    """
+    truth, pixel = scene.truth, scene.pixel
+    inside = specimen_mask(truth, pixel)
+    rings = score_rings(image, truth, pixel)
+    masks = truth_masks(truth, within=inside)
+    own = correlation(image, truth, within=inside)
+    level = equalised(image, truth, pixel, scene.acquisition.nyquist_period())
+    scores: dict[str, float | None] = {
+        "correlation": own,
+        "correlation_field": correlation(image, truth),
+        "inverted": own < INVERTED,
+        "ceiling": rings.ceiling,
+        "weighted_frc": rings.weighted,
+        "resolution": rings.resolution,
+        "last_ring": rings.last_ring,
+        "psnr": psnr(image, truth),
+        "ms_ssim": ms_ssim(image, truth),
+        "cnr": contrast_to_noise(level, *masks),
+        "cnr_raw": contrast_to_noise(image, *masks),
+        "half_bit": None,
+        "half_0143": None,
+        "frequency": highest_resolvable_frequency(*power_spectrum(image, pixel, width=RINGS)),
+    }
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in scores.items()}
 
 
 @lru_cache(maxsize=1)
