@@ -29,7 +29,7 @@ _Node = tuple[int, int]
 # changes from one propagated tilt to the next: our choice, by benchmarks/finite_pixels.py.
 _TILT_PHASE = 0.35
 
-_TILT_MARGIN = 0.25  # of the band beyond the aperture: our choice, by the same
+_TILT_MARGIN = 0.4  # of the band beyond the aperture: our choice, by the same
 
 _PUPILS = 64  # kept: in the study's geometry nine serve all plane waves
 
