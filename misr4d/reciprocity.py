@@ -142,7 +142,7 @@ class _Waves:
             if dz not in kernels:
                 kernels[dz] = self._free(fx, fy, dz) * band
             u = torch.fft.ifft2(torch.fft.fft2(u) * kernels[dz]) * t
-        spectrum = torch.fft.fft2(u, norm="forward").expand(len(k), -1, -1)
+        spectrum: Tensor = torch.fft.fft2(u, norm="forward").expand(len(k), -1, -1)
         if self.path == 0:
             return spectrum
         spectrum = spectrum * self._free(fx, fy, -self.middle)
@@ -157,7 +157,8 @@ class _Waves:
         for f in (fx, fy):
             angle = -math.pi * self.wavelength * distance * f**2
             along.append(torch.polar(torch.ones_like(angle), angle).to(torch.complex64))
-        return along[0] * along[1]
+        whole: Tensor = along[0] * along[1]
+        return whole
 
     def shared(
         self, samples: Tensor, imaging: _Imaging, batch: int
@@ -257,7 +258,8 @@ class _Imaging:
                 for j in range(0, by, sy):
                     piece = seen[i : i + sx, j : j + sy]
                     folded[index, : piece.shape[0], : piece.shape[1]] += piece
-        return torch.fft.ifft2(folded, norm="forward").abs() ** 2
+        intensity: Tensor = torch.fft.ifft2(folded, norm="forward").abs() ** 2
+        return intensity
 
     def _pupil(self, offset: list[float]) -> Tensor:
         """A·exp(−iχ) on the box whose first frequency lies so far from the tilt, in the cell's."""
