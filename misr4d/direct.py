@@ -102,9 +102,11 @@ class Statistic:
     Parameters
     ----------
     score : Tensor
-        Σ_k γ_k*(q)·(−i)·I_k(q) ``(N, Rx·Ry, r²)``, complex64: linear in the counts.
+        Σ_k γ_k*(q)·(−i)·I_k(q)/m_k ``(N, Rx·Ry, r²)``, complex64, m_k the share of view k's pixel
+        that the disc lights: linear in the counts.
     noise : Tensor
-        Variance of a view's spectrum that no object explains ``(N,)``.
+        Variance of a fully lit view's spectrum that no object explains ``(N,)``; that of view k is
+        m_k times as large.
     """
 
     score: Tensor
@@ -179,6 +181,7 @@ class DirectPtychography:
         self.amplitude_contrast = amplitude_contrast
         self.number_of_views = sum(a.number_of_views for a in self.acquisitions)
         self._scale = self._whitening(doses).to(device)
+        self._lit = self._vacuum().sqrt().to(device)
         kernels = [self._kernel(a, torch.device(device)) for a in self.acquisitions]
         kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
         kernel *= self._scale[:, None]
@@ -196,6 +199,10 @@ class DirectPtychography:
         total = self.number_of_views * math.prod(self.acquisition.scan_shape)
         self._freedom = float(total - 2 * trace + (hat.abs() ** 2).sum())
 
+    def _vacuum(self) -> Tensor:
+        """Join what the pixels of all acquisitions get in vacuum ``(M,)``."""
+        return torch.cat([a.view_illumination for a in self.acquisitions]).float()
+
     def _whitening(self, doses: Sequence[float] | None) -> Tensor:
         """Factor that makes the noise of all views alike ``(M,)``."""
         count = len(self.acquisitions)
@@ -207,12 +214,14 @@ class DirectPtychography:
         # A pixel that is a larger part of the disc gets more electrons at the same dose.
         electrons = [d / a.pixels_per_disc for d, a in zip(given, self.acquisitions, strict=True)]
         mean = sum(electrons) / count
-        return torch.cat(
+        weight = torch.cat(
             [
-                torch.full((a.number_of_views,), math.sqrt(e / mean))
+                torch.full((a.number_of_views,), e / mean)
                 for a, e in zip(self.acquisitions, electrons, strict=True)
             ]
         )
+        # A pixel on the rim counts fewer electrons, and its noise has their variance.
+        return (weight / self._vacuum()).sqrt()
 
     def _kernel(self, acq: Acquisition, device: torch.device) -> Tensor:
         """γ for every sampled frequency, view and alias ``(Rx·Ry, M, r²)``, complex64."""
@@ -259,9 +268,7 @@ class DirectPtychography:
         On the output grid, in the order of ``torch.fft.fft2``. Several acquisitions add up, each
         weighted by its dose over their mean dose.
         """
-        lit = torch.cat([a.view_illumination for a in self.acquisitions]).to(self._adjoint.device)
-        weight = (self._adjoint.abs() ** 2 / lit).sum(-1)
-        fine = self._spread(weight.to(torch.complex128))
+        fine = self._spread(self._weight.to(torch.complex128))
         shape = self.acquisition.output_shape(self.upsampling)
         return optics.resize_spectrum(fine, shape).real.cpu()
 
@@ -331,9 +338,10 @@ class DirectPtychography:
         if solver not in get_args(Solver):
             raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
         if solver == "ssb":
-            spectra = self._spectra(views.reshape(-1, *views.shape[-3:]))
-            modulus = self._adjoint.abs()
-            turned = self._adjoint / modulus.clamp_min(1e-12)
+            # Of the counts as they are: this method knows nothing of noise.
+            spectra = self._spectra(views.reshape(-1, *views.shape[-3:])) * self._lit
+            modulus = self._adjoint.abs() * self._lit
+            turned = self._adjoint / self._adjoint.abs().clamp_min(1e-12)
             phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
             images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
         else:
@@ -436,8 +444,8 @@ class DirectPtychography:
         Parameters
         ----------
         variance : Tensor
-            Variance of a view's spectrum ``(N,)``: mean intensity over electrons in all, one over
-            the electrons that a fully lit pixel counts in the whole scan.
+            Variance of a fully lit view's spectrum ``(N,)``: mean intensity relative to vacuum,
+            over the electrons that a fully lit pixel counts there in the whole scan.
         generator : torch.Generator
             Source of randomness, on the CPU.
         """
