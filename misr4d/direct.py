@@ -37,6 +37,8 @@ Solver = Literal["joint", "wiener", "obf", "ssb"]
 AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
 """Amplitude contrast by regime, chosen by ``benchmarks/calibrate_direct.py`` on other specimens."""
 
+# Rings of the spectrum differ from their neighbours' mean by as much as this factor (our choice).
+_RING_SPREAD = 3.0
 # Share of the largest Gram eigenvalue's scale below which a direction counts as not measured.
 _RANK_TOLERANCE = 1e-3
 
@@ -510,28 +512,36 @@ class DirectPtychography:
     def _spectrum(self, score: Tensor, noise: Tensor, iterations: int = 15) -> Tensor:
         """Estimate the object's isotropic power spectrum, ring by ring ``(N, rings)`` [rad²].
 
-        Method of moments on E|score|² = |Gram|²·S + noise·Gram, weighted by its inverse square
-        and iterated, because both the weights and the aliases' share depend on S.
+        Least squares on E|score|² = |Gram|²·S + noise·Gram, whose variance is its square, iterated,
+        because both the weights and the aliases' share depend on S. Where a ring transfers next to
+        nothing, as near 2α and at the lowest frequencies, noise alone would pass for power there:
+        such a ring is drawn towards its neighbours, each by its error.
         """
         count = int(self._ring.max()) + 1
         ring = self._ring.flatten()
         power = torch.zeros((len(score), count), device=score.device)
         observed = score.abs() ** 2
+
+        def total(values: Tensor) -> Tensor:
+            return torch.zeros_like(power).index_add(1, ring, values.flatten(1))
+
         for _ in range(iterations):
-            own = power[:, self._ring]
-            mixed = (self._power @ own.permute(1, 2, 0)).permute(2, 0, 1)
+            own = self._weight**2 * power[:, self._ring]
+            mixed = (self._power @ power[:, self._ring].permute(1, 2, 0)).permute(2, 0, 1)
             model = mixed + noise * self._weight
-            inverse = self._measured / torch.where(self._measured, model, 1.0) ** 2
-            excess = (observed - model + self._weight**2 * own) * inverse
-            zero = torch.zeros_like(power)
-            above = zero.index_add(1, ring, excess.flatten(1))
-            below = zero.index_add(1, ring, (self._weight**2 * inverse).flatten(1))
+            inverse = self._measured * (self._weight / torch.where(self._measured, model, 1.0)) ** 2
+            above = total((observed - model + own) * inverse)
+            below = total(self._weight**2 * inverse)
             power = torch.where(below > 0, above / below.clamp_min(1e-37), 0.0).clamp_min(0)
-        # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
+        # How well a ring is known that holds nothing itself: by noise and its aliases alone.
+        rest = torch.where(self._measured, model - own, 1.0).clamp_min(1e-37)
+        known = total(self._measured * (self._weight**2 / rest) ** 2)[:, None, 1:]
         kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device)[None, None]
         outer = power[:, None, 1:]
-        near = torch.conv1d(outer, kernel, padding=2) / torch.conv1d(
-            torch.ones_like(outer), kernel, padding=2
-        )
-        smooth = torch.maximum(outer, 0.1 * near)[:, 0].clamp_min(1e-14)
+        share = torch.conv1d(known, kernel, padding=2).clamp_min(1e-37)
+        near = torch.conv1d(outer * known, kernel, padding=2) / share
+        spread = 1 / (_RING_SPREAD * near).square().clamp_min(1e-37)
+        drawn = (outer * known + near * spread) / (known + spread)
+        # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
+        smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14)
         return torch.cat([smooth[:, :1], smooth], 1)
