@@ -17,15 +17,19 @@ from torch.nn import functional
 from misr4d.metrics import check_pair
 
 __all__ = [
+    "SHOWN",
+    "Detection",
     "Reliability",
     "Rise",
+    "Signature",
     "central_column",
+    "detect",
     "false_peaks",
     "overconfidence",
     "reliability",
     "rise",
     "shuffle_positions",
-    "survival",
+    "signature",
     "turn_disc",
 ]
 
@@ -78,67 +82,203 @@ def false_peaks(
     return float(peaks.sum()) / (float(empty.sum()) * sampling[0] * sampling[1])
 
 
-def survival(image: Tensor, whole: Tensor, defect: Tensor, *, level: float = 0.05) -> float:
-    """Share of a defect that an image shows.
-
-    With d the difference that the defect makes to the truth, the image's own gain and offset are
-    fitted where d is small, and what is left in the rest is projected onto d.
+@dataclass(frozen=True)
+class Signature:
+    """What a defect changes, as a template that is moved to every equivalent site.
 
     Parameters
     ----------
-    image : Tensor
-        Reconstruction of the specimen with the defect ``(X, Y)``.
-    whole, defect : Tensor
-        True phase of the specimen without and with the defect ``(X, Y)``.
-    level : float
-        Pixels where d exceeds this share of its largest modulus belong to the defect.
+    template : Tensor
+        ``(x, y)`` of the window around the defect [rad]: the difference that it makes to the truth,
+        less its mean there, so that neither an image's offset nor slow noise answers to it.
+    corners : Tensor
+        Where the window begins at every site ``(sites, 2)`` [pixels]. The defect's own is the
+        first; the others show the same surroundings in the perfect specimen.
+    shape : (int, int)
+        Of the images.
+    """
 
-    Returns
-    -------
-    float
-        1 if the defect is shown as it is, 0 if the image shows the perfect specimen in its place;
-        below 0 or above 1 by noise, or by what the method makes of it.
+    template: Tensor
+    corners: Tensor
+    shape: tuple[int, int]
+
+    def responses(self, image: Tensor) -> Tensor:
+        """Project an image onto the template at every site ``(sites,)``.
+
+        The unit is the true difference: truth with the defect less truth without is 1.
+
+        Raises
+        ------
+        ValueError
+            If the image has another shape or is not finite.
+        """
+        if tuple(image.shape) != self.shape or not torch.isfinite(image).all():
+            raise ValueError(
+                f"the image has shape {tuple(image.shape)}, or values that are not finite; "
+                f"expected {self.shape}, all finite"
+            )
+        size = tuple(self.template.shape)
+        windows = image.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
+        patches = windows[self.corners[:, 0], self.corners[:, 1]]
+        found: Tensor = (patches * self.template).sum((1, 2)) / self.template.square().sum()
+        return found
+
+
+def signature(
+    whole: Tensor,
+    defect: Tensor,
+    *,
+    level: float = 0.05,
+    margin: int = 3,
+    alike: float = 0.05,
+) -> Signature:
+    """Find what a defect changes, and where the perfect specimen repeats its surroundings.
+
+    Parameters
+    ----------
+    whole, defect : Tensor
+        True phase of the specimen without and with the defect ``(X, Y)`` [rad].
+    level : float
+        Pixels where the difference exceeds this share of its largest modulus belong to it.
+    margin : int
+        How far the window reaches beyond them [pixels].
+    alike : float
+        A site is equivalent if its window of `whole` differs from the defect's by at most this
+        share of the latter's variance (our choice).
 
     Raises
     ------
     ValueError
         If shapes differ, values are not finite, or the two truths are the same.
     """
-    check_pair(image, whole)
-    check_pair(image, defect)
+    check_pair(whole, defect)
     difference = (defect - whole).double()
-    if float(difference.abs().max()) == 0:
+    largest = float(difference.abs().max())
+    if largest == 0:
         raise ValueError("the truths with and without the defect are the same")
-    inside = difference.abs() > level * difference.abs().max()
-    x, y = whole[~inside].double(), image[~inside].double()
-    spread = float((x - x.mean()).square().sum())
-    gain = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
-    if gain == 0:
-        raise ValueError("the image shows nothing of the specimen around the defect")
-    offset = float(y.mean()) - gain * float(x.mean())
-    left = (image[inside].double() - offset) / gain - whole[inside].double()
-    d = difference[inside]
-    return float((left * d).sum() / d.square().sum())
+    window = []
+    for axis, side in enumerate(whole.shape):
+        at = (difference.abs() > level * largest).any(1 - axis).nonzero()
+        window.append(slice(max(0, int(at[0]) - margin), min(side, int(at[-1]) + margin + 1)))
+    template = difference[window[0], window[1]]
+    template = template - template.mean()
+
+    own = whole[window[0], window[1]].double()
+    size = tuple(own.shape)
+    windows = whole.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
+    apart = windows.square().sum((2, 3)) + own.square().sum() - 2 * (windows * own).sum((2, 3))
+    apart = apart / (own - own.mean()).square().sum().clamp_min(1e-30)
+    # Of overlapping windows that are all alike, only the best by a pixel or two is a site.
+    near = 2 * margin + 1
+    best = -functional.max_pool2d(-apart[None, None], near, 1, margin)[0, 0]
+    sites = ((apart == best) & (apart <= alike)).nonzero()
+    first = torch.tensor([[window[0].start, window[1].start]])
+    others = sites[(sites - first).abs().amax(1) > margin]
+    return Signature(template, torch.cat([first, others]), (whole.shape[0], whole.shape[1]))
 
 
-def overconfidence(halves: Tensor, truth: Tensor, count: Tensor) -> float:
-    """By how much two halves agree more than they are true, averaged over Fourier pixels.
-
-    Halves of the same electrons that are independent but for the specimen foretell the correlation
-    of the whole with the truth, √(2F / (1 + F)). A prior that paints the same thing into both makes
-    them agree about what is not there.
+@dataclass(frozen=True)
+class Detection:
+    """Whether images show a defect, against images of the perfect specimen by the same method.
 
     Parameters
     ----------
-    halves, truth : Tensor
-        Ring correlation F between half-sets, and of the whole with the truth ``(rings,)``.
+    shares : tuple of float
+        Of each image with the defect: share of the true difference that it shows [1]. 0 if nothing
+        answers to the defect, 1 if all of it is there in radians; between them it is blurred or
+        damped, above 1 overdone, below 0 shown as its opposite.
+    probabilities : tuple of float
+        Of each image: probability that an observer who knows what to look for tells the defect
+        from a site of the perfect crystal, chosen at random among sites and images. 1 is certain,
+        0.5 a guess, 0 the opposite. Their mean is the area under the receiver's curve.
+    d_prime : float
+        Mean share over the spread of the perfect crystal's responses over sites and images; 0 if
+        nothing is shown, infinite if nothing else differs.
+    sites : int
+        In how many places the perfect crystal was looked at.
+    """
+
+    shares: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    d_prime: float
+    sites: int
+
+
+SHOWN = 0.02
+"""Responses nearer than this share of the true difference count as the same: our choice.
+
+Without it the last digits of a flat image would decide.
+"""
+
+
+def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -> Detection:
+    """Ask whether images show a defect.
+
+    The images are compared with those of the perfect specimen by the same method, at the defect's
+    own place and at all equivalent sites. An image without features answers to nothing. One that
+    shows the perfect crystal, or stripes, answers with the defect as it does without.
+
+    Parameters
+    ----------
+    of : Signature
+        As from :func:`signature`.
+    images, perfect : sequence of Tensor
+        Reconstructions ``(X, Y)`` [rad] of the specimen with the defect, and without it from
+        electrons of their own.
+
+    Raises
+    ------
+    ValueError
+        If there is no image of either, or one does not fit the signature.
+
+    References
+    ----------
+    Barrett & Myers, Foundations of Image Science (2004), chapter 13, for d′ and the area.
+    """
+    if not images or not perfect:
+        raise ValueError(
+            f"{len(images)} images with the defect and {len(perfect)} without; expected at least "
+            "one of both"
+        )
+    absent = torch.stack([of.responses(image) for image in perfect])
+    # The unit is signed: a column taken out answers by +1, as one that is put in does.
+    shown = torch.stack([of.responses(image)[0] for image in images]) - absent[:, 0].mean()
+    # What the perfect crystal's sites answer differently is this observer's noise.
+    noise = (absent - absent.mean()).flatten()
+    apart = shown[:, None] - noise
+    right = (apart > SHOWN).double() + 0.5 * (apart.abs() <= SHOWN).double()
+    mean, spread = float(shown.mean()), float(noise.std(correction=0))
+    if abs(mean) <= SHOWN:
+        d_prime = 0.0
+    else:
+        d_prime = mean / spread if spread > 0 else math.copysign(math.inf, mean)
+    return Detection(tuple(shown.tolist()), tuple(right.mean(1).tolist()), d_prime, absent.shape[1])
+
+
+def overconfidence(halves: Tensor, first: Tensor, second: Tensor, count: Tensor) -> float:
+    """By how much two halves agree about what is not true, averaged over Fourier pixels.
+
+    Halves of the same electrons that share nothing but the specimen correlate by the product of
+    their correlations with the truth: F = C₁·C₂. What F holds beyond that is the correlation of
+    their errors, such as what a prior paints into both. Noise of F and of C₁·C₂ has zero mean
+    whatever the signal, because the errors of the halves are independent; a whole's C², which
+    the linear relation F = C²/(2 − C²) needs, would be too large by 1/n.
+
+    Parameters
+    ----------
+    halves : Tensor
+        Ring correlation F between the half-sets ``(rings,)``.
+    first, second : Tensor
+        Ring correlation of each half-set with the truth ``(rings,)``.
     count : Tensor
         Fourier pixels in each ring ``(rings,)``.
 
     Returns
     -------
     float
-        0 for independent noise; positive if the halves promise too much.
+        0 for independent errors; positive if the halves agree more than they are true. A transfer
+        that varies within a ring, or what the method's model leaves out, is an error of both too:
+        a linear method's value is the line to compare with.
 
     Raises
     ------
@@ -147,17 +287,20 @@ def overconfidence(halves: Tensor, truth: Tensor, count: Tensor) -> float:
 
     References
     ----------
-    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), for the correlation foretold.
+    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003): the whole of such halves correlates with
+    the truth by C = √(2F / (1 + F)), for a linear method the same statement.
     """
-    if not halves.shape == truth.shape == count.shape or halves.ndim != 1:
-        shapes = [tuple(t.shape) for t in (halves, truth, count)]
-        raise ValueError(f"halves, truth and count have shapes {shapes}; expected one, (rings,)")
-    if not (torch.isfinite(halves).all() and torch.isfinite(truth).all()):
+    curves = (halves, first, second, count)
+    if halves.ndim != 1 or any(curve.shape != halves.shape for curve in curves):
+        shapes = [tuple(t.shape) for t in curves]
+        raise ValueError(
+            f"halves, first, second and count have shapes {shapes}; expected one, (rings,)"
+        )
+    if not all(bool(torch.isfinite(curve).all()) for curve in curves):
         raise ValueError("a ring correlation is not finite; nothing can be compared")
-    f = halves.double().clamp_min(0)
-    foretold = (2 * f / (1 + f)).sqrt()
     weight = count.double() / count.double().sum()
-    return float((weight * (foretold - truth.double())).sum())
+    shared = halves.double() - first.double() * second.double()
+    return float((weight * shared).sum())
 
 
 @dataclass(frozen=True)
