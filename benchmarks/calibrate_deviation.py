@@ -111,9 +111,7 @@ def factors(samples: list[Sample], share_of_vacuum: float, regime: str) -> dict[
         [
             np.full(
                 len(s.ratios),
-                share_of_vacuum / empty
-                if s.vacuum
-                else (1 - share_of_vacuum) / (len(own) - empty),
+                share_of_vacuum / empty if s.vacuum else (1 - share_of_vacuum) / (len(own) - empty),
             )
             for s in own
         ]

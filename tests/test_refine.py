@@ -255,9 +255,7 @@ def test_a_first_stage_that_saw_the_counts_has_fitted_their_noise() -> None:
         sure = Trust(1e4)  # the image stays the first stage
         seen.append(refine(counts, method, dose, prior, trust=sure, evaluations=2).excess)
         blind.append(
-            refine(
-                counts, method, dose, prior, trust=sure, independent=True, evaluations=2
-            ).excess
+            refine(counts, method, dose, prior, trust=sure, independent=True, evaluations=2).excess
         )
     assert abs(sum(seen) / 5) < 3 / math.sqrt(5)
     assert sum(blind) < sum(seen) - 5 * 1.5
