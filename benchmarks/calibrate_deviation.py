@@ -128,7 +128,7 @@ def coverage(
     rows = []
     rng = np.random.default_rng(0)
     for regime, widths in known.items():
-        for dose in DOSES:
+        for dose in sorted({s.dose for s in samples if s.regime == regime}):
             cell = [s for s in samples if (s.regime, s.dose) == (regime, dose)]
             for share, width in widths.items():
                 held, empty = (

@@ -84,7 +84,7 @@ def false_peaks(
 
 @dataclass(frozen=True)
 class Signature:
-    """What a defect changes, as a template that is moved to every equivalent site.
+    """What a defect changes, as a template that can be laid on any place of the crystal.
 
     Parameters
     ----------
@@ -92,36 +92,44 @@ class Signature:
         ``(x, y)`` of the window around the defect [rad]: the difference that it makes to the truth,
         less its mean there, so that neither an image's offset nor slow noise answers to it.
     corners : Tensor
-        Where the window begins at every site ``(sites, 2)`` [pixels]. The defect's own is the
-        first; the others show the same surroundings in the perfect specimen.
-    shape : (int, int)
-        Of the images.
+        Where a window begins ``(places, 2)`` [pixels]: the defect's own place first, then others
+        where the perfect specimen has about as much structure.
+    whole : Tensor
+        True phase of the perfect specimen ``(X, Y)`` [rad].
     """
 
     template: Tensor
     corners: Tensor
-    shape: tuple[int, int]
+    whole: Tensor
 
     def responses(self, image: Tensor) -> Tensor:
-        """Project an image onto the template at every site ``(sites,)``.
+        """Project an image onto the template at every place ``(places,)``.
 
-        The unit is the true difference: truth with the defect less truth without is 1.
+        The unit is the true difference: at the defect's own place, truth with the defect less
+        truth without is 1.
 
         Raises
         ------
         ValueError
             If the image has another shape or is not finite.
         """
-        if tuple(image.shape) != self.shape or not torch.isfinite(image).all():
-            raise ValueError(
-                f"the image has shape {tuple(image.shape)}, or values that are not finite; "
-                f"expected {self.shape}, all finite"
-            )
+        check_pair(image, self.whole)
         size = tuple(self.template.shape)
         windows = image.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
         patches = windows[self.corners[:, 0], self.corners[:, 1]]
         found: Tensor = (patches * self.template).sum((1, 2)) / self.template.square().sum()
         return found
+
+    def unexplained(self, image: Tensor) -> Tensor:
+        """Responses to what an image of the perfect specimen shows beside it ``(places,)``.
+
+        The true phase, scaled to fit the image, is taken away.
+        """
+        check_pair(image, self.whole)
+        truth = self.whole.double() - self.whole.double().mean()
+        shown = image.double() - image.double().mean()
+        gain = float((truth * shown).sum() / truth.square().sum().clamp_min(1e-30))
+        return self.responses(shown - gain * truth)
 
 
 def signature(
@@ -130,9 +138,9 @@ def signature(
     *,
     level: float = 0.05,
     margin: int = 3,
-    alike: float = 0.05,
+    places: int = 400,
 ) -> Signature:
-    """Find what a defect changes, and where the perfect specimen repeats its surroundings.
+    """Find what a defect changes, and where else in the specimen one could look for it.
 
     Parameters
     ----------
@@ -142,9 +150,9 @@ def signature(
         Pixels where the difference exceeds this share of its largest modulus belong to it.
     margin : int
         How far the window reaches beyond them [pixels].
-    alike : float
-        A site is equivalent if its window of `whole` differs from the defect's by at most this
-        share of the latter's variance (our choice).
+    places : int
+        About how many other places are looked at, spread evenly over those whose window of `whole`
+        has half or more of the variance of the defect's (our choice).
 
     Raises
     ------
@@ -161,20 +169,14 @@ def signature(
         at = (difference.abs() > level * largest).any(1 - axis).nonzero()
         window.append(slice(max(0, int(at[0]) - margin), min(side, int(at[-1]) + margin + 1)))
     template = difference[window[0], window[1]]
-    template = template - template.mean()
-
-    own = whole[window[0], window[1]].double()
-    size = tuple(own.shape)
+    size = tuple(template.shape)
     windows = whole.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
-    apart = windows.square().sum((2, 3)) + own.square().sum() - 2 * (windows * own).sum((2, 3))
-    apart = apart / (own - own.mean()).square().sum().clamp_min(1e-30)
-    # Of overlapping windows that are all alike, only the best by a pixel or two is a site.
-    near = 2 * margin + 1
-    best = -functional.max_pool2d(-apart[None, None], near, 1, margin)[0, 0]
-    sites = ((apart == best) & (apart <= alike)).nonzero()
+    variance = windows.square().mean((2, 3)) - windows.mean((2, 3)).square()
+    own = float(whole[window[0], window[1]].double().var(correction=0))
+    others = (variance >= own / 2).nonzero()
+    others = others[:: max(1, len(others) // places)]
     first = torch.tensor([[window[0].start, window[1].start]])
-    others = sites[(sites - first).abs().amax(1) > margin]
-    return Signature(template, torch.cat([first, others]), (whole.shape[0], whole.shape[1]))
+    return Signature(template - template.mean(), torch.cat([first, others]), whole)
 
 
 @dataclass(frozen=True)
@@ -188,20 +190,21 @@ class Detection:
         answers to the defect, 1 if all of it is there in radians; between them it is blurred or
         damped, above 1 overdone, below 0 shown as its opposite.
     probabilities : tuple of float
-        Of each image: probability that an observer who knows what to look for tells the defect
-        from a site of the perfect crystal, chosen at random among sites and images. 1 is certain,
-        0.5 a guess, 0 the opposite. Their mean is the area under the receiver's curve.
+        Of each image: probability that an observer tells the defect from what the method shows
+        beside the specimen at a place of the perfect crystal chosen at random. The observer knows
+        the crystal and the defect, not the method's artefacts. 1 is certain, 0.5 a guess, 0 the
+        opposite. Their mean is the area under the receiver's curve.
     d_prime : float
-        Mean share over the spread of the perfect crystal's responses over sites and images; 0 if
-        nothing is shown, infinite if nothing else differs.
-    sites : int
-        In how many places the perfect crystal was looked at.
+        Mean share over the spread of those responses; 0 if nothing is shown, infinite if the method
+        shows nothing but the specimen.
+    places : int
+        In how many places of each image of the perfect crystal was looked.
     """
 
     shares: tuple[float, ...]
     probabilities: tuple[float, ...]
     d_prime: float
-    sites: int
+    places: int
 
 
 SHOWN = 0.02
@@ -214,9 +217,10 @@ Without it the last digits of a flat image would decide.
 def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -> Detection:
     """Ask whether images show a defect.
 
-    The images are compared with those of the perfect specimen by the same method, at the defect's
-    own place and at all equivalent sites. An image without features answers to nothing. One that
-    shows the perfect crystal, or stripes, answers with the defect as it does without.
+    The share compares the defect's own place with that of the perfect specimen, by the same method.
+    Whether that is seen is a matter of what else the image shows: noise and artefacts answer to the
+    template too, anywhere. An image without features has nothing to see; stripes that are stronger
+    than what they carry of the defect hide it.
 
     Parameters
     ----------
@@ -240,11 +244,11 @@ def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -
             f"{len(images)} images with the defect and {len(perfect)} without; expected at least "
             "one of both"
         )
-    absent = torch.stack([of.responses(image) for image in perfect])
     # The unit is signed: a column taken out answers by +1, as one that is put in does.
-    shown = torch.stack([of.responses(image)[0] for image in images]) - absent[:, 0].mean()
-    # What the perfect crystal's sites answer differently is this observer's noise.
-    noise = (absent - absent.mean()).flatten()
+    absent = torch.stack([of.responses(image)[0] for image in perfect])
+    shown = torch.stack([of.responses(image)[0] for image in images]) - absent.mean()
+    beside = torch.stack([of.unexplained(image) for image in perfect])
+    noise = (beside - beside.mean()).flatten()
     apart = shown[:, None] - noise
     right = (apart > SHOWN).double() + 0.5 * (apart.abs() <= SHOWN).double()
     mean, spread = float(shown.mean()), float(noise.std(correction=0))
@@ -252,7 +256,7 @@ def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -
         d_prime = 0.0
     else:
         d_prime = mean / spread if spread > 0 else math.copysign(math.inf, mean)
-    return Detection(tuple(shown.tolist()), tuple(right.mean(1).tolist()), d_prime, absent.shape[1])
+    return Detection(tuple(shown.tolist()), tuple(right.mean(1).tolist()), d_prime, beside.shape[1])
 
 
 def overconfidence(halves: Tensor, first: Tensor, second: Tensor, count: Tensor) -> float:

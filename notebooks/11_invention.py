@@ -272,9 +272,9 @@ Image(path)
 # from other electrons. The image is projected onto the true difference, less its mean there. The
 # {term}`share shown` is by how much that projection differs, in units of the truth: one if the defect is
 # there in full, zero if the perfect crystal was painted in its place, or if the image shows neither. The
-# {term}`detection probability` is how often an observer who knows what to look for tells the defect from
-# a site of the perfect crystal, by that projection: such sites differ among each other too, by noise and
-# by what the method makes of them. A featureless image and one of stripes leave a guess, 0.5.
+# {term}`detection probability` is how often an observer who knows the crystal and the defect, and not the
+# method's artefacts, tells the defect from what the method shows beside the specimen, at places chosen at
+# random. A featureless image leaves a guess, 0.5, and so do stripes that carry little of the defect.
 
 # %% tags=["hide-input"]
 middle = perfect.cell.lengths()[:2] / 2
@@ -285,7 +285,7 @@ replaced.numbers[near] = atomic_numbers[substitute]
 swapped = turn_disc(perfect, tuple(middle), swapped_radius)
 DEFECTS = {"removed": removed, f"{element} → {substitute}": replaced, "turned": swapped}
 
-shares, chances, distances, site_counts = {}, {}, {}, {}
+shares, chances, distances, places = {}, {}, {}, {}
 defect_images, defect_truths = {}, {}
 estimates = {}  # of the informed network, by specimen, dose and draw
 by_method = {}  # images of the perfect crystal
@@ -323,7 +323,7 @@ for kind, atoms in DEFECTS.items():
         seen = detect(target_of, images, by_method[label, dose])
         shares[kind, label, dose] = list(seen.shares)
         chances[kind, label, dose] = list(seen.probabilities)
-        distances[kind, label, dose], site_counts[kind] = seen.d_prime, seen.sites
+        distances[kind, label, dose], places[kind] = seen.d_prime, seen.places
         defect_images[kind, label, dose] = images[0]
 
 # %% tags=["hide-input", "remove-output"]
@@ -621,7 +621,7 @@ figures.save_results(
                 "shares": shares[k, m, d],
                 "probabilities": v,
                 "d_prime": str(distances[k, m, d]),
-                "sites": site_counts[k],
+                "places": places[k],
             }
             for (k, m, d), v in chances.items()
         ],

@@ -469,7 +469,7 @@ Image(path)
 # :alt: Share shown and detection of a missing column against dose when the first stage was painted over, before and after refinement
 #
 # A missing column under a first stage that shows the perfect crystal: how much of the defect is shown
-# before and after refinement, and how surely it is told from the perfect crystal's columns, beside
+# before and after refinement, and how surely it is told from what else the image shows, beside
 # methods that were given the right electrons. One noise draw.
 # ```
 
