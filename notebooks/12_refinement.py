@@ -136,7 +136,7 @@ def measure(image, scene):
 
 scenes, table, shown, seconds = {}, [], {}, []
 for name in TRIO:
-    scene = scenes[name] = place(make_specimen(name), pixel_samples=1)
+    scene = scenes[name] = place(make_specimen(name))
     for dose in doses:
         for draw in range(draws):
             measurement = scene.expose(dose, seed + draw)
@@ -249,7 +249,7 @@ Image(path)
 
 # %%
 PLUGGED = (pictured, doses[-1])
-strong = place(make_specimen("Li2CoO3", thickness=50.0), pixel_samples=1)
+strong = place(make_specimen("Li2CoO3", thickness=50.0))
 CANDIDATES = {
     "Li₂CoO₃, 2 nm": scenes["Li2CoO3"],
     "Li₂CoO₃, 5 nm": strong,
@@ -333,7 +333,7 @@ def off_focus(error, counted=counted, **options):
     return refine(counted.counts, method, counted.dose, prior, trust=trust, **options)
 
 
-thick = place(make_specimen("Li2CoO3", thickness=200.0), pixel_samples=1)
+thick = place(make_specimen("Li2CoO3", thickness=200.0))
 exposed = thick.expose(level, seed)
 glass = scenes["CuZr"].expose(level, seed)
 CASES = {
@@ -407,7 +407,7 @@ Markdown(
 DETECTION_DOSES = (*doses, 10_000.0, 30_000.0)
 perfect = crystal.specimen.atoms
 near, _ = central_column(perfect, atomic_numbers["Co"])
-holed = place(replace(crystal.specimen, atoms=perfect[~near]), pixel_samples=1)
+holed = place(replace(crystal.specimen, atoms=perfect[~near]))
 missing = signature(crystal.truth, holed.truth)
 
 
@@ -483,7 +483,6 @@ Image(path)
 # %% tags=["hide-input"]
 carbon = place(
     replace(crystal.specimen, atoms=Atoms("C", [[32.0, 32.0, 1.0]], cell=[64, 64, 2], pbc=True)),
-    pixel_samples=1,
 )
 threshold = float(carbon.truth.max() - carbon.truth.median()) / 2
 everywhere = torch.ones_like(crystal.truth, dtype=torch.bool)
@@ -492,7 +491,6 @@ vacuum = place(
         crystal.specimen,
         atoms=Atoms(cell=perfect.cell, pbc=True),
     ),
-    pixel_samples=1,
 )
 invented = {}
 for dose in doses[:2]:
