@@ -148,14 +148,16 @@ REGISTER: Mapping[str, Entry] = {
     "invention_defect": Entry(
         "11_invention", "-", "A removed column and a turned disc by each method"
     ),
-    "invention_survival": Entry("11_invention", "-", "Survival of three defects against dose"),
+    "invention_detection": Entry(
+        "11_invention", "-", "Share shown and detection of three defects against dose"
+    ),
     "refined_images": Entry(
         "12_refinement", "-", "First and second stage, truth, and where the electrons moved it"
     ),
     "refined_curves": Entry(
         "12_refinement", "-", "Correlation and resolved frequency of both stages against dose"
     ),
-    "refined_survival": Entry(
+    "refined_detection": Entry(
         "12_refinement", "-", "A missing column under a first stage that painted it over"
     ),
     "own_detector": Entry(

@@ -454,33 +454,53 @@ TOLERANCE = {"0.68": 0.04, "0.95": 0.02}
 """How far the share of pixels in an interval may be off, by the interval's nominal share."""
 
 
-def calibrated(coverage: Mapping[str, float]) -> Goal:
-    """Judge whether the intervals hold the shares that they name, in distribution.
+def calibrated(coverage: Rows) -> Goal:
+    """Judge whether the intervals hold their shares in every regime and at every dose.
+
+    Pooled over doses, too much at one hides too little at another: each cell has to hold.
 
     Parameters
     ----------
-    coverage : mapping
-        Share of pixels found in each interval, as on the card of ``DirectInformed``.
+    coverage : sequence of mappings
+        Rows of the card of ``DirectInformed``: ``regime``, ``dose``, ``share`` of the interval,
+        ``coverage`` with ``low`` and ``high`` (bootstrap over specimens), and ``specimens``.
 
     Raises
     ------
     ValueError
         If an interval is missing.
     """
-    if missing := [share for share in TOLERANCE if share not in coverage]:
-        raise ValueError(f"no coverage of {missing[0]}; the card holds {', '.join(coverage)}")
-    asked = " and ".join(
-        f"{float(share):.0%} intervals that hold {float(share):.0%} ± {off:.0%}"
-        for share, off in TOLERANCE.items()
+    known = {f"{float(row['share']):g}" for row in coverage}
+    if missing := [share for share in TOLERANCE if share not in known]:
+        raise ValueError(
+            f"no coverage of {missing[0]}; the card holds {', '.join(sorted(known)) or 'none'}"
+        )
+    asked = (
+        " and ".join(
+            f"{float(share):.0%} intervals that hold {float(share):.0%} ± {off:.0%}"
+            for share, off in TOLERANCE.items()
+        )
+        + " of the pixels, in each regime and at each dose, on specimens like those of the training"
+        " that the calibration has not seen"
     )
-    measured = " and ".join(f"{coverage[share]:.1%}" for share in TOLERANCE)
-    met = all(abs(coverage[share] - float(share)) <= off for share, off in TOLERANCE.items())
-    return Goal(
-        "calibration",
-        f"{asked} of the pixels of held-out specimens like those of the training",
-        f"{measured}; from the card, over all pixels of all draws together, hence without a spread",
-        met,
-    )
+
+    def off(row: Mapping[str, Any]) -> float:
+        return float(row["coverage"]) - float(row["share"])
+
+    judged = [row for row in coverage if f"{float(row['share']):g}" in TOLERANCE]
+    failed = [row for row in judged if abs(off(row)) > TOLERANCE[f"{float(row['share']):g}"]]
+    parts = []
+    for share in TOLERANCE:
+        worst = max(
+            (r for r in judged if f"{float(r['share']):g}" == share), key=lambda r: abs(off(r))
+        )
+        parts.append(
+            f"the {float(share):.0%} interval is farthest off in the {worst['regime']} regime at "
+            f"{dose_label(float(worst['dose']))}, where it holds {worst['coverage']:.1%} "
+            f"({worst['low']:.1%} to {worst['high']:.1%} over {worst['specimens']} specimens)"
+        )
+    measured = f"{len(judged) - len(failed)} of {len(judged)} hold; " + "; ".join(parts)
+    return Goal("calibration", asked, measured, not failed)
 
 
 BUDGET = 1.1  # our choice: longest over shortest training that still counts as the same
@@ -527,7 +547,7 @@ def judge(rows: Rows, cards: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
         contrast_ratio(rows),
         dose_ratio(rows, 0.4, claim="(claim C3)"),
         dose_ratio(rows, 0.1, claim="(the aim)"),
-        calibrated(cards["DirectInformed"]["coverage"]),
+        calibrated(cards["DirectInformed"]["calibration"]["coverage"]),
         same_budget(cards),
     ]
 

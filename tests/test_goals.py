@@ -159,11 +159,27 @@ def test_the_spread_of_a_dose_is_over_draws() -> None:
     assert case.high == pytest.approx(0.1)
 
 
-def test_calibration_and_budget_are_read_from_the_cards() -> None:
-    assert goals.calibrated({"0.68": 0.70, "0.95": 0.94}).met is True
-    assert goals.calibrated({"0.68": 0.70, "0.95": 0.92}).met is False
+def cell(share: float, held: float, dose: str = "100.0", regime: str = "atomic") -> dict:
+    low, high = held - 0.01, held + 0.01
+    own = {"regime": regime, "dose": dose, "share": share, "specimens": 5}
+    return own | {"coverage": held, "low": low, "high": high}
+
+
+def test_calibration_has_to_hold_in_every_regime_and_at_every_dose() -> None:
+    good = [cell(0.68, 0.70), cell(0.95, 0.94)]
+    assert goals.calibrated(good).met is True
+    # Too much at one dose and too little at another are level on average, and fail.
+    pooled = [cell(0.68, 0.78, "50.0"), cell(0.68, 0.58, "inf"), *good]
+    goal = goals.calibrated(pooled)
+    assert goal.met is False
+    assert goal.measured.startswith("2 of 4 hold; the 68% interval is farthest off in the atomic")
+    assert "(57.0% to 59.0% over 5 specimens)" in goal.measured or "77.0%" in goal.measured
+    assert goals.calibrated([*good, cell(0.95, 0.90, regime="molecular")]).met is False
     with pytest.raises(ValueError, match=r"no coverage of 0\.95; the card holds 0\.68"):
-        goals.calibrated({"0.68": 0.7})
+        goals.calibrated(good[:1])
+
+
+def test_budget_is_read_from_the_cards() -> None:
     one = {"seconds": 1000.0, "device": "a core"}
     assert goals.same_budget({"A": one, "B": {**one, "seconds": 1050.0}}).met is True
     assert goals.same_budget({"A": one, "B": {**one, "seconds": 1500.0}}).met is False
@@ -177,7 +193,11 @@ def test_every_goal_has_a_row() -> None:
         for method, good in (("informed", 1.0), ("direct", 0.9), ("ptychography", 0.8)):
             scores = {"correlation": good, "resolution": 2 - good, "cnr": 10 * good}
             table.append(row(method, dose, **scores))
-    card = {"seconds": 10.0, "device": "a core", "coverage": {"0.68": 0.68, "0.95": 0.95}}
+    card = {
+        "seconds": 10.0,
+        "device": "a core",
+        "calibration": {"coverage": [cell(0.68, 0.68), cell(0.95, 0.95)]},
+    }
     found = goals.judge(table, {"DirectInformed": card, "AttentionUNet": card})
     assert len({goal.key for goal in found}) == len(found) == 9
     text = goals.as_table(found)
