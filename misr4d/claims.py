@@ -516,10 +516,10 @@ def frequency(results: Results, rows: Rows) -> Claim:
             continue
         parts = [_part(case, rows, method) for case in by_truth]
         text = (
-            f"{behind(by_truth)}Finer by the truth in {parts.count(True)} of {len(parts)} "
+            f"{behind(by_truth)}finer by the truth in {parts.count(True)} of {len(parts)} "
             f"comparisons, higher weighted ring correlation in {sum(c.ahead for c in weighted)} of "
             f"{len(weighted)}, higher frequency of the power spectrum in "
-            f"{sum(c.ahead for c in shown)} of {len(shown)}. By the truth {_range(by_truth)}"
+            f"{sum(c.ahead for c in shown)} of {len(shown)}; by the truth {_range(by_truth)}"
             f"{_blind(by_truth, rows, method)}"
         )
         findings[method] = _counted(parts, text, _fewest(c.n for c in by_truth))
@@ -805,12 +805,6 @@ def thickness(results: Results, rows: Rows) -> Claim:
             parts.append(_enough(holds, n, 0.0))
         numbers = [measured["kept"].n for measured in curve.values()]
         findings[method] = _counted(parts, "; ".join(words), _fewest(numbers))
-    rivals = {m: series[m] for m in PTYCHOGRAPHY if m in series}
-    remark = "; ".join(
-        f"{program(m)} "
-        + ", ".join(f"{v['correlation'].text()} at {t / 10:g} nm" for t, v in curve.items())
-        for m, curve in rivals.items()
-    )
     return Claim(
         "C6",
         "§3.2",
@@ -822,8 +816,24 @@ def thickness(results: Results, rows: Rows) -> Claim:
         "thickness hides. The weighted ring correlation, and what is thicker, are beside it.",
         findings,
         ("08_thickness_and_field",),
-        remark=f"Ptychography, correlation inside: {remark}." if remark else "",
+        remark=_beside_thickness(series, rows),
     )
+
+
+def _beside_thickness(series: Series, rows: Rows) -> str:
+    """Every ptychography's correlations, and those of apoferritin, which is as thick as it is."""
+    text = "; ".join(
+        f"{program(m)} "
+        + ", ".join(f"{v['correlation'].text()} at {t / 10:g} nm" for t, v in series[m].items())
+        for m in PTYCHOGRAPHY
+        if m in series
+    )
+    protein = {m: _inside(rows, PROTEIN, CONTRAST_DOSE, m) for m in (*METHODS, *PTYCHOGRAPHY)}
+    whole = ", ".join(f"{v.text()} ({program(m)})" for m, v in protein.items() if v is not None)
+    text = f"Ptychography, correlation inside: {text}. " if text else ""
+    if whole:
+        text += f"On {PROTEIN}, at its own thickness and {CONTRAST_DOSE:g} e⁻/Å²: {whole}."
+    return text.strip()
 
 
 def artefacts(results: Results) -> Claim:

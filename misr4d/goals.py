@@ -81,8 +81,8 @@ class Case:
         What the goal is about, over pairs of draws: a difference or a ratio.
     met : bool or None
         None if the table cannot tell.
-    ahead : bool
-        Whether the median of `lead` is in our favour at all.
+    standing : int
+        1 if the median of `lead` is in our favour, −1 if in the rival's, 0 if level.
     bounded : bool
         That median is an upper bound, because the lowest dose measured is past the target already.
     inverted : bool
@@ -97,7 +97,7 @@ class Case:
     theirs: Summary
     lead: Summary
     met: bool | None
-    ahead: bool
+    standing: int
     bounded: bool = False
     inverted: bool = False
 
@@ -105,6 +105,11 @@ class Case:
     def n(self) -> int:
         """Draws that the comparison rests on: of the side that has fewer."""
         return min(self.lead.n, self.theirs.n)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the median is in our favour."""
+        return self.standing > 0
 
     @property
     def against(self) -> str:
@@ -197,6 +202,10 @@ def scores(
         if value is not None:
             by_draw[int(row["draw"])] = float(value)
     return by_draw
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
 
 
 def _inverted(rows: Rows, specimen: str, dose: float, method: str) -> bool:
@@ -303,7 +312,7 @@ def compare(
         summarise([b for _, b in pairs] if len(theirs) > 1 else theirs.values()),
         lead,
         bool(met(lead)),
-        lead.median > (1 if ratio else 0),
+        _sign(lead.median - (1 if ratio else 0)),
         inverted=_inverted(rows, specimen, dose, rival),
     )
 
@@ -346,9 +355,18 @@ def _lead(case: Case) -> str:
 
 def behind(cases: Iterable[Case]) -> str:
     """Say where a ptychography is ahead, to open a finding with; empty if nowhere."""
-    lost = [case for case in cases if not case.ahead and case.rival in PTYCHOGRAPHY]
-    where = "; ".join(f"{program(case.rival)} {_where(case)}" for case in lost)
-    return f"Ahead of it: {where}. " if lost else ""
+    cases = list(cases)
+    several = len({case.measure for case in cases}) > 1
+    lost: dict[str, list[str]] = {}
+    for case in cases:
+        if case.standing < 0 and case.rival in PTYCHOGRAPHY:
+            where = lost.setdefault(f"{program(case.rival)} {_where(case)}", [])
+            where.append(_NAMES.get(case.measure, case.measure))
+    words = [
+        f"{place} by {' and '.join(measures)}" if several else place
+        for place, measures in lost.items()
+    ]
+    return f"behind {', '.join(words)}; " if words else ""
 
 
 def _doses(doses: Sequence[float]) -> str:
@@ -358,7 +376,11 @@ def _doses(doses: Sequence[float]) -> str:
     return f"{text} e⁻/Å²"
 
 
-_NAMES = {"correlation": "correlation inside the specimen", "resolution": "FRC-0.5 resolution"}
+_NAMES = {
+    "correlation": "correlation inside the specimen",
+    "resolution": "FRC-0.5 resolution",
+    "weighted_frc": "weighted ring correlation",
+}
 NOT_MEASURED = "not measured: the table does not hold both methods"
 
 
@@ -403,7 +425,7 @@ def beats_classical(
         d for d in levels for s in specimens if best_ptychography(rows, s, d, measure) is None
     }
     measured = (
-        f"{behind(cases)}Ahead in {ahead} of {len(cases)} comparisons at {_doses(levels)}, with "
+        f"{behind(cases)}ahead in {ahead} of {len(cases)} comparisons at {_doses(levels)}, with "
         f"the lower end of the spread too in {clear}; least: "
         f"{_lead(min(cases, key=lambda c: c.lead.median))}"
     )
@@ -595,7 +617,7 @@ def _dose_case(
         target,
         lead,
         met,
-        lead.median < 1,
+        _sign(1 - lead.median),
         bounded=least < lead.median,
         inverted=_inverted(rows, specimen, dose, rival),
     )

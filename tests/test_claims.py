@@ -160,7 +160,7 @@ def test_a_peer_that_is_ahead_opens_the_finding() -> None:
     rows = pair({"cnr": 9.0}, {"cnr": 2.0}) + study("PtyRAD", 300.0, cnr=10.0)
     claim = claims.contrast(rows)
     assert claim.verdict == NOT
-    assert claim.evidence.startswith("Ahead of it: PtyRAD on CuZr at 300 e⁻/Å². ")
+    assert claim.evidence.startswith("behind PtyRAD on CuZr at 300 e⁻/Å²; ")
     assert "against py4DSTEM 4.50 (n = 3) times" in claim.evidence
 
 
@@ -209,7 +209,7 @@ def test_frequency_is_decided_by_the_truth_not_by_the_power_spectrum() -> None:
     peer = finer + study("quantem", 300.0, resolution=0.9)
     claim = claims.frequency(spectra(), peer)
     assert claim.verdict == NOT
-    assert claim.evidence.startswith("Ahead of it: quantem on CuZr")
+    assert claim.evidence.startswith("behind quantem on CuZr")
 
 
 def comparison(

@@ -132,7 +132,7 @@ def test_the_rival_is_the_best_method_that_learns_nothing_of_each_comparison() -
     peer = [*table, *series("phaserEM", 1000.0, "correlation", [0.93, 0.94])]
     goal = goals.beats_classical(peer, "correlation")
     assert goal.met is False
-    assert goal.measured.startswith("Ahead of it: phaserEM on CuZr at 1000 e⁻/Å². ")
+    assert goal.measured.startswith("behind phaserEM on CuZr at 1000 e⁻/Å²; ")
     table += series("parallax", 100.0, "correlation", [0.92, 0.92])
     goal = goals.beats_classical(table, "correlation")
     assert goal.verdict == "not met"
