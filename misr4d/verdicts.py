@@ -7,6 +7,7 @@ verdict on the network that the claim is about, with the weights shipped here.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,19 +18,29 @@ from typing import Any
 __all__ = [
     "CANNOT",
     "CONTRADICTED",
+    "FEWEST",
     "MARKS",
+    "METHODS",
     "NOT",
+    "NOT_RUN",
     "OPEN",
     "PARTLY",
     "REPRODUCED",
+    "SEEN",
+    "SUBJECT",
     "Claim",
     "Finding",
     "anchor",
     "chip",
     "counted",
+    "enough",
+    "fewest",
+    "from_parts",
+    "percent",
     "plain_strip",
     "previous_verdicts",
     "strip",
+    "together",
     "what_changed",
 ]
 
@@ -47,6 +58,20 @@ MARKS: Mapping[str, tuple[str, str]] = {
     OPEN: ("?", "#455a64"),
 }
 """Sign and colour of each verdict: the sign suffices, and white on the colour is legible."""
+
+SUBJECT = "attention U-Net"
+"""The paper's network, of §2.1.1, which most claims are about."""
+
+METHODS = (SUBJECT, "dual path", "informed", "direct")
+"""Methods judged: the paper's two networks, and beside them the two of this book."""
+
+SEEN = 0.5  # our choice: at less, not even a quarter of the variation inside is the specimen's
+"""Least correlation with the truth inside a specimen of an image that shows something of it."""
+
+FEWEST = 3  # our choice: of two draws, each may be the odd one
+"""Draws of a noisy dose, or trainings, that a verdict takes."""
+
+Parts = Sequence[bool | None]
 
 
 @dataclass(frozen=True)
@@ -127,6 +152,43 @@ class Claim:
     def sentence(self) -> str:
         """Claim, verdict and evidence in Markdown, for the chapter that measured it."""
         return f"**{self.statement}** (claim {self.number}): {self.verdict}. {self.evidence}."
+
+
+NOT_RUN = Finding(OPEN, "not run")
+"""Finding on a method that nobody measured."""
+
+
+def together(parts: Parts) -> str:
+    """Verdict on parts that must all hold; one that is none could not be judged."""
+    if True in parts and False in parts:
+        return PARTLY
+    if not parts or None in parts:
+        return OPEN
+    return REPRODUCED if True in parts else NOT
+
+
+def from_parts(parts: Parts, text: str, n: int | None = None) -> Finding:
+    """Judge comparisons that must all hold; arguments as of :class:`Finding`."""
+    share = (parts.count(True), len(parts)) if parts else None
+    return Finding(together(parts), text, share, n)
+
+
+def enough(holds: bool | None, n: int, dose: float = 0.0) -> bool | None:
+    """Leave a part undecided that rests on fewer than :data:`FEWEST` draws.
+
+    At infinite dose [e⁻/Å²] there is no noise to draw, and one image is all there is.
+    """
+    return holds if n >= FEWEST or math.isinf(dose) else None
+
+
+def fewest(numbers: Iterable[int]) -> int | None:
+    """Fewest draws behind a finding; none if nothing was drawn."""
+    return min(numbers, default=None)
+
+
+def percent(share: float) -> str:
+    """Write a share as whole percents."""
+    return f"{100 * share:.0f} %"
 
 
 def anchor(number: str) -> str:

@@ -44,17 +44,19 @@ from IPython.display import Markdown
 
 from misr4d import MOLECULAR, figures
 from misr4d.bench import read_study
-from misr4d.claims import FEWEST, SEEN, judge, read_results
+from misr4d.claims import judge, read_results
 from misr4d.goals import PTYCHOGRAPHY, program
 from misr4d.learned import card, load_network
 from misr4d.networks import AttentionUNet
 from misr4d.verdicts import (
     CANNOT,
     CONTRADICTED,
+    FEWEST,
     MARKS,
     OPEN,
     PARTLY,
     REPRODUCED,
+    SEEN,
     anchor,
     chip,
     counted,
@@ -247,7 +249,7 @@ Markdown(
 )
 
 # %% [markdown]
-# **Exercise.** Choose another threshold in `misr4d.claims`, such as `SEEN` or `NEAR`, and run this page
+# **Exercise.** Choose another threshold, such as `SEEN` in `misr4d.verdicts` or `NEAR` in `misr4d.chapter_claims`, and run this page
 # again. Which verdicts depend on it?
 #
 # ```{dropdown} Solution
