@@ -587,7 +587,7 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
     """
     atomic = REGIMES["atomic"]
     limit, grid = atomic.information_limit, atomic.nyquist_period(upsampling)
-    specimens = _specimens([row for row in rows if row["regime"] == "atomic"])
+    specimens = _specimens([row for row in rows if row.get("regime") == "atomic"])
     findings = {}
     for method in METHODS:
         curves = {name: _curve(rows, name, method, "resolution") for name in specimens}
@@ -601,12 +601,12 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
             continue
         parts, words = [], []
         for name, curve in curves.items():
-            dose = min(curve, key=lambda d, curve=curve: curve[d].median)  # type: ignore[misc]
+            dose, finest = min(curve.items(), key=lambda item: item[1].median)
             shown = _inside(rows, name, dose, method)
-            fine = curve[dose].median < SUB_ANGSTROM
+            fine = finest.median < SUB_ANGSTROM
             met = fine and shown is not None and shown.median >= SEEN
-            parts.append(enough(met, curve[dose].n, dose))
-            word = curve[dose].text(word=lambda v: "none" if math.isinf(v) else f"{v:.3f} Å")
+            parts.append(enough(met, finest.n, dose))
+            word = finest.text(word=lambda v: "none" if math.isinf(v) else f"{v:.3f} Å")
             words.append(f"{word} on {name} at {dose:g} e⁻/Å²")
         findings[method] = from_parts(
             parts,
@@ -663,19 +663,22 @@ def _thickness_series(results: Results, rows: Rows) -> Series:
         if row.get("specimen", CRYSTAL) == CRYSTAL:
             place = (float(row["dose"]), str(row["method"]), float(row["thickness"]))
             values[place] = {m: [abs(float(v)) for v in row["values"][m]] for m in BY_THICKNESS}
-    for row in rows:
-        if row["specimen"] == CRYSTAL and row.get("thickness") is not None:
-            dose, method, level = float(row["dose"]), str(row["method"]), float(row["thickness"])
-            measured = {
-                m: list(scores(rows, CRYSTAL, dose, method, m, thickness=level).values())
-                for m in BY_THICKNESS
-            }
-            if all(measured.values()):
-                values[dose, method, level] = measured
-                # The series leaves out the specimen's own thickness, which the study has anyway.
-                own = {m: list(scores(rows, CRYSTAL, dose, method, m).values()) for m in measured}
-                if all(own.values()):
-                    values[dose, method, THINNEST] = own
+    thick = {
+        (float(row["dose"]), str(row["method"]), float(row["thickness"]))
+        for row in rows
+        if row["specimen"] == CRYSTAL and row.get("thickness") is not None
+    }
+    for dose, method, level in thick:
+        measured = {
+            m: list(scores(rows, CRYSTAL, dose, method, m, thickness=level).values())
+            for m in BY_THICKNESS
+        }
+        if all(measured.values()):
+            values[dose, method, level] = measured
+            # The series leaves out the specimen's own thickness, which the study has anyway.
+            own = {m: list(scores(rows, CRYSTAL, dose, method, m).values()) for m in measured}
+            if all(own.values()):
+                values[dose, method, THINNEST] = own
     doses = [dose for dose, _, _ in values if math.isfinite(dose)]
     dose = max(sorted(set(doses)), key=doses.count, default=math.nan)
     series: dict[str, dict[float, dict[str, Summary]]] = {}
