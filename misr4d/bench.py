@@ -7,7 +7,6 @@ it stopped and two runs on one folder do not harm each other. Rows run on dask w
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -17,7 +16,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from misr4d.fetch import package_files
 from misr4d.metrics import contrast_to_noise, correlation, ms_ssim, psnr, truth_masks
 from misr4d.specimens import SPECIMENS
 from misr4d.spectra import (
@@ -35,7 +32,7 @@ from misr4d.spectra import (
     power_spectrum,
     resolution,
 )
-from misr4d.study import METHODS, Measurement, make_scene
+from misr4d.study import METHODS, Measurement, make_scene, method_key
 from misr4d.workers import each_done
 
 __all__ = [
@@ -45,9 +42,9 @@ __all__ = [
     "QUICK",
     "Plan",
     "Row",
-    "package_hash",
     "read_part",
     "read_table",
+    "row_key",
     "run",
     "score",
     "write_tables",
@@ -68,10 +65,6 @@ COLUMNS = {
 RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
-_NO_NUMBER = (
-    *("audit", "bench", "claims", "cli", "demo", "fetch", "figures", "focus", "frames", "goals"),
-    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep", "workers"),
-)
 
 
 @dataclass(frozen=True)
@@ -209,22 +202,9 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
     return {k: None if v is None or not math.isfinite(v) else v for k, v in found.items()}
 
 
-@lru_cache(maxsize=1)
-def package_hash() -> str:
-    """Hash of the package's sources and data, which enter every row."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent
-    # Plans, command line, drawing, reading, judging and downloads change no number.
-    skip = {f"{name}.py" for name in _NO_NUMBER}
-    for path in package_files():
-        if path.name not in skip:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _key(row: Row, seed: int) -> str:
-    text = json.dumps([asdict(row), seed, package_hash(), list(COLUMNS)], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+def row_key(row: Row, seed: int) -> str:
+    """Return the key of a row: what its method, its measures and its scene depend on."""
+    return method_key(row.method, row.specimen, row.dose, measure_rows, given=(row, seed))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -284,11 +264,14 @@ def run(
     wanted = list(plan.rows())
     if not wanted:
         raise ValueError("the plan holds no row; refinement needs counts, so a finite dose")
-    parts = {row: folder / "parts" / f"{_key(row, plan.seed)}.json" for row in wanted}
+    parts = {row: folder / "parts" / f"{row_key(row, plan.seed)}.json" for row in wanted}
     missing = [row for row in wanted if read_part(parts[row]) is None]
     if missing:
         _compute(missing, parts, plan.seed, scheduler, workers, progress, len(wanted))
-    rows = [json.loads(parts[row].read_text(encoding="utf-8")) for row in wanted]
+    rows = [
+        {**json.loads(parts[row].read_text(encoding="utf-8")), "key": parts[row].stem}
+        for row in wanted
+    ]
     _write_table(plan, rows, folder)
     return rows
 
@@ -338,7 +321,6 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[st
         **asked,
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
-        "package_hash": package_hash(),
         "commit": _commit(),
         "rows": rows,
     }

@@ -34,10 +34,11 @@ from misr4d.corpus import draw_specimen
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
 from misr4d.dose import electrons_per_pixel
 from misr4d.fetch import cache_folder
+from misr4d.keys import result_key
 from misr4d.losses import PaperLoss, gaussian_likelihood, ring_error
 from misr4d.networks import FEATURES, NETWORKS, UPSAMPLING, direct_features
 from misr4d.potential import project_atoms, truth
-from misr4d.probes import WINDOW, camera_pixel
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 
 __all__ = [
@@ -228,19 +229,9 @@ def _method(regime: str, kernel: int, device: str) -> DirectPtychography:
     )
 
 
-@lru_cache(maxsize=1)
-def _sources() -> str:
-    """Hash of the code that an example depends on."""
-    digest = hashlib.sha256()
-    for name in ("acquisition", "corpus", "direct", "optics", "potential", "reciprocity"):
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    digest.update(repr((DEFOCI, _SIMULATION, WINDOW)).encode())
-    return digest.hexdigest()[:16]
-
-
 def _example_path(regime: str, seed: int, index: int, defocus_error: float) -> Path:
-    name = f"{regime}-{seed}-{defocus_error:g}-{index}.npz"
-    return cache_folder() / "corpus" / _sources() / name
+    name = f"{regime}-{seed}-{defocus_error!r}-{index}.npz"
+    return cache_folder() / "corpus" / result_key(simulate_example, data=()) / name
 
 
 def simulate_example(
