@@ -315,7 +315,8 @@ def _shell(node: ast.ClassDef) -> tuple[ast.ClassDef, list[ast.FunctionDef]]:
 @cache
 def _parts(node: ast.AST) -> tuple[list[ast.AST], dict[str, tuple[str, str]]]:
     """List the names, attributes and texts in a piece of code, and what it imports by itself."""
-    parts, imports = [], {}
+    parts: list[ast.AST] = []
+    imports: dict[str, tuple[str, str]] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Import | ast.ImportFrom):
             imports.update(_imported(part))

@@ -27,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep tests, and the processes that they start, out of the user's cache.
 
     Tests that run side by side share one folder: what is in it is written whole, under its key.

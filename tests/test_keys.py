@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from misr4d.bench import Row, measure_rows, row_key
 from misr4d.classical import PtychographySettings
 from misr4d.datacube import patterns_from_views
 from misr4d.direct import DirectPtychography
+from misr4d.fetch import cache_folder
 from misr4d.keys import DATA, PACKAGE, result_key, trace
 from misr4d.learned import Estimate
 from misr4d.specimens import SPECIMENS, data_files, make_specimen, regime_of
@@ -104,16 +106,15 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
 def touched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """Change what the source of a module is read as."""
     read = keys._read
-    texts: dict[str, str] = {}
+    changed: dict[str, Any] = {}
 
     def altered(path: Path) -> Any:
-        if path.stem not in texts:
-            return read(path)
-        return keys._divide(keys._Undocumented().visit(ast.parse(texts[path.stem])))
+        return changed.get(path.stem) or read(path)
 
     def touch(module: str, added: str = "assert True\n") -> None:
-        texts.clear()
-        texts[module] = (PACKAGE / f"{module}.py").read_text(encoding="utf-8") + added
+        text = (PACKAGE / f"{module}.py").read_text(encoding="utf-8") + added
+        changed.clear()
+        changed[module] = keys._divide(keys._Undocumented().visit(ast.parse(text)))
         keys._trace.cache_clear()
 
     monkeypatch.setattr(keys, "_read", altered)
@@ -361,3 +362,11 @@ def test_an_acquisition_of_a_kind_brings_its_own_code() -> None:
 
     turned = TurnedAcquisition.of(ATOMIC, 0.0)
     assert result_key("", given=turned) != result_key("", given=ATOMIC)
+
+
+def test_tests_keep_out_of_the_users_cache(cache_of_tests: Path) -> None:
+    """Neither a test nor a process that it starts reads or writes ``~/.cache``."""
+    code = "from misr4d.fetch import cache_folder; print(cache_folder())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert cache_folder() == cache_of_tests == Path(child.stdout.strip())
+    assert Path.home() / ".cache" not in cache_of_tests.parents
