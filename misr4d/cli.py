@@ -147,6 +147,7 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @main.command()
 @click.option("--quick", "size", flag_value="quick", default="quick", help="Minutes, as in CI.")
 @click.option("--full", "size", flag_value="full", help="Every specimen, dose and draw: hours.")
+@click.option("--study", "size", flag_value="study", help="What pages and verdicts read: hours.")
 @click.option(
     "--out",
     type=_Target(file_okay=False, path_type=Path),
@@ -172,10 +173,12 @@ def bench(
     """Measure specimens × doses × methods × draws into one table."""
     from dataclasses import replace
 
-    from misr4d.bench import PLANS, run
+    from misr4d.bench import PLANS, Plan, run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    base = PLANS[size]
+    chosen = PLANS[size]
+    base = chosen if isinstance(chosen, Plan) else chosen[0]
+    narrowed = bool(specimens or doses or methods or draws)
     try:
         plan = replace(
             base,
@@ -186,7 +189,8 @@ def bench(
             # An explicit choice of doses or methods holds for ptychography too.
             slow_doses=None if doses else base.slow_doses,
         )
-        rows = run(plan, out, scheduler=scheduler, workers=workers)
+        asked = plan if narrowed else chosen
+        rows = run(asked, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
