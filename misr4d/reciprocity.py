@@ -23,6 +23,7 @@ def simulate_views(
     potential: Potential,
     acquisition: Acquisition,
     *,
+    source: float = 0.0,
     device: torch.device | str = "cpu",
     batch: int = 16,
 ) -> Tensor:
@@ -33,6 +34,9 @@ def simulate_views(
     potential : Potential
         Its cell is periodic and holds a whole number of scan steps.
     acquisition : Acquisition
+    source : float
+        Standard deviation of the effective source, a Gaussian, along one axis in the plane of the
+        specimen [Å]: the incoherent sum over its points. By default it is a point.
     device : torch.device or str
         Where to compute.
     batch : int
@@ -47,7 +51,8 @@ def simulate_views(
     Raises
     ------
     ValueError
-        If the potential's sampling cuts the probe or its cell does not fit the scan.
+        If the potential's sampling cuts the probe, its cell does not fit the scan, or the source is
+        negative or not finite.
 
     Notes
     -----
@@ -56,6 +61,8 @@ def simulate_views(
     """
     acquisition.check_wave_sampling(potential.sampling)
     steps = potential.check_scan(acquisition)
+    if not (math.isfinite(source) and source >= 0):
+        raise ValueError(f"source is {source!r} Å; expected 0 or a positive number of Å")
     lam = acquisition.wavelength
     shape = (potential.slices.shape[1], potential.slices.shape[2])
     qx, qy = optics.frequencies(shape, potential.sampling, device=device)
@@ -91,8 +98,16 @@ def simulate_views(
         phase = acquisition.chi(px - kx, py - ky).to(torch.float32)
         spectrum = spectrum * pupil * torch.exp(-1j * phase)
         folded = spectrum.reshape(-1, folds[0], steps[0], folds[1], steps[1]).sum((1, 3))
-        wave = torch.fft.ifft2(folded, norm="forward")
         nx, ny = acquisition.scan_shape
+        if source:
+            # Before sampling: frequencies above the scan's Nyquist fade by what they are, not by
+            # what they alias to. The grid holds the intensity, whose band is 2α too.
+            fine = torch.fft.ifft2(spectrum, norm="forward").abs() ** 2
+            blur = optics.gaussian_transfer(px**2 + py**2, source).float()
+            seen = torch.fft.ifft2(torch.fft.fft2(fine) * blur).real
+            images[start : start + batch] = seen[:, :: folds[0], :: folds[1]][:, :nx, :ny]
+            continue
+        wave = torch.fft.ifft2(folded, norm="forward")
         images[start : start + batch] = (wave.abs() ** 2)[:, :nx, :ny]
     return images.reshape(*samples.shape[:2], *acquisition.scan_shape).mean(1)
 

@@ -26,7 +26,7 @@ from misr4d.keys import result_key
 from misr4d.learned import attention_unet, dual_path, informed
 from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
-from misr4d.potential import Potential, truth
+from misr4d.potential import Potential, Thermal, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.settings import prior_trust, ptychography_settings
 from misr4d.specimens import Specimen, data_files, make_specimen, regime_of
@@ -57,15 +57,29 @@ class Scene:
     acquisition : Acquisition
         Its detector pixel is three of the simulated ones; a camera averages over them.
     potential : Potential
+    source : float
+        Standard deviation of the effective source [Å], for the views alone; 0 is a point.
     """
 
     specimen: Specimen
     acquisition: Acquisition
     potential: Potential
+    source: float = 0.0
 
     @cached_property
     def patterns(self) -> Datacube:
-        """Diffraction patterns at infinite dose, as fractions of the electrons."""
+        """Diffraction patterns at infinite dose, as fractions of the electrons.
+
+        Raises
+        ------
+        ValueError
+            If the source is no point: blurring would take probe positions between those scanned.
+        """
+        if self.source:
+            raise ValueError(
+                f"the source has a deviation of {self.source:g} Å; patterns are simulated of a "
+                "point source alone: use Scene.expose, or take source 0"
+            )
         angle = SIMULATION[self.specimen.regime][2]
         return simulate_patterns(self.potential, self.acquisition, window=WINDOW, max_angle=angle)
 
@@ -75,9 +89,15 @@ class Scene:
 
         They take long: views made before are read back from the cache.
         """
-        given = (self.potential, self.acquisition)
+        given = (self.potential, self.acquisition, self.source)
         key = result_key(reciprocity.simulate_views, given=given, data=())
-        return _made_once("views", key, lambda: reciprocity.simulate_views(*given))
+        return _made_once(
+            "views",
+            key,
+            lambda: reciprocity.simulate_views(
+                self.potential, self.acquisition, source=self.source
+            ),
+        )
 
     @cached_property
     def truth(self) -> Tensor:
@@ -128,7 +148,9 @@ class Scene:
         ]
         return self._measurement(dose, self._fractions(whole), (halves[0], halves[1]))
 
-    def expose(self, dose: float, seed: int) -> Measurement:
+    def expose(
+        self, dose: float, seed: int, *, noise: float = 0.0, bias: float = 0.0
+    ) -> Measurement:
         """Count electrons in the bright disc's pixels alone: quicker, and for most methods all.
 
         Parameters
@@ -136,10 +158,15 @@ class Scene:
         dose : float
             e⁻/Å²; ``inf`` gives the expected views.
         seed : int
-            Of the counting noise.
+            Of the noise.
+        noise, bias : float
+            Of the detector [electrons a pixel], as in :func:`misr4d.dose.add_detector_noise`; by
+            default it counts and adds nothing.
         """
         generator = torch.Generator().manual_seed(seed)
-        views = expose(self.expected_views, self.acquisition, dose, generator)
+        views = expose(
+            self.expected_views, self.acquisition, dose, generator, noise=noise, bias=bias
+        )
         return Measurement(self, dose, None, views)
 
     def _fractions(self, patterns: Tensor) -> Datacube:
@@ -224,7 +251,14 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     return place(make_specimen(name, thickness=thickness), defocus)
 
 
-def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: int = 3) -> Scene:
+def place(
+    specimen: Specimen,
+    defocus: float | None = None,
+    *,
+    pixel_samples: int = 3,
+    thermal: Thermal = 0.0,
+    source: float = 0.0,
+) -> Scene:
     """Put a specimen under its regime's measurement, the detector as the networks know it.
 
     Parameters
@@ -235,6 +269,12 @@ def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: in
     pixel_samples : int
         Points by which reciprocity averages over a detector pixel, each way. One is nine times
         quicker, and takes the pixel for the point in its middle.
+    thermal : float or mapping
+        Thermal displacement of the atoms [Å], see :data:`misr4d.potential.Thermal`; by default,
+        and in every specimen that is scored, they stand still.
+    source : float
+        Standard deviation of the effective source [Å]; by default, and in all that is scored, it
+        is a point.
     """
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
@@ -243,7 +283,8 @@ def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: in
     acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=pixel_samples)
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
-    return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
+    potential = build_potential(specimen, sampling, slice_thickness, thermal=thermal)
+    return Scene(specimen, acquisition, potential, source)
 
 
 def _made_once(kind: str, key: str, make: Callable[[], Tensor]) -> Tensor:
