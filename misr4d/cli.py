@@ -88,6 +88,7 @@ class _Target(click.Path):
 _POSITIVE = click.IntRange(1)
 _WORKERS = click.IntRange(1, 256)
 _SEED = click.IntRange(0, 2**62)
+_RATE = click.FloatRange(0, 1, min_open=True)
 _MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
 _THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
 
@@ -229,11 +230,24 @@ def bench(
 @click.option(
     "--half/--no-half", default=None, help="bfloat16 on a CPU too, instead of the preset's."
 )
+@click.option("--learning-rate", type=_RATE, help="Highest, of AdamW.")
+@click.option(
+    "--continue-shipped",
+    is_flag=True,
+    help="Start from the shipped weights of the network, with the settings on their card instead "
+    "of a preset's.",
+)
 @click.option("--seed", type=_SEED, help="Of everything.")
+@click.option("--repeat", type=_SEED, help="Another number draws other noise of each specimen.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @click.option("--workers", type=_WORKERS, help="Processes that simulate specimens.")
 def train(
-    preset: str, out: Path, device: str | None, workers: int | None, **changes: str | int | None
+    preset: str,
+    out: Path,
+    continue_shipped: bool,
+    device: str | None,
+    workers: int | None,
+    **changes: str | float | None,
 ) -> None:
     """Train a network on specimens that never repeat.
 
@@ -241,12 +255,15 @@ def train(
     """
     from dataclasses import replace
 
-    from misr4d.training import PRESETS
+    from misr4d.training import PRESETS, shipped_training
     from misr4d.training import train as run
 
     given = {name: value for name, value in changes.items() if value is not None}
     try:
-        config = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+        base = PRESETS[preset]
+        if continue_shipped:
+            base = shipped_training(str(given.get("network", base.network)))
+        config = replace(base, **given)  # type: ignore[arg-type]
         result = run(config, out, device=device, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -176,7 +176,6 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         semiangle=semiangle,
         scan_shape=(positions[0], positions[1]),
         detector_pixel=binning * pixel,
-        pixel_samples=3,  # our choice: what the study's own detector has
     )
     search = None
     if "defocus" not in known:
@@ -940,7 +939,8 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
         replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
     )
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    expected = float(part.mean()) / (share * tile[0] * tile[1])
+    level = ready.acquisition.relative_to_vacuum(part).mean()
+    expected = float(level) / (share * tile[0] * tile[1])
     return float(method.statistic(part).noise) / expected
 
 

@@ -255,7 +255,6 @@ def place(
     specimen: Specimen,
     defocus: float | None = None,
     *,
-    pixel_samples: int = 3,
     thermal: Thermal = 0.0,
     source: float = 0.0,
 ) -> Scene:
@@ -266,9 +265,6 @@ def place(
     specimen : Specimen
     defocus : float, optional
         In Å; the regime's own unless given.
-    pixel_samples : int
-        Points by which reciprocity averages over a detector pixel, each way. One is nine times
-        quicker, and takes the pixel for the point in its middle.
     thermal : float or mapping
         Thermal displacement of the atoms [Å], see :data:`misr4d.potential.Thermal`; by default,
         and in every specimen that is scored, they stand still.
@@ -279,8 +275,7 @@ def place(
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
         acquisition = replace(acquisition, defocus=defocus)
-    pixel = camera_pixel(acquisition.wavelength)
-    acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=pixel_samples)
+    acquisition = replace(acquisition, detector_pixel=camera_pixel(acquisition.wavelength))
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
     potential = build_potential(specimen, sampling, slice_thickness, thermal=thermal)
@@ -301,7 +296,7 @@ def _made_once(kind: str, key: str, make: Callable[[], Tensor]) -> Tensor:
 
 
 def _summed_bright_field(m: Measurement) -> Tensor:
-    return summed_bright_field(m.views, UPSAMPLING)
+    return summed_bright_field(m.views, m.scene.acquisition, UPSAMPLING)
 
 
 def _idpc(m: Measurement) -> Tensor:

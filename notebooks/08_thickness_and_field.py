@@ -88,7 +88,7 @@ def record(method, thickness, level, draw, image):
 
 
 for thickness in thicknesses:
-    scene = place(make_specimen(crystal, thickness=thickness), pixel_samples=1)
+    scene = place(make_specimen(crystal, thickness=thickness))
     truths[thickness] = scene.truth
     for level in (dose, math.inf):
         for draw in range(1 if math.isinf(level) else draws):
@@ -187,7 +187,7 @@ Image(path)
 # the specimen does not continue. The crystal now fills a cell of 96 Å, of which 64 Å are scanned.
 
 # %%
-filled = place(make_specimen(crystal, 96.0, border=0.0), pixel_samples=1)
+filled = place(make_specimen(crystal, 96.0, border=0.0))
 known = filled.truth
 
 index = torch.arange(known.shape[0]) + 0.5
@@ -304,7 +304,7 @@ IDEAL_METHODS = ("direct", "informed")
 hidden = {}
 for case, options in CASES.items():
     still = {k: v for k, v in options.items() if k != "noise"}
-    scene = place(make_specimen(crystal), pixel_samples=1, **still)
+    scene = place(make_specimen(crystal), **still)
     noise = options.get("noise", 0.0)
     inside = specimen_mask(scene.truth, scene.pixel)
     for method in IDEAL_METHODS:

@@ -282,7 +282,7 @@ def test_a_methods_network_is_the_one_that_it_loads(
         raise InterruptedError
 
     monkeypatch.setattr(learned, "load_network", note)
-    scene = study.place(make_specimen("Li2CoO3"), pixel_samples=1)
+    scene = study.place(make_specimen("Li2CoO3"))
     measurement = scene.expose(300.0, 0)
     with pytest.raises(InterruptedError):
         METHODS[method](measurement)
@@ -332,7 +332,7 @@ def test_a_rows_key_holds_its_weights_its_specimen_and_its_settings(
         np.ones(2, np.float32),
         torch.ones(2, 1),
         ATOMIC,
-        replace(ATOMIC, pixel_samples=5),
+        replace(ATOMIC, semiangle=9.0),
         ((1,), 2),
         ((1, 2),),
     ],
