@@ -14,8 +14,6 @@ stopped. About 20 minutes on one core.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import math
 from dataclasses import dataclass, replace
@@ -26,10 +24,10 @@ import numpy as np
 import torch
 
 import misr4d
-import misr4d.refine as refinement
 from misr4d.audit import signature
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel
+from misr4d.keys import result_key
 from misr4d.learned import card, informed
 from misr4d.metrics import correlation
 from misr4d.networks import UPSAMPLING
@@ -135,9 +133,8 @@ def choose(rows: list[dict[str, Any]], regime: str) -> dict[str, Any]:
 def main() -> None:
     # A score belongs to the network that made its first stage, and to the code of the second.
     network = card("DirectInformed")["sha256"]
-    parts = (refinement.refine, refinement.ExpectedViews, refinement.Trust, refinement._Problem)
-    code = hashlib.sha256("".join(map(inspect.getsource, parts)).encode()).hexdigest()
-    entering = f"{network} {code}"
+    weights = ("weights/DirectInformed.safetensors",)
+    entering = result_key(simulate_example, informed, refine, data=weights)
     kept = json.loads(PART.read_text()) if PART.exists() else {}
     rows: list[dict[str, Any]] = kept.get(entering, [])
     for regime in DEFOCI:

@@ -31,9 +31,9 @@ import yaml
 from PIL import Image
 
 from misr4d.claims import plain_strip, strip
-from misr4d.fetch import package_files
 from misr4d.figures import REGISTER
 from misr4d.frames import LEVELS
+from misr4d.keys import result_key
 from misr4d.workers import SIDE_BY_SIDE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,20 +90,22 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
 
 def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
     """Hash of everything that a notebook's result depends on; `folder` is the profile's."""
-    digest = hashlib.sha256(sys.version.encode())
-    digest.update(json.dumps(parameters, sort_keys=True).encode())
-    # Of prose only that it stands there: `refresh_prose` finds a cell by its place.
-    for cell in stripped(source).cells:
-        code = cell.source if cell.cell_type == "code" else ""
-        digest.update(json.dumps([cell.cell_type, cell.metadata, code], sort_keys=True).encode())
-    for path in [ROOT / "constraints.txt", *package_files()]:
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    cells = stripped(source).cells
+    # Of prose only that it stands there: `refresh_prose` finds a cell by its place. Of code every
+    # letter, since the page shows it.
+    shown = [
+        (cell.cell_type, cell.metadata, cell.source if cell.cell_type == "code" else "")
+        for cell in cells
+    ]
+    read = []
     if source.stem == JUDGE:
         # The table as CSV: beside the same rows its JSON names the commit.
         for path in [*sorted((folder / "results").glob("*.json")), folder / "bench" / "table.csv"]:
             if path.stem != JUDGE and path.is_file():
-                digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+                read.append((path.name, path.read_bytes()))
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    pins = (ROOT / "constraints.txt").read_bytes()
+    return result_key(code, given=(sys.version, parameters, json.dumps(shown), pins, read))
 
 
 def execute(profile: str) -> Path:

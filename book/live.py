@@ -28,7 +28,7 @@ from torch import nn
 
 from misr4d.direct import AMPLITUDE_CONTRAST
 from misr4d.dose import electrons_per_pixel
-from misr4d.fetch import package_files
+from misr4d.keys import result_key
 from misr4d.learned import load_network
 from misr4d.networks import FEATURES
 from misr4d.study import UPSAMPLING, Scene, make_scene
@@ -128,10 +128,8 @@ def runtime(cache: Path) -> dict[str, str]:
 
 def fingerprint() -> str:
     """Hash of what the measurements and the network depend on."""
-    digest = hashlib.sha256(sys.version.encode())
-    for path in [Path(__file__), ROOT / "constraints.txt", *package_files()]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    pins = (ROOT / "constraints.txt").read_bytes()
+    return result_key(Path(__file__).read_text(encoding="utf-8"), given=(sys.version, pins))
 
 
 def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> None:

@@ -7,7 +7,6 @@ it stopped and two runs on one folder do not harm each other. Rows run on dask w
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -17,7 +16,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -27,7 +25,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from misr4d.fetch import package_files
 from misr4d.metrics import (
     contrast_to_noise,
     correlation,
@@ -48,7 +45,7 @@ from misr4d.spectra import (
     resolution,
     score_rings,
 )
-from misr4d.study import METHODS, Measurement, Scene, make_scene
+from misr4d.study import METHODS, Measurement, Scene, make_scene, method_key
 from misr4d.workers import each_done
 
 __all__ = [
@@ -59,10 +56,10 @@ __all__ = [
     "STUDY",
     "Plan",
     "Row",
-    "package_hash",
     "read_part",
     "read_study",
     "read_table",
+    "row_key",
     "run",
     "score",
     "score_image",
@@ -95,10 +92,6 @@ LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is ca
 HALVED = 3  # draws whose half-sets are reconstructed too, which takes three times as long
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
-_NO_NUMBER = (
-    *("audit", "bench", "claims", "cli", "demo", "fetch", "figures", "focus", "frames", "goals"),
-    *("page", "parameters", "pixels", "reading", "recording", "report", "sweep", "workers"),
-)
 
 
 @dataclass(frozen=True)
@@ -309,22 +302,9 @@ def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
     }
 
 
-@lru_cache(maxsize=1)
-def package_hash() -> str:
-    """Hash of the package's sources and data, which enter every row."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent
-    # Plans, command line, drawing, reading, judging and downloads change no number.
-    skip = {f"{name}.py" for name in _NO_NUMBER}
-    for path in package_files():
-        if path.name not in skip:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _key(row: Row, seed: int) -> str:
-    text = json.dumps([asdict(row), seed, package_hash(), list(COLUMNS)], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+def row_key(row: Row, seed: int) -> str:
+    """Return the key of a row: what its method, its measures and its scene depend on."""
+    return method_key(row.method, row.specimen, row.dose, measure_rows, given=(row, seed))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -391,7 +371,7 @@ def run(
     if len(seeds) > 1:
         raise ValueError(f"the plans have the seeds {sorted(seeds)}; expected one for a table")
     (seed,) = seeds
-    parts = {row: folder / "parts" / f"{_key(row, seed)}.json" for row in wanted}
+    parts = {row: folder / "parts" / f"{row_key(row, seed)}.json" for row in wanted}
     missing = [row for row in wanted if read_part(parts[row]) is None]
     if missing:
         _compute(missing, parts, seed, scheduler, workers, progress, len(wanted))
@@ -454,7 +434,6 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[st
         **asked,
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
-        "package_hash": package_hash(),
         "commit": _commit(),
     }
     head = json.dumps({**record, "rows": []}, indent=1).removesuffix("[]\n}")

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from misr4d.acquisition import Acquisition
 
-__all__ = ["count_electrons", "electrons_per_pixel", "electrons_per_probe", "expose", "thin"]
+__all__ = [
+    "add_detector_noise",
+    "count_electrons",
+    "electrons_per_pixel",
+    "electrons_per_probe",
+    "expose",
+    "thin",
+]
 
 
 def electrons_per_probe(dose: float, acquisition: Acquisition) -> float:
@@ -75,18 +82,61 @@ def count_electrons(
     return torch.poisson(views * share, generator=generator)
 
 
+def add_detector_noise(
+    views: Tensor, share: float, noise: float, bias: float, generator: torch.Generator
+) -> Tensor:
+    """Add a detector's Gaussian noise to views, as in the paper's §2.1.2.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    share : float
+        Electrons of such a pixel, from :func:`electrons_per_pixel`.
+    noise : float
+        Standard deviation at each pixel and position [electrons].
+    bias : float
+        Standard deviation of an offset that a pixel keeps throughout the scan [electrons].
+    generator : torch.Generator
+        Source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If a deviation is negative or not finite.
+    """
+    for name, value in (("noise", noise), ("bias", bias)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(
+                f"{name} is {value!r} electrons a pixel; expected 0 or a positive number of them"
+            )
+    each = torch.randn(views.shape, generator=generator)
+    always = torch.randn((*views.shape[:-2], 1, 1), generator=generator)
+    return views + (noise * each + bias * always) / share
+
+
 def expose(
-    views: Tensor, acquisition: Acquisition, dose: float, generator: torch.Generator
+    views: Tensor,
+    acquisition: Acquisition,
+    dose: float,
+    generator: torch.Generator,
+    *,
+    noise: float = 0.0,
+    bias: float = 0.0,
 ) -> Tensor:
     """Return views as measured at a dose, on the same relative scale as the expected ones.
 
-    Parameters, errors and shapes are those of :func:`count_electrons`; an infinite dose returns
-    the expected views unchanged.
+    Parameters, errors and shapes are those of :func:`count_electrons` and, for the detector's own
+    noise, of :func:`add_detector_noise`; by default electrons are counted and nothing is added. An
+    infinite dose returns the expected views unchanged.
     """
     if math.isinf(dose) and dose > 0:
         return views
     share = electrons_per_pixel(dose, acquisition)
-    return count_electrons(views, acquisition, dose, generator) / share
+    counted = count_electrons(views, acquisition, dose, generator) / share
+    if noise == bias == 0:
+        return counted
+    return add_detector_noise(counted, share, noise, bias, generator)
 
 
 def thin(

@@ -38,7 +38,6 @@ __all__ = [
     "fetch_dataset",
     "fetch_materials_project",
     "fetch_pdb",
-    "package_files",
 ]
 
 KNOWN_MD5: dict[str, str] = {
@@ -102,13 +101,6 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 def cache_folder() -> Path:
     """Folder of the fetched files: MISR4D_CACHE, or ``~/.cache/misr4d``."""
     return Path(os.environ.get("MISR4D_CACHE") or "~/.cache/misr4d").expanduser()
-
-
-def package_files() -> list[Path]:
-    """List the package's sources, data and weights, which a result that is kept depends on."""
-    suffixes = {".py", ".npz", ".json", ".safetensors"}
-    folder = Path(__file__).resolve().parent
-    return sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
 
 
 def fetch(

@@ -13,7 +13,7 @@ from misr4d import optics
 from misr4d.acquisition import Acquisition
 from misr4d.datacube import Datacube
 from misr4d.ice import ice_slices
-from misr4d.potential import Potential
+from misr4d.potential import Potential, Thermal, rms_displacement
 from misr4d.specimens import Specimen
 
 __all__ = ["build_potential", "make_probe", "repeatable", "simulate_datacube"]
@@ -29,7 +29,13 @@ def repeatable() -> Any:
     return abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
 
 
-def build_potential(specimen: Specimen, sampling: float, slice_thickness: float = 2.0) -> Potential:
+def build_potential(
+    specimen: Specimen,
+    sampling: float,
+    slice_thickness: float = 2.0,
+    *,
+    thermal: Thermal = 0.0,
+) -> Potential:
     """Project the atoms' potentials onto slices (Lobato parametrisation, independent atoms).
 
     Parameters
@@ -43,6 +49,8 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
         the exact phases of :func:`misr4d.potential.project_atoms`.
     slice_thickness : float
         Upper bound of the slice thickness [Å]; slices are equally thick.
+    thermal : float or mapping
+        Of :data:`misr4d.potential.Thermal`; by default the atoms stand still. Ice stays as it is.
 
     Returns
     -------
@@ -53,7 +61,8 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
     Raises
     ------
     ValueError
-        If sampling or thickness is not positive and finite.
+        If sampling or thickness is not positive and finite, or an element's displacement is not
+        given or not valid.
     """
     for name, value in (("sampling", sampling), ("slice_thickness", slice_thickness)):
         if not (math.isfinite(value) and value > 0):
@@ -61,17 +70,26 @@ def build_potential(specimen: Specimen, sampling: float, slice_thickness: float 
     cell = specimen.atoms.cell.lengths()
     number = math.ceil(cell[2] / slice_thickness - 1e-9)
     shape = (_grid_size(cell[0], sampling), _grid_size(cell[1], sampling))
-    built = abtem.Potential(
-        specimen.atoms,
-        gpts=(_REFINEMENT * shape[0], _REFINEMENT * shape[1]),
-        slice_thickness=cell[2] / number,
-        parametrization="lobato",  # our choice: correct asymptotes at both ends (abTEM's default)
-        projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
-        periodic=True,
-    )
-    with repeatable():
-        array = np.asarray(built.build(lazy=False).array, dtype=np.float32)
-    slices = torch.stack([optics.fourier_resample(one, shape) for one in torch.from_numpy(array)])
+    moves = np.array([rms_displacement(z, thermal) for z in specimen.atoms.numbers])
+    parts = []
+    for move in np.unique(moves):
+        built = abtem.Potential(
+            specimen.atoms[moves == move],
+            gpts=(_REFINEMENT * shape[0], _REFINEMENT * shape[1]),
+            slice_thickness=cell[2] / number,
+            parametrization="lobato",  # our choice: correct at both ends (abTEM's default)
+            projection="infinite",  # our choice: as in the paper's code; slices stay a few Å
+            periodic=True,
+        )
+        with repeatable():
+            array = np.asarray(built.build(lazy=False).array, dtype=np.float32)
+        part = torch.stack([optics.fourier_resample(one, shape) for one in torch.from_numpy(array)])
+        if move:
+            qx, qy = optics.frequencies(shape, (cell[0] / shape[0], cell[1] / shape[1]))
+            blur = optics.gaussian_transfer(qx**2 + qy**2, float(move))
+            part = torch.fft.ifft2(torch.fft.fft2(part) * blur).real.float()
+        parts.append(part)
+    slices = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
     thicknesses = tuple(float(dz) for dz in built.slice_thickness)
     if specimen.ice:
         slices = slices + torch.from_numpy(ice_slices(specimen, shape, thicknesses))

@@ -198,6 +198,19 @@ def _resize_axis(spectrum: Tensor, size: int) -> Tensor:
     return out
 
 
+def gaussian_transfer(k2: Tensor, deviation: float) -> Tensor:
+    """Share of each frequency that a Gaussian blur leaves, exp(−2π²σ²k²).
+
+    Parameters
+    ----------
+    k2 : Tensor
+        Squared frequencies [Å⁻²].
+    deviation : float
+        σ along one axis [Å].
+    """
+    return torch.exp((-2 * math.pi**2 * deviation**2) * k2)
+
+
 def fourier_resample(image: Tensor, shape: tuple[int, int]) -> Tensor:
     """Resample periodic real images ``(..., X, Y)`` to ``(..., *shape)``, keeping their mean."""
     spectrum = resize_spectrum(torch.fft.fft2(image), shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,7 +17,43 @@ from misr4d import optics
 from misr4d.acquisition import Acquisition
 from misr4d.detector import TurnedAcquisition
 
-__all__ = ["Potential", "project_atoms", "truth"]
+__all__ = ["Potential", "Thermal", "project_atoms", "rms_displacement", "truth"]
+
+
+Thermal = float | Mapping[str, float]
+"""Root-mean-square displacement u along one axis [Å], of all atoms or by chemical symbol.
+
+The time average of the projected potential is each atom's times exp(−2π²u²q²), the Debye–Waller
+factor with B = 8π²u²: what a thin specimen's phase is on average. Inelastic and thermal diffuse
+scattering are left out.
+"""
+
+
+def rms_displacement(number: int, thermal: Thermal) -> float:
+    """Look up an element's thermal displacement [Å].
+
+    Raises
+    ------
+    ValueError
+        If the element is not named, or the displacement is negative or not finite.
+    """
+    from ase.data import chemical_symbols
+
+    symbol = chemical_symbols[number]
+    if isinstance(thermal, Mapping):
+        if symbol not in thermal:
+            raise ValueError(
+                f"thermal names {', '.join(thermal)} and the specimen holds {symbol}; expected a "
+                "displacement in Å for each of its elements, or one number for all"
+            )
+        value = float(thermal[symbol])
+    else:
+        value = float(thermal)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(
+            f"the thermal displacement of {symbol} is {value!r} Å; expected 0 or a positive number"
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -120,6 +156,7 @@ def project_atoms(
     shape: tuple[int, int],
     thicknesses: Sequence[float],
     *,
+    thermal: Thermal = 0.0,
     device: torch.device | str = "cpu",
 ) -> Potential:
     """Project atoms onto slices in torch: what abTEM's potential is, fast and on any device.
@@ -139,6 +176,8 @@ def project_atoms(
         Grid points.
     thicknesses : sequence of float
         Of the slices [Å], entrance surface first.
+    thermal : float or mapping
+        Of :data:`Thermal`; by default the atoms stand still.
     device : torch.device or str
         Where to compute.
 
@@ -149,7 +188,8 @@ def project_atoms(
     Raises
     ------
     ValueError
-        If an atom lies above or below the slices, or an element has no scattering factor.
+        If an atom lies above or below the slices, or an element has no scattering factor or no
+        valid displacement.
 
     References
     ----------
@@ -172,6 +212,7 @@ def project_atoms(
     spectrum = torch.zeros((len(thicknesses), shape[0], half), dtype=torch.complex64, device=device)
     for number in sorted(set(z.tolist())):
         factor = _projected_factor(number, k2[:, :half]) / (sampling[0] * sampling[1])
+        factor *= optics.gaussian_transfer(k2[:, :half], rms_displacement(number, thermal))
         own = torch.as_tensor(z == number, device=device)
         for index in sorted(set(layer[own].tolist())):
             x, y = place[own & (layer == index), :2].T

@@ -38,6 +38,7 @@ def simulate_views(
     potential: Potential,
     acquisition: Acquisition,
     *,
+    source: float = 0.0,
     exact: bool | None = None,
     device: torch.device | str = "cpu",
     batch: int = 16,
@@ -49,6 +50,9 @@ def simulate_views(
     potential : Potential
         Its cell is periodic and holds a whole number of scan steps.
     acquisition : Acquisition
+    source : float
+        Standard deviation of the effective source, a Gaussian, along one axis in the plane of the
+        specimen [Å]: the incoherent sum over its points. By default it is a point.
     exact : bool, optional
         Whether each plane wave is propagated on its own, ``pixel_samples²`` of them for each view,
         or interpolated between a few. By default only point pixels are exact. What interpolation
@@ -68,7 +72,8 @@ def simulate_views(
     Raises
     ------
     ValueError
-        If the potential's sampling cuts the probe or its cell does not fit the scan.
+        If the potential's sampling cuts the probe, its cell does not fit the scan, or the source is
+        negative or not finite.
 
     Notes
     -----
@@ -77,8 +82,11 @@ def simulate_views(
     """
     acquisition.check_wave_sampling(potential.sampling)
     steps = potential.check_scan(acquisition)
+    if not (math.isfinite(source) and source >= 0):
+        raise ValueError(f"source is {source!r} Å; expected 0 or a positive number of Å")
     waves = _Waves(potential, acquisition, torch.device(device))
-    imaging = _Imaging(potential, acquisition.refocused(waves.middle), steps, waves.device)
+    focused = acquisition.refocused(waves.middle)
+    imaging = _Imaging(potential, focused, steps, waves.device, source)
     samples = acquisition.view_samples.to(device)
     nx, ny = acquisition.scan_shape
     views = torch.empty((len(samples), nx, ny), device=device)
@@ -210,8 +218,10 @@ class _Imaging:
         acquisition: Acquisition,
         steps: tuple[int, int],
         device: torch.device,
+        source: float = 0.0,
     ) -> None:
         self.acquisition, self.steps, self.device = acquisition, steps, device
+        self.source = source
         self.cell = torch.tensor(potential.cell, dtype=torch.float64)
         self.radius = 1e-3 * acquisition.semiangle / acquisition.wavelength
         # The image of the wave of frequency −k is band-limited to α around k.
@@ -253,13 +263,31 @@ class _Imaging:
         ):
             x, y = start
             seen = part[index, x : x + bx, y : y + by] * self._pupil(offset)
+            if self.source:
+                folded[index] = self._blurred(seen)
+                continue
             # Sampling in space is aliasing in frequency; where it starts is but a plane wave.
             for i in range(0, bx, sx):
                 for j in range(0, by, sy):
                     piece = seen[i : i + sx, j : j + sy]
                     folded[index, : piece.shape[0], : piece.shape[1]] += piece
-        intensity: Tensor = torch.fft.ifft2(folded, norm="forward").abs() ** 2
-        return intensity
+        image: Tensor = torch.fft.ifft2(folded, norm="forward")
+        return image.real if self.source else image.abs() ** 2
+
+    def _blurred(self, seen: Tensor) -> Tensor:
+        """Spectrum of the intensity under an extended source, folded onto the scan's grid.
+
+        Frequencies above the scan's Nyquist fade by what they are, not by what they alias to.
+        """
+        shape = (2 * self.box[0], 2 * self.box[1])  # holds the aperture's autocorrelation
+        fine = torch.fft.ifft2(seen, s=shape, norm="forward").abs() ** 2
+        spectrum = torch.fft.fft2(fine, norm="forward")
+        turns = [torch.fft.fftfreq(n, 1 / n, device=self.device).round() for n in shape]
+        qx, qy = (n / side for n, side in zip(turns, self.cell.tolist(), strict=True))
+        blur = optics.gaussian_transfer(qx[:, None] ** 2 + qy**2, self.source)
+        rows, columns = (n.long() % step for n, step in zip(turns, self.steps, strict=True))
+        folded = torch.zeros(self.steps, dtype=spectrum.dtype, device=self.device)
+        return folded.index_put((rows[:, None], columns), spectrum * blur, accumulate=True)
 
     def _pupil(self, offset: list[float]) -> Tensor:
         """A·exp(−iχ) on the box whose first frequency lies so far from the tilt, in the cell's."""

@@ -270,6 +270,18 @@ _THICKNESS = 20.0  # Å, paper Fig. 4: 2 nm
 _DALTON_PER_A3 = 1.66053907  # in g/cm³, CODATA 2018
 
 
+def data_files(name: str) -> tuple[str, ...]:
+    """List the files below the package's ``data`` that a named specimen is made from."""
+    if name in _PROTEINS:
+        return (_PROTEINS[name].file,)
+    return (f"{name}.npz",) if name in _GLASSES else ()
+
+
+def regime_of(name: str) -> str:
+    """Regime that a named specimen is meant for, as a key of ``misr4d.REGIMES``."""
+    return "molecular" if name in _PROTEINS else "atomic"
+
+
 def make_specimen(
     name: str,
     field: float | tuple[float, float] | None = None,

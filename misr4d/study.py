@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from misr4d import acquisition, classical, optics, reciprocity
+from misr4d import classical, reciprocity
 from misr4d import refine as refinement
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.classical import idpc, parallax, summed_bright_field
@@ -25,15 +22,25 @@ from misr4d.datacube import Datacube
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel, electrons_per_probe, expose
 from misr4d.fetch import cache_folder
+from misr4d.keys import result_key
 from misr4d.learned import attention_unet, dual_path, informed
 from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
-from misr4d.potential import Potential, truth
+from misr4d.potential import Potential, Thermal, truth
 from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.settings import prior_trust, ptychography_settings
-from misr4d.specimens import Specimen, make_specimen
+from misr4d.specimens import Specimen, data_files, make_specimen, regime_of
 
-__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place"]
+__all__ = [
+    "METHODS",
+    "NETWORK_OF",
+    "UPSAMPLING",
+    "Measurement",
+    "Scene",
+    "make_scene",
+    "method_key",
+    "place",
+]
 
 # Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
 # [mrad]: our choice; the ×3 image of a 4 Å scan carries nothing that angles above 13 mrad add.
@@ -50,15 +57,29 @@ class Scene:
     acquisition : Acquisition
         Its detector pixel is three of the simulated ones; a camera averages over them.
     potential : Potential
+    source : float
+        Standard deviation of the effective source [Å], for the views alone; 0 is a point.
     """
 
     specimen: Specimen
     acquisition: Acquisition
     potential: Potential
+    source: float = 0.0
 
     @cached_property
     def patterns(self) -> Datacube:
-        """Diffraction patterns at infinite dose, as fractions of the electrons."""
+        """Diffraction patterns at infinite dose, as fractions of the electrons.
+
+        Raises
+        ------
+        ValueError
+            If the source is no point: blurring would take probe positions between those scanned.
+        """
+        if self.source:
+            raise ValueError(
+                f"the source has a deviation of {self.source:g} Å; patterns are simulated of a "
+                "point source alone: use Scene.expose, or take source 0"
+            )
         angle = SIMULATION[self.specimen.regime][2]
         return simulate_patterns(self.potential, self.acquisition, window=WINDOW, max_angle=angle)
 
@@ -68,14 +89,14 @@ class Scene:
 
         They take long: views made before are read back from the cache.
         """
-        potential = self.potential
-        entering = (
-            np.ascontiguousarray(potential.slices.numpy()).data,
-            (potential.cell, potential.thicknesses, asdict(self.acquisition), version("torch")),
-            *map(inspect.getsource, (acquisition, optics, reciprocity)),
-        )
-        return _kept(
-            "views", entering, lambda: reciprocity.simulate_views(potential, self.acquisition)
+        given = (self.potential, self.acquisition, self.source)
+        key = result_key(reciprocity.simulate_views, given=given, data=())
+        return _made_once(
+            "views",
+            key,
+            lambda: reciprocity.simulate_views(
+                self.potential, self.acquisition, source=self.source
+            ),
         )
 
     @cached_property
@@ -127,7 +148,9 @@ class Scene:
         ]
         return self._measurement(dose, self._fractions(whole), (halves[0], halves[1]))
 
-    def expose(self, dose: float, seed: int) -> Measurement:
+    def expose(
+        self, dose: float, seed: int, *, noise: float = 0.0, bias: float = 0.0
+    ) -> Measurement:
         """Count electrons in the bright disc's pixels alone: quicker, and for most methods all.
 
         Parameters
@@ -135,10 +158,15 @@ class Scene:
         dose : float
             e⁻/Å²; ``inf`` gives the expected views.
         seed : int
-            Of the counting noise.
+            Of the noise.
+        noise, bias : float
+            Of the detector [electrons a pixel], as in :func:`misr4d.dose.add_detector_noise`; by
+            default it counts and adds nothing.
         """
         generator = torch.Generator().manual_seed(seed)
-        views = expose(self.expected_views, self.acquisition, dose, generator)
+        views = expose(
+            self.expected_views, self.acquisition, dose, generator, noise=noise, bias=bias
+        )
         return Measurement(self, dose, None, views)
 
     def _fractions(self, patterns: Tensor) -> Datacube:
@@ -223,7 +251,13 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     return place(make_specimen(name, thickness=thickness), defocus)
 
 
-def place(specimen: Specimen, defocus: float | None = None) -> Scene:
+def place(
+    specimen: Specimen,
+    defocus: float | None = None,
+    *,
+    thermal: Thermal = 0.0,
+    source: float = 0.0,
+) -> Scene:
     """Put a specimen under its regime's measurement, the detector as the networks know it.
 
     Parameters
@@ -231,6 +265,12 @@ def place(specimen: Specimen, defocus: float | None = None) -> Scene:
     specimen : Specimen
     defocus : float, optional
         In Å; the regime's own unless given.
+    thermal : float or mapping
+        Thermal displacement of the atoms [Å], see :data:`misr4d.potential.Thermal`; by default,
+        and in every specimen that is scored, they stand still.
+    source : float
+        Standard deviation of the effective source [Å]; by default, and in all that is scored, it
+        is a point.
     """
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
@@ -238,16 +278,13 @@ def place(specimen: Specimen, defocus: float | None = None) -> Scene:
     acquisition = replace(acquisition, detector_pixel=camera_pixel(acquisition.wavelength))
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
-    return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
+    potential = build_potential(specimen, sampling, slice_thickness, thermal=thermal)
+    return Scene(specimen, acquisition, potential, source)
 
 
-def _kept(kind: str, entering: Sequence[Any], make: Callable[[], Tensor]) -> Tensor:
-    """Read back an image that takes long, if it was made before from all that enters."""
-    digest = hashlib.sha256()
-    for one in entering:
-        data = one if isinstance(one, bytes | memoryview) else repr(one).encode()
-        digest.update(data)
-    path = cache_folder() / kind / f"{digest.hexdigest()[:32]}.npy"
+def _made_once(kind: str, key: str, make: Callable[[], Tensor]) -> Tensor:
+    """Read back an image that takes long, if one was made before under the same key."""
+    path = cache_folder() / kind / f"{key}.npy"
     if path.is_file():
         return torch.from_numpy(np.load(path, allow_pickle=False))
     image = make()
@@ -258,52 +295,121 @@ def _kept(kind: str, entering: Sequence[Any], make: Callable[[], Tensor]) -> Ten
     return image
 
 
+def _summed_bright_field(m: Measurement) -> Tensor:
+    return summed_bright_field(m.views, m.scene.acquisition, UPSAMPLING)
+
+
+def _idpc(m: Measurement) -> Tensor:
+    return idpc(m.whole, m.scene.acquisition, UPSAMPLING)
+
+
+def _parallax(m: Measurement) -> Tensor:
+    return parallax(m.views, m.scene.focused, UPSAMPLING)
+
+
 def _ptychography(m: Measurement) -> Tensor:
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
-    geometry = (m.whole.step, m.whole.detector_pixel, asdict(m.scene.focused))
-    entering = (
-        np.ascontiguousarray(m.whole.patterns).data,
-        (geometry, asdict(settings), UPSAMPLING, version("py4dstem")),
-        inspect.getsource(classical),
-    )
-    return _kept(
-        "ptychography",
-        entering,
-        lambda: classical.ptychography(m.whole, m.scene.focused, UPSAMPLING, settings),
-    )
+    given = (m.whole, m.scene.focused, UPSAMPLING, settings)
+    key = result_key(classical.ptychography, given=given, data=())
+    return _made_once("ptychography", key, lambda: classical.ptychography(*given))
+
+
+def _ssb(m: Measurement) -> Tensor:
+    return m.scene.direct(m.views, solver="ssb")
+
+
+def _obf(m: Measurement) -> Tensor:
+    return m.scene.direct(m.views, solver="obf")
+
+
+def _direct(m: Measurement) -> Tensor:
+    return m.scene.direct(m.views)
+
+
+def _attention_unet(m: Measurement) -> Tensor:
+    return attention_unet(m.views, m.scene.focused)
+
+
+def _dual_path(m: Measurement) -> Tensor:
+    return dual_path(m.views, m.scene.focused)
+
+
+def _informed(m: Measurement) -> Tensor:
+    return informed(m.scene.direct, m.views).mean
 
 
 def _refined(m: Measurement) -> Tensor:
-    counts, first = m.counts, informed(m.scene.direct, m.views)
+    counts, first, direct = m.counts, informed(m.scene.direct, m.views), m.scene.direct
     trust = prior_trust(m.scene.specimen.regime)
-    entering = (
-        counts.numpy().data,
-        first.mean.numpy().data,
-        first.deviation.numpy().data,
-        (m.dose, asdict(m.scene.focused), asdict(trust), UPSAMPLING, version("torch")),
-        inspect.getsource(refinement),
-    )
-    return _kept(
+    kernels = (m.scene.focused, UPSAMPLING, AMPLITUDE_CONTRAST[m.scene.specimen.regime])
+    given = (counts, kernels, m.dose, first, trust)
+    key = result_key(refinement.refine, given=given, data=())
+    return _made_once(
         "refined",
-        entering,
-        lambda: refinement.refine(counts, m.scene.direct, m.dose, first, trust=trust).image,
+        key,
+        lambda: refinement.refine(counts, direct, m.dose, first, trust=trust).image,
     )
 
 
 METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
-    "summed VBF": lambda m: summed_bright_field(m.views, m.scene.acquisition, UPSAMPLING),
-    "iDPC": lambda m: idpc(m.whole, m.scene.acquisition, UPSAMPLING),
-    "parallax": lambda m: parallax(m.views, m.scene.focused, UPSAMPLING),
+    "summed VBF": _summed_bright_field,
+    "iDPC": _idpc,
+    "parallax": _parallax,
     "ptychography": _ptychography,
-    "SSB": lambda m: m.scene.direct(m.views, solver="ssb"),
-    "OBF": lambda m: m.scene.direct(m.views, solver="obf"),
-    "direct": lambda m: m.scene.direct(m.views),
-    "attention U-Net": lambda m: attention_unet(m.views, m.scene.focused),
-    "dual path": lambda m: dual_path(m.views, m.scene.focused),
-    "informed": lambda m: informed(m.scene.direct, m.views).mean,
+    "SSB": _ssb,
+    "OBF": _obf,
+    "direct": _direct,
+    "attention U-Net": _attention_unet,
+    "dual path": _dual_path,
+    "informed": _informed,
     "refined": _refined,
 }
 """Every method of the study by name: from a measurement to an image on the ×3 grid.
 
 Ptychography and refinement take long: an image made before is read back from the cache.
 """
+
+NETWORK_OF: Mapping[str, str] = {
+    "attention U-Net": "AttentionUNet",
+    "dual path": "DualPath",
+    "informed": "DirectInformed",
+    "refined": "DirectInformed",
+}
+"""Shipped network behind each method that has one."""
+
+
+def method_key(
+    method: str, specimen: str, dose: float, *roots: Callable[..., Any], given: Any
+) -> str:
+    """Return the key of what a method shows of a specimen of the study.
+
+    Parameters
+    ----------
+    method, specimen : str
+    dose : float
+        e⁻/Å².
+    *roots : callable
+        What makes the result of scene and method.
+    given : object
+        Everything else that they are given.
+
+    Notes
+    -----
+    Of the tuned settings those enter that are used, of the networks the method's own, and of the
+    specimens' files this one's.
+    """
+    regime = regime_of(specimen)
+    tuned: object = None
+    if method == "ptychography":
+        tuned = ptychography_settings(regime, dose)
+    elif method == "refined":
+        tuned = prior_trust(regime)
+    network = NETWORK_OF.get(method)
+    weights = [f"weights/{network}.{kind}" for kind in ("json", "safetensors")] if network else []
+    return result_key(
+        METHODS[method],
+        *roots,
+        given=(method, specimen, dose, tuned, given),
+        data=[*data_files(specimen), *weights],
+        apart=(f"{__name__}:METHODS",),
+    )

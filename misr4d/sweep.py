@@ -19,7 +19,6 @@ Each finished run is a small file, so that an interrupted study takes up where i
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -34,13 +33,14 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from misr4d.bench import package_hash, read_part, score, write_tables, write_whole
+from misr4d.bench import read_part, score, write_tables, write_whole
+from misr4d.keys import result_key
 from misr4d.page import flatten
 from misr4d.specimens import SPECIMENS
-from misr4d.study import METHODS, make_scene
+from misr4d.study import METHODS, make_scene, method_key
 from misr4d.workers import each_done
 
-__all__ = ["BENCH", "Study", "read_study", "sweep"]
+__all__ = ["BENCH", "Study", "read_study", "run_key", "sweep"]
 
 _KEYS = ("name", "bench", "notebook", "parameters", "grid")
 BENCH: Mapping[str, type] = {
@@ -210,10 +210,19 @@ def execute_run(notebook: str, run: Mapping[str, Any], folder: str) -> dict[str,
     return found
 
 
-def _key(study: Study, run: Mapping[str, Any]) -> str:
-    content = study.notebook.read_bytes() if study.notebook else b""
-    text = json.dumps([run, package_hash()], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode() + content).hexdigest()[:24]
+def run_key(study: Study, run: Mapping[str, Any]) -> str:
+    """Return the key of a run: its parameters, and what the method or the notebook depends on."""
+    if study.notebook is None:
+        return method_key(run["method"], run["specimen"], run["dose"], measure_run, given=run)
+    return result_key(notebook_code(study.notebook), execute_run, given=run)
+
+
+def notebook_code(path: Path) -> str:
+    """Join the code of a notebook's cells; magics and shell commands are left out."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    lines = "\n".join(sources).splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
 def sweep(
@@ -247,7 +256,7 @@ def sweep(
         If no scheduler answers at the address.
     """
     folder = out.absolute() / study.name
-    keys = [_key(study, run) for run in study.runs]
+    keys = [run_key(study, run) for run in study.runs]
     parts = [folder / "parts" / f"{key}.json" for key in keys]
     missing = [i for i in range(len(keys)) if read_part(parts[i]) is None]
     if missing:
@@ -266,7 +275,8 @@ def sweep(
                 write_whole(parts[missing[index]], json.dumps(found) + "\n")
                 bar.update()
     rows = [
-        {**_shown(run), **(read_part(p) or {})} for run, p in zip(study.runs, parts, strict=True)
+        {**_shown(run), **(read_part(p) or {}), "key": p.stem}
+        for run, p in zip(study.runs, parts, strict=True)
     ]
     asked = {"name": study.name, "notebook": study.notebook and study.notebook.name}
     write_tables(folder, rows, {"study": asked})

@@ -33,16 +33,18 @@ from tqdm import tqdm
 from misr4d.acquisition import REGIMES, Acquisition
 from misr4d.corpus import draw_specimen
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
-from misr4d.dose import electrons_per_pixel
+from misr4d.dose import add_detector_noise, electrons_per_pixel
 from misr4d.fetch import cache_folder
+from misr4d.keys import result_key
 from misr4d.losses import PaperLoss, gaussian_likelihood, ring_error
 from misr4d.networks import FEATURES, NETWORKS, UPSAMPLING, direct_features
 from misr4d.potential import project_atoms, truth
-from misr4d.probes import WINDOW, camera_pixel
+from misr4d.probes import camera_pixel
 from misr4d.reciprocity import simulate_views
 
 __all__ = [
     "DEFOCI",
+    "DETECTOR_BIAS",
     "PRESETS",
     "Training",
     "acquisition_of",
@@ -69,6 +71,9 @@ DEFOCI = {
 # Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
 # coarser than one for a figure: what it misses is far below the noise.
 _SIMULATION = {"atomic": (1 / 3, 2.0, 24), "molecular": (256 / 480, 25.0, 6)}
+
+DETECTOR_BIAS = 0.5
+"""Deviation of a pixel's lasting offset, as a share of its Gaussian noise's (our choice)."""
 
 _HELD = 800  # examples of an endless supply that memory holds: both regimes, old and new
 
@@ -253,19 +258,9 @@ def _method(regime: str, kernel: int, device: str) -> DirectPtychography:
     )
 
 
-@lru_cache(maxsize=1)
-def _sources() -> str:
-    """Hash of the code that an example depends on."""
-    digest = hashlib.sha256()
-    for name in ("acquisition", "corpus", "direct", "optics", "potential", "reciprocity"):
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    digest.update(repr((DEFOCI, _SIMULATION, WINDOW)).encode())
-    return digest.hexdigest()[:16]
-
-
 def _example_path(regime: str, seed: int, index: int, defocus_error: float) -> Path:
-    name = f"{regime}-{seed}-{defocus_error:g}-{index}.npz"
-    return cache_folder() / "corpus" / _sources() / name
+    name = f"{regime}-{seed}-{defocus_error!r}-{index}.npz"
+    return cache_folder() / "corpus" / result_key(simulate_example, data=()) / name
 
 
 def simulate_example(
@@ -542,9 +537,8 @@ def _view_sample(
             own = _generator(config.seed, one.index, 1)
         views = torch.poisson(views * electrons, generator=own) / electrons
         if one.detector:
-            noise = torch.randn(views.shape, generator=own)
-            bias = torch.randn((len(views), 1, 1), generator=own)
-            views = views + one.detector / electrons * (noise + 0.5 * bias)
+            bias = DETECTOR_BIAS * one.detector
+            views = add_detector_noise(views, electrons, one.detector, bias, own)
     views = acquisition.relative_to_vacuum(views)[_view_order(regime, turn)]
     if chosen is not None:
         views = views[chosen]
