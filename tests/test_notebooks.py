@@ -123,9 +123,14 @@ def test_dose_series_runs_under_other_parameters(tmp_path: Path) -> None:
     )
     results = yaml.safe_load((tmp_path / "_output" / "results" / "03_dose_series.json").read_text())
     direct = {
-        row["dose"]: float(row["correlation"]["median"])
-        for row in results["summary"]
+        row["dose"]: row["values"]["correlation"]
+        for row in results["values"]
         if (row["specimen"], row["method"]) == ("CaTiO3", "direct")
     }
-    assert direct[150.0] < direct[600.0] < direct["inf"]
+    assert {dose: len(values) for dose, values in direct.items()} == {
+        "150.0": 1,
+        "600.0": 1,
+        "inf": 1,
+    }
+    assert direct["150.0"] < direct["600.0"] < direct["inf"]
     assert (tmp_path / "_output" / "figures" / "dose_series_crystal.png").is_file()
