@@ -43,6 +43,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -147,7 +148,7 @@ for row, name in zip(grid, TRIO, strict=True):
         if column != "truth":
             (score,) = select(table, "correlation", specimen=name, method=column, draw=0)
             axes.set_xlabel(f"{score:.2f}".replace("-", "−"), fontsize=7, labelpad=1)
-    row[0].set_ylabel(scene.specimen.short_title)
+    row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 16))
 figure.suptitle(figures.dose_label(dose), fontsize=9)
 path = figures.save(figure, "line_scan_images")
 plt.close(figure)

@@ -42,6 +42,7 @@ from misr4d.parameters import check_parameters
 check_parameters(globals())
 
 # %% tags=["hide-input"]
+import textwrap
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -185,7 +186,7 @@ for row, (name, scene) in zip(grid, scenes.items(), strict=True):
             axes.add_patch(circle)
         if method == DRAWN[0]:
             figures.scale_bar(axes, 0.2 if aperture > top else 0.5, "")
-    row[0].set_ylabel(scene.specimen.short_title)
+    row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 16))
 figure.colorbar(picture, ax=grid, shrink=0.5, label="log₁₀ of the share of the maximum")
 figure.suptitle(figures.dose_label(dose), fontsize=9)
 path = figures.save(figure, "power_spectra_2d")
@@ -244,9 +245,10 @@ for column, (name, scene) in enumerate(scenes.items()):
             )
             bottom.plot(frequency[shown], curve[shown], color=colour)
     top.axhline(0.5, color="0.6", lw=0.8, ls=":")
+    half = float(rings.frequency[1] - rings.frequency[0]) / 2
     for axes in (top, bottom):
-        for q in rings.frequency[~rings.counting]:
-            axes.axvline(float(q), color="0.93", lw=2.2, zorder=0)
+        for q in rings.frequency[~rings.counting].tolist():
+            axes.axvspan(q - half, q + half, color="0.94", lw=0, zorder=0)
     bottom.plot(frequency, half_bit_threshold(count), color="0.3", lw=0.8, ls="--", label="½ bit")
     bottom.axhline(0.143, color="0.6", lw=0.8, ls=":", label="0.143")
     for axes in (top, bottom):
@@ -276,8 +278,8 @@ Image(path)
 # :alt: Fourier ring correlation with the truth and between half-sets for a crystal, a glass and a protein
 #
 # Fourier ring correlation with the truth (top; dotted one half) and between halves of the same electrons
-# (bottom), with the ½-bit curve and 0.143. Grey: rings without power, between a crystal's reflections, where
-# nothing can correlate. The summed bright field ends at its scan's Nyquist frequency.
+# (bottom), with the ½-bit curve and 0.143. Grey: rings without power, between a crystal's reflections and beyond 2α/λ,
+# where nothing can correlate. The summed bright field ends at its scan's Nyquist frequency.
 # Halves agree on what is reproducible, which includes what a method always does; only the truth says what
 # is right.
 # ```

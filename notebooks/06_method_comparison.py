@@ -455,7 +455,7 @@ Markdown(
     + f"""
 
 * **Tuning decides.** With py4DSTEM's defaults (8 iterations of one update at step size 0.5)
-  ptychography reaches {plainly:.2f} inside {TRIO[0]} at {dose:g} e⁻/Å²; tuned on other specimens, {tuned:.2f}.
+  ptychography reaches {plainly:.2f} inside {scenes[TRIO[0]].specimen.short_title} at {dose:g} e⁻/Å²; tuned on other specimens, {tuned:.2f}.
   A comparison with an untuned ptychography compares with its settings.
 * **Two ways to integrate.** iDPC in Fourier form correlates
   {", ".join(f"{scored[n, 'iDPC']:.2f}" for n in TRIO)} inside the three at

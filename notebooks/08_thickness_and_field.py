@@ -73,11 +73,12 @@ MEASURED = ("summed VBF", "parallax", "direct", "attention U-Net", "dual path", 
 
 
 # %%
-thin_as_it_is = make_specimen(crystal).thickness
 rows = bench.read_study(Path(study) if study else None)
-# A row without a thickness has the specimen's own.
+# A row without a thickness has the specimen's own, which is in whole cells.
+whole = make_specimen(crystal).thickness
+usual = [t for t in thicknesses if make_specimen(crystal, thickness=t).thickness == whole]
 series = [
-    {**row, "thickness": row.get("thickness") or thin_as_it_is}
+    {**row, "thickness": row.get("thickness") or (usual[0] if usual else whole)}
     for row in rows
     if row["specimen"] == crystal
 ]
@@ -99,9 +100,10 @@ pictured = [*MEASURED, *(["ptychography"] if with_ptychography else [])]
 
 
 def values(method, thickness, level, key="correlation"):
-    """Draws of a measure: the study's, or where it has none that of this page's picture."""
+    """Draws of a measure: the study's, or if it has none at this dose those of the pictures."""
+    studied = any(float(row["dose"]) == level for row in series)
     where = {"method": method, "thickness": thickness, "dose": level}
-    return select(series, key, **where) or select(measured, key, **where)
+    return select(series if studied else measured, key, **where)
 
 
 def median(method, thickness, level, key="correlation"):
@@ -163,7 +165,7 @@ for row, level in zip(grid, (dose, math.inf), strict=True):
             drawn = [(t, summarise(v)) for t in every if (v := values(method, t, level, key))]
             points = [(t / 10, v.low, v.median, v.high) for t, v in drawn]
             points = [point for point in points if math.isfinite(point[2])]
-            if not points:
+            if len(points) < 2:
                 continue
             colour = figures.METHOD_COLOURS[method]
             x, low, middle, high = np.array(points).T

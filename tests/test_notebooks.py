@@ -73,6 +73,17 @@ def test_notebook_opens_and_closes_as_the_house_rules_say(source: Path) -> None:
     assert any("## What was seen" in cell.source for cell in notebook.cells[-3:])
 
 
+@pytest.mark.parametrize(
+    "source", [s for s in SOURCES if s.stem < "11" and s.stem[:2] != "09"], ids=lambda p: p.stem
+)
+def test_a_page_has_no_measure_of_draws_or_detector_of_its_own(source: Path) -> None:
+    # Pages once had medians, resolutions and point pixels that other pages did not have.
+    text = source.read_text(encoding="utf-8")
+    for call in ("np.median(", "percentile(", "quantile(", "pixel_samples=1)", "truth_masks("):
+        assert call not in text, call
+    assert not re.search(r"resolution\(frequency, curve\)", text)
+
+
 @pytest.mark.parametrize("profile", ["ci", "paper"])
 def test_profiles_name_parameters_that_exist(profile: str, build: ModuleType) -> None:
     for stem, parameters in build.read_profile(profile).items():
