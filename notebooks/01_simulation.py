@@ -240,7 +240,7 @@ generator = torch.Generator().manual_seed(seed)
 noisy = [expose(views, acquisition, dose, generator) for dose in doses] + [views]
 labels = [figures.dose_label(dose) for dose in [*doses, np.inf]]
 single = [stack[chosen[4]] for stack in noisy]
-summed = [summed_bright_field(stack) for stack in noisy]
+summed = [summed_bright_field(stack, acquisition) for stack in noisy]
 figure = figures.image_grid(
     [("one view", single), ("summed VBF", summed)],
     labels,
