@@ -599,7 +599,8 @@ def period(name, method, dose):
 
 
 shown_best = {
-    name: max(("summed VBF", "parallax"), key=lambda m: median(name, m, first)) for name in scenes
+    name: max(("summed VBF", "parallax"), key=lambda m: abs(median(name, m, first)))
+    for name in scenes
 }
 against = "; ".join(f"the {called(m)} {lead(m, 'direct')} cases" for m in NETWORKS)
 at_first = "; ".join(f"the {called(m)} {listed(m, first)}" for m in NETWORKS)
@@ -672,7 +673,8 @@ Markdown(
   {median(crystal, "direct", first):.2f} with the true phase inside {scenes[crystal].specimen.short_title},
   {median(glass, "direct", first):.2f} inside {scenes[glass].specimen.short_title} and
   {median(protein, "direct", first):.2f} inside {scenes[protein].specimen.short_title}; the better of summed VBF
-  and parallax reaches {", ".join(f"{median(n, shown_best[n], first):.2f}" for n in scenes)}. {inverted}
+  and parallax, whatever its sign, reaches
+  {", ".join(f"{abs(median(n, shown_best[n], first)):.2f}" for n in scenes)}. {inverted}
 * **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. They are ahead of
   direct ptychography on the same electrons as follows: {against}.
 * **Electrons.** For direct ptychography's correlation at {last:g} e⁻/Å², of these doses in e⁻/Å²: {saved}.
