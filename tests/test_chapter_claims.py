@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +148,9 @@ def test_chapter_and_claims_page_say_the_same_of_an_ablation() -> None:
         assert claim.sentence == (
             f"**{claim.statement}** (claim {claim.number}): {claim.verdict}. {claim.evidence}."
         )
+    page = Path(__file__).parent.parent / "notebooks" / "10_ablations.py"
+    text = page.read_text(encoding="utf-8")
+    assert all(f"{{{number}.sentence}}" in text for number in ("C12", "C13", "C14"))
 
 
 def test_any_number_of_views_is_about_the_fusion() -> None:
