@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from calibrate_deviation import calibrate
 
+from misr4d.bench import score_image
 from misr4d.learned import SHIPPED, amend, card, load_network, pack
-from misr4d.metrics import correlation
 from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation, resolution
 from misr4d.study import METHODS, place
+from misr4d.summary import summarise
 from misr4d.training import recorded_training
 
 HELD_OUT = ("Li2CoO3", "CuZr", "apoferritin")
@@ -34,28 +33,29 @@ LABELS = {"DirectInformed": "informed", "AttentionUNet": "attention U-Net", "Dua
 
 
 def scores(name: str) -> list[dict[str, Any]]:
-    """Correlation and FRC-0.5 resolution on held-out specimens, beside direct ptychography's."""
+    """Correlation inside held-out specimens and resolution, beside direct ptychography's."""
     rows = []
     for specimen_name in HELD_OUT:
         scene = place(make_specimen(specimen_name))
         for dose in DOSES:
-            found: dict[str, list[tuple[float, float]]] = {"direct": [], name: []}
+            values: dict[str, list[dict[str, Any]]] = {"direct": [], name: []}
             for draw in range(1 if math.isinf(dose) else 4):
                 measurement = scene.expose(dose, draw)
-                for key in found:
+                for key, measured in values.items():
                     image = METHODS[LABELS.get(key, key)](measurement)
-                    curve = fourier_ring_correlation(image, scene.truth, scene.pixel, width=3)
-                    found[key].append((correlation(image, scene.truth), resolution(*curve[:2])))
-            for key, values in found.items():
-                middle = np.median(np.array(values), axis=0)
+                    measured.append(score_image(image, scene))
+            for key, measured in values.items():
+                fit = summarise(entry["correlation"] for entry in measured)
+                period = summarise(entry["resolution"] or math.inf for entry in measured)
                 rows.append(
                     {
                         "specimen": specimen_name,
                         "dose": str(dose),
                         "method": key,
-                        "correlation": round(float(middle[0]), 4),
-                        "resolution": round(float(middle[1]), 3)
-                        if math.isfinite(middle[1])
+                        "n": fit.n,
+                        "correlation": round(fit.median, 4),
+                        "resolution": round(period.median, 3)
+                        if math.isfinite(period.median)
                         else None,
                     }
                 )
