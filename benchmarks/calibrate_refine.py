@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import misr4d
-from misr4d.audit import survival
+from misr4d.audit import signature
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel
 from misr4d.keys import result_key
@@ -95,6 +95,7 @@ def measure(regime: str, index: int, cases: list[Case]) -> list[dict[str, Any]]:
         first = informed(method, counts / electrons)
         truth, false = example["truth"], column(first.mean)
         spoilt = replace(first, mean=first.mean + false)
+        painted = signature(truth, truth + false)
         for case in cases:
             row = {"regime": regime, "specimen": index, "dose": dose} | case.named()
             if case.trust is None:
@@ -105,8 +106,9 @@ def measure(regime: str, index: int, cases: list[Case]) -> list[dict[str, Any]]:
                 rows.append(row | {"excess": round(found.excess, 2)} | score)
             elif dose == PAINTED:
                 found = refine(counts, method, dose, spoilt, trust=case.trust)
-                taken = survival(found.image, truth + false, truth)
-                rows.append(row | {"taken_away": round(taken, 3)})
+                clean = refine(counts, method, dose, first, trust=case.trust)
+                both = [painted.responses(one.image)[0] for one in (found, clean)]
+                rows.append(row | {"taken_away": round(1 - float(both[0] - both[1]), 3)})
     return rows
 
 

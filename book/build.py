@@ -30,6 +30,7 @@ import papermill
 import yaml
 from PIL import Image
 
+from misr4d.bench import STUDY_FOLDER
 from misr4d.claims import plain_strip, strip
 from misr4d.figures import REGISTER
 from misr4d.frames import LEVELS
@@ -97,13 +98,11 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
         (cell.cell_type, cell.metadata, cell.source if cell.cell_type == "code" else "")
         for cell in cells
     ]
-    read = []
-    if source.stem == JUDGE:
-        # The table as CSV: beside the same rows its JSON names the commit.
-        for path in [*sorted((folder / "results").glob("*.json")), folder / "bench" / "table.csv"]:
-            if path.stem != JUDGE and path.is_file():
-                read.append((path.name, path.read_bytes()))
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    inputs = sorted((folder / "results").glob("*.json")) if source.stem == JUDGE else []
+    if "read_study" in code:
+        inputs += sorted(STUDY_FOLDER.glob("*"))
+    read = [(path.name, path.read_bytes()) for path in inputs if path.stem != JUDGE]
     pins = (ROOT / "constraints.txt").read_bytes()
     return result_key(code, given=(sys.version, parameters, json.dumps(shown), pins, read))
 

@@ -17,15 +17,19 @@ from torch.nn import functional
 from misr4d.metrics import check_pair
 
 __all__ = [
+    "SHOWN",
+    "Detection",
     "Reliability",
     "Rise",
+    "Signature",
     "central_column",
+    "detect",
     "false_peaks",
     "overconfidence",
     "reliability",
     "rise",
     "shuffle_positions",
-    "survival",
+    "signature",
     "turn_disc",
 ]
 
@@ -78,67 +82,207 @@ def false_peaks(
     return float(peaks.sum()) / (float(empty.sum()) * sampling[0] * sampling[1])
 
 
-def survival(image: Tensor, whole: Tensor, defect: Tensor, *, level: float = 0.05) -> float:
-    """Share of a defect that an image shows.
-
-    With d the difference that the defect makes to the truth, the image's own gain and offset are
-    fitted where d is small, and what is left in the rest is projected onto d.
+@dataclass(frozen=True)
+class Signature:
+    """What a defect changes, as a template that can be laid on any place of the crystal.
 
     Parameters
     ----------
-    image : Tensor
-        Reconstruction of the specimen with the defect ``(X, Y)``.
-    whole, defect : Tensor
-        True phase of the specimen without and with the defect ``(X, Y)``.
-    level : float
-        Pixels where d exceeds this share of its largest modulus belong to the defect.
+    template : Tensor
+        ``(x, y)`` of the window around the defect [rad]: the difference that it makes to the truth,
+        less its mean there, so that neither an image's offset nor slow noise answers to it.
+    corners : Tensor
+        Where a window begins ``(places, 2)`` [pixels]: the defect's own place first, then others
+        where the perfect specimen has about as much structure.
+    whole : Tensor
+        True phase of the perfect specimen ``(X, Y)`` [rad].
+    """
 
-    Returns
-    -------
-    float
-        1 if the defect is shown as it is, 0 if the image shows the perfect specimen in its place;
-        below 0 or above 1 by noise, or by what the method makes of it.
+    template: Tensor
+    corners: Tensor
+    whole: Tensor
+
+    def responses(self, image: Tensor) -> Tensor:
+        """Project an image onto the template at every place ``(places,)``.
+
+        The unit is the true difference: at the defect's own place, truth with the defect less
+        truth without is 1.
+
+        Raises
+        ------
+        ValueError
+            If the image has another shape or is not finite.
+        """
+        check_pair(image, self.whole)
+        size = tuple(self.template.shape)
+        windows = image.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
+        patches = windows[self.corners[:, 0], self.corners[:, 1]]
+        found: Tensor = (patches * self.template).sum((1, 2)) / self.template.square().sum()
+        return found
+
+    def unexplained(self, image: Tensor) -> Tensor:
+        """Responses to what an image of the perfect specimen shows beside it ``(places,)``.
+
+        The true phase, scaled to fit the image, is taken away.
+        """
+        check_pair(image, self.whole)
+        truth = self.whole.double() - self.whole.double().mean()
+        shown = image.double() - image.double().mean()
+        gain = float((truth * shown).sum() / truth.square().sum().clamp_min(1e-30))
+        return self.responses(shown - gain * truth)
+
+
+def signature(
+    whole: Tensor,
+    defect: Tensor,
+    *,
+    level: float = 0.05,
+    margin: int = 3,
+    places: int = 400,
+) -> Signature:
+    """Find what a defect changes, and where else in the specimen one could look for it.
+
+    Parameters
+    ----------
+    whole, defect : Tensor
+        True phase of the specimen without and with the defect ``(X, Y)`` [rad].
+    level : float
+        Pixels where the difference exceeds this share of its largest modulus belong to it.
+    margin : int
+        How far the window reaches beyond them [pixels].
+    places : int
+        About how many other places are looked at, spread evenly over those whose window of `whole`
+        has half or more of the variance of the defect's (our choice).
 
     Raises
     ------
     ValueError
         If shapes differ, values are not finite, or the two truths are the same.
     """
-    check_pair(image, whole)
-    check_pair(image, defect)
+    check_pair(whole, defect)
     difference = (defect - whole).double()
-    if float(difference.abs().max()) == 0:
+    largest = float(difference.abs().max())
+    if largest == 0:
         raise ValueError("the truths with and without the defect are the same")
-    inside = difference.abs() > level * difference.abs().max()
-    x, y = whole[~inside].double(), image[~inside].double()
-    spread = float((x - x.mean()).square().sum())
-    gain = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
-    if gain == 0:
-        raise ValueError("the image shows nothing of the specimen around the defect")
-    offset = float(y.mean()) - gain * float(x.mean())
-    left = (image[inside].double() - offset) / gain - whole[inside].double()
-    d = difference[inside]
-    return float((left * d).sum() / d.square().sum())
+    window = []
+    for axis, side in enumerate(whole.shape):
+        at = (difference.abs() > level * largest).any(1 - axis).nonzero()
+        window.append(slice(max(0, int(at[0]) - margin), min(side, int(at[-1]) + margin + 1)))
+    template = difference[window[0], window[1]]
+    size = tuple(template.shape)
+    windows = whole.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
+    variance = windows.square().mean((2, 3)) - windows.mean((2, 3)).square()
+    own = float(whole[window[0], window[1]].double().var(correction=0))
+    others = (variance >= own / 2).nonzero()
+    others = others[:: max(1, len(others) // places)]
+    first = torch.tensor([[window[0].start, window[1].start]])
+    return Signature(template - template.mean(), torch.cat([first, others]), whole)
 
 
-def overconfidence(halves: Tensor, truth: Tensor, count: Tensor) -> float:
-    """By how much two halves agree more than they are true, averaged over Fourier pixels.
-
-    Halves of the same electrons that are independent but for the specimen foretell the correlation
-    of the whole with the truth, √(2F / (1 + F)). A prior that paints the same thing into both makes
-    them agree about what is not there.
+@dataclass(frozen=True)
+class Detection:
+    """Whether images show a defect, against images of the perfect specimen by the same method.
 
     Parameters
     ----------
-    halves, truth : Tensor
-        Ring correlation F between half-sets, and of the whole with the truth ``(rings,)``.
+    shares : tuple of float
+        Of each image with the defect: share of the true difference that it shows [1]. 0 if nothing
+        answers to the defect, 1 if all of it is there in radians; between them it is blurred or
+        damped, above 1 overdone, below 0 shown as its opposite.
+    probabilities : tuple of float
+        Of each image: probability that an observer tells the defect from what the method shows
+        beside the specimen at a place of the perfect crystal chosen at random. The observer knows
+        the crystal and the defect, not the method's artefacts. 1 is certain, 0.5 a guess, 0 the
+        opposite. Their mean is the area under the receiver's curve.
+    d_prime : float
+        Mean share over the spread of those responses; 0 if nothing is shown, infinite if the method
+        shows nothing but the specimen.
+    places : int
+        In how many places of each image of the perfect crystal was looked.
+    """
+
+    shares: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    d_prime: float
+    places: int
+
+
+SHOWN = 0.02
+"""Responses nearer than this share of the true difference count as the same: our choice.
+
+Without it the last digits of a flat image would decide.
+"""
+
+
+def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -> Detection:
+    """Ask whether images show a defect.
+
+    The share compares the defect's own place with that of the perfect specimen, by the same method.
+    Whether that is seen is a matter of what else the image shows: noise and artefacts answer to the
+    template too, anywhere. An image without features has nothing to see; stripes that are stronger
+    than what they carry of the defect hide it.
+
+    Parameters
+    ----------
+    of : Signature
+        As from :func:`signature`.
+    images, perfect : sequence of Tensor
+        Reconstructions ``(X, Y)`` [rad] of the specimen with the defect, and without it from
+        electrons of their own.
+
+    Raises
+    ------
+    ValueError
+        If there is no image of either, or one does not fit the signature.
+
+    References
+    ----------
+    Barrett & Myers, Foundations of Image Science (2004), chapter 13, for d′ and the area.
+    """
+    if not images or not perfect:
+        raise ValueError(
+            f"{len(images)} images with the defect and {len(perfect)} without; expected at least "
+            "one of both"
+        )
+    # The unit is signed: a column taken out answers by +1, as one that is put in does.
+    absent = torch.stack([of.responses(image)[0] for image in perfect])
+    shown = torch.stack([of.responses(image)[0] for image in images]) - absent.mean()
+    beside = torch.stack([of.unexplained(image) for image in perfect])
+    noise = (beside - beside.mean()).flatten()
+    apart = shown[:, None] - noise
+    right = (apart > SHOWN).double() + 0.5 * (apart.abs() <= SHOWN).double()
+    mean, spread = float(shown.mean()), float(noise.std(correction=0))
+    if abs(mean) <= SHOWN:
+        d_prime = 0.0
+    else:
+        d_prime = mean / spread if spread > 0 else math.copysign(math.inf, mean)
+    return Detection(tuple(shown.tolist()), tuple(right.mean(1).tolist()), d_prime, beside.shape[1])
+
+
+def overconfidence(halves: Tensor, first: Tensor, second: Tensor, count: Tensor) -> float:
+    """By how much two halves agree about what is not true, averaged over Fourier pixels.
+
+    Halves of the same electrons that share nothing but the specimen correlate by the product of
+    their correlations with the truth: F = C₁·C₂. What F holds beyond that is the correlation of
+    their errors, such as what a prior paints into both. Noise of F and of C₁·C₂ has zero mean
+    whatever the signal, because the errors of the halves are independent; a whole's C², which
+    the linear relation F = C²/(2 − C²) needs, would be too large by 1/n.
+
+    Parameters
+    ----------
+    halves : Tensor
+        Ring correlation F between the half-sets ``(rings,)``.
+    first, second : Tensor
+        Ring correlation of each half-set with the truth ``(rings,)``.
     count : Tensor
         Fourier pixels in each ring ``(rings,)``.
 
     Returns
     -------
     float
-        0 for independent noise; positive if the halves promise too much.
+        0 for independent errors; positive if the halves agree more than they are true. A transfer
+        that varies within a ring, or what the method's model leaves out, is an error of both too:
+        a linear method's value is the line to compare with.
 
     Raises
     ------
@@ -147,17 +291,20 @@ def overconfidence(halves: Tensor, truth: Tensor, count: Tensor) -> float:
 
     References
     ----------
-    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), for the correlation foretold.
+    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003): the whole of such halves correlates with
+    the truth by C = √(2F / (1 + F)), for a linear method the same statement.
     """
-    if not halves.shape == truth.shape == count.shape or halves.ndim != 1:
-        shapes = [tuple(t.shape) for t in (halves, truth, count)]
-        raise ValueError(f"halves, truth and count have shapes {shapes}; expected one, (rings,)")
-    if not (torch.isfinite(halves).all() and torch.isfinite(truth).all()):
+    curves = (halves, first, second, count)
+    if halves.ndim != 1 or any(curve.shape != halves.shape for curve in curves):
+        shapes = [tuple(t.shape) for t in curves]
+        raise ValueError(
+            f"halves, first, second and count have shapes {shapes}; expected one, (rings,)"
+        )
+    if not all(bool(torch.isfinite(curve).all()) for curve in curves):
         raise ValueError("a ring correlation is not finite; nothing can be compared")
-    f = halves.double().clamp_min(0)
-    foretold = (2 * f / (1 + f)).sqrt()
     weight = count.double() / count.double().sum()
-    return float((weight * (foretold - truth.double())).sum())
+    shared = halves.double() - first.double() * second.double()
+    return float((weight * shared).sum())
 
 
 @dataclass(frozen=True)

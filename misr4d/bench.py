@@ -54,8 +54,10 @@ __all__ = [
     "PLANS",
     "QUICK",
     "STUDY",
+    "TOLERANCE",
     "Plan",
     "Row",
+    "differing",
     "read_part",
     "read_study",
     "read_table",
@@ -493,3 +495,65 @@ def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
     if peers.is_file():
         rows += json.loads(peers.read_text(encoding="utf-8"))["rows"]
     return rows
+
+
+def stale_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the rows of a table that today's code would measure anew, and why no page may show them.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Of the bench, each with the key of what made it (``made``).
+
+    Returns
+    -------
+    list of str
+        One line a row; empty where code, data, settings and versions are what they were.
+    """
+    lines = []
+    for entry in rows:
+        row = row_of(entry)
+        if row_key(row, int(entry["seed"]) - row.draw) != entry["made"]:
+            thick = f", {row.thickness:g} Å" if row.thickness is not None else ""
+            lines.append(
+                f"{row.method} on {row.specimen}{thick} at {row.dose:g} e⁻/Å², draw {row.draw}: "
+                "made by other code, data or settings; run `misr4d bench --study` again"
+            )
+    return lines
+
+
+def row_of(entry: Mapping[str, Any]) -> Row:
+    """Which electrons and method an entry of the table is of."""
+    thickness = entry.get("thickness")
+    return Row(
+        str(entry["specimen"]),
+        str(entry["method"]),
+        float(entry["dose"]),
+        int(entry["draw"]),
+        None if thickness is None else float(thickness),
+    )
+
+
+TOLERANCE = 0.005
+"""How far a score may differ on another processor, of itself or of one where it is smaller."""
+
+
+def differing(entry: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """Name the scores of a row that another measurement of it does not give again.
+
+    Counting noise is drawn by a generator that is the same everywhere; rounding is not, and
+    iterations let it grow. A period of a ring may move by one ring where its correlation is at the
+    threshold, so periods and frequencies may differ by a tenth.
+    """
+    lines = []
+    for name in COLUMNS:
+        old, new = entry[name], again[name]
+        if isinstance(old, float | int) and isinstance(new, float | int):
+            periods = ("resolution", "last_ring", "half_bit", "half_0143", "frequency")
+            allowed = 0.1 if name in periods else TOLERANCE
+            if abs(new - old) <= allowed * max(abs(old), 1.0 if allowed == TOLERANCE else 0.0):
+                continue
+        elif old == new:
+            continue
+        lines.append(f"{name} of {row_of(entry)} is {new} and was {old}")
+    return lines

@@ -533,15 +533,19 @@ class DirectPtychography:
             above = total((observed - model + own) * inverse)
             below = total(self._weight**2 * inverse)
             power = torch.where(below > 0, above / below.clamp_min(1e-37), 0.0).clamp_min(0)
-        # How well a ring is known that holds nothing itself: by noise and its aliases alone.
-        rest = torch.where(self._measured, model - own, 1.0).clamp_min(1e-37)
-        known = total(self._measured * (self._weight**2 / rest) ** 2)[:, None, 1:]
-        kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device)[None, None]
-        outer = power[:, None, 1:]
-        share = torch.conv1d(known, kernel, padding=2).clamp_min(1e-37)
-        near = torch.conv1d(outer * known, kernel, padding=2) / share
-        spread = 1 / (_RING_SPREAD * near).square().clamp_min(1e-37)
-        drawn = (outer * known + near * spread) / (known + spread)
+        # How well a ring is known that holds nothing itself: by noise and its aliases alone. In
+        # double precision, since these are fourth powers.
+        rest = torch.where(self._measured, (model - own).double(), 1.0).clamp_min(1e-37)
+        certain = torch.zeros(power.shape, dtype=torch.float64, device=score.device).index_add(
+            1, ring, (self._measured * (self._weight**2 / rest) ** 2).flatten(1)
+        )[:, None, 1:]
+        kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device, dtype=torch.float64)
+        kernel, outer = kernel[None, None], power.double()[:, None, 1:]
+        share = torch.conv1d(certain, kernel, padding=2).clamp_min(1e-37)
+        near = torch.conv1d(outer * certain, kernel, padding=2) / share
+        # Against how far a ring may lie from its neighbours: 0 for one that is not known at all.
+        trusted = certain * (_RING_SPREAD * near).square()
+        drawn = (outer * trusted + near) / (trusted + 1)
         # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
-        smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14)
+        smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14).to(power.dtype)
         return torch.cat([smooth[:, :1], smooth], 1)

@@ -29,6 +29,7 @@ __all__ = [
     "mark_limit",
     "middle",
     "output_folder",
+    "period_label",
     "save",
     "save_results",
     "scale_bar",
@@ -48,6 +49,9 @@ METHOD_COLOURS = {
     "dual path": "#999933",
     "informed": "#332288",
     "refined": "#117733",
+    "phaserEM": "#dd2222",
+    "PtyRAD": "#aa7733",
+    "quantem": "#4477aa",
     "truth": "#000000",
 }
 """One colour a method, throughout (Okabe-Ito and Tol, told apart by colour-blind readers)."""
@@ -74,6 +78,7 @@ REGISTER: Mapping[str, Entry] = {
     "vbf_against_dose": Entry(
         "01_simulation", "Suppl. Fig. 1", "One view and the sum of all, against dose"
     ),
+    "several_defoci": Entry("01_simulation", "-", "A view and two reconstructions at four defoci"),
     "workflow": Entry(
         "01_simulation", "Fig. 2", "From atoms to images, drawn from what each function made"
     ),
@@ -101,13 +106,19 @@ REGISTER: Mapping[str, Entry] = {
         "03_dose_series", "Fig. 4c", "Apoferritin against dose: untrained methods, networks, truth"
     ),
     "dose_series_curves": Entry(
-        "03_dose_series", "-", "Correlation and FRC-0.5 resolution against dose, with limits"
+        "03_dose_series", "-", "Correlation inside the specimen and resolution against dose"
     ),
     "line_scans": Entry(
         "04_line_scans", "Fig. 4d–f", "Line profiles of three specimens at 300 e⁻/Å²"
     ),
+    "line_scan_images": Entry(
+        "04_line_scans", "-", "The reconstructions of these specimens, with the line on each"
+    ),
     "power_spectra": Entry(
         "05_power_spectra", "Suppl. Fig. 3", "Isotropic power spectra, with empty scans"
+    ),
+    "power_spectra_2d": Entry(
+        "05_power_spectra", "-", "Power spectra of three specimens in two dimensions"
     ),
     "ring_correlation": Entry(
         "05_power_spectra", "-", "Ring correlation with the truth and between half-sets"
@@ -148,14 +159,16 @@ REGISTER: Mapping[str, Entry] = {
     "invention_defect": Entry(
         "11_invention", "-", "A removed column and a turned disc by each method"
     ),
-    "invention_survival": Entry("11_invention", "-", "Survival of three defects against dose"),
+    "invention_detection": Entry(
+        "11_invention", "-", "Share shown and detection of three defects against dose"
+    ),
     "refined_images": Entry(
         "12_refinement", "-", "First and second stage, truth, and where the electrons moved it"
     ),
     "refined_curves": Entry(
         "12_refinement", "-", "Correlation and resolved frequency of both stages against dose"
     ),
-    "refined_survival": Entry(
+    "refined_detection": Entry(
         "12_refinement", "-", "A missing column under a first stage that painted it over"
     ),
     "own_detector": Entry(
@@ -210,6 +223,11 @@ def use_style() -> None:
 def dose_label(dose: float) -> str:
     """Write a dose for a title, as in ``300 e⁻/Å²`` or ``∞ dose``."""
     return "∞ dose" if math.isinf(dose) else f"{dose:g} e⁻/Å²"
+
+
+def period_label(period: float) -> str:
+    """Write a period for a table, as in ``1.25 Å``; an infinite one resolves nothing."""
+    return "none" if math.isinf(period) else f"{period:.2f} Å"
 
 
 def _array(image: Tensor | NDArray[Any]) -> NDArray[np.float64]:
@@ -300,6 +318,7 @@ def image_grid(
     *,
     bar: float,
     common: Sequence[bool] | None = None,
+    notes: Sequence[Sequence[str]] | None = None,
 ) -> Figure:
     """Images in named rows and columns, each row under one pair of grey limits.
 
@@ -315,12 +334,15 @@ def image_grid(
         Scale bar, drawn in the first image [Å].
     common : sequence of bool, optional
         Which images of a row set its limits; by default all.
+    notes : sequence of sequences of str, optional
+        What stands under each image, such as its score; as many as there are images.
 
     Returns
     -------
     Figure
     """
-    height = 1.3 * len(rows) * field[0] / field[1] + 0.3
+    room = 0 if notes is None else 0.14  # inches
+    height = (1.3 * field[0] / field[1] + room) * len(rows) + 0.3
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     figure = Figure(figsize=(1.25 * len(columns) + 0.4, height), layout=layout)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -342,6 +364,8 @@ def image_grid(
                 limits=limits,
                 bar=bar if i == j == 0 else None,
             )
+            if notes is not None:
+                grid[i, j].set_xlabel(notes[i][j], fontsize=7, labelpad=1)
         grid[i, 0].set_ylabel(name)
     return figure
 

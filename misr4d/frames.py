@@ -1,4 +1,4 @@
-"""Images as small grey files with an index, for the page on which a reader compares them."""
+"""Images as grey levels: those of the page on which a reader compares them, and stored ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from misr4d.figures import display_limits, output_folder
 
-__all__ = ["Series", "save_frames"]
+__all__ = ["Series", "read_levels", "save_frames"]
 
 LEVELS = 64  # our choice: no eye tells more apart, and noise does not compress
 
@@ -39,7 +40,7 @@ class Series:
     images : mapping
         ``(X, Y)`` by method and dose [e⁻/Å²]; a pair that was not run is left out.
     scores : mapping
-        Correlation with the truth and resolution [Å] of each image; a resolution may be inf.
+        Correlation inside the specimen and resolution [Å] of each image; a resolution may be inf.
     like : str
         Method whose grey limits the truth shares.
     """
@@ -145,3 +146,28 @@ def _save_series(one: Series, doses: Sequence[float], folder: Path) -> dict[str,
         "bar": one.bar,
         "frames": frames,
     }
+
+
+def read_levels(path: Path) -> dict[tuple[str, float], Tensor]:
+    """Read images that were stored as 256 grey levels, such as those of a peer in the study.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npz`` file with the levels of each image, ``NAME-DOSE`` ``(X, Y)``, and beside them
+        ``NAME-DOSE-scale``: the value of level 0 and that of a step.
+
+    Returns
+    -------
+    dict
+        Images by specimen and dose [e⁻/Å²]; empty where there is no file.
+    """
+    if not path.is_file():
+        return {}
+    images = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for key in (key for key in stored.files if not key.endswith("-scale")):
+            low, step = stored[f"{key}-scale"]
+            name, _, dose = key.rpartition("-")
+            images[name, float(dose)] = torch.from_numpy(stored[key] * step + low).float()
+    return images

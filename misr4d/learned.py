@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -34,8 +34,10 @@ from misr4d.workers import Deal, here
 __all__ = [
     "SHIPPED",
     "Estimate",
+    "amend",
     "attention_unet",
     "blend_tiles",
+    "calibrated_intervals",
     "card",
     "dual_path",
     "informed",
@@ -66,26 +68,44 @@ class Estimate:
         ``(..., r·Rx, r·Ry)`` [rad], of zero mean.
     deviation : Tensor
         Standard deviation of each pixel's error [rad], of the same shape.
+    intervals : mapping of float to float, optional
+        Calibration of what made this estimate: factor on the deviation by the share of pixels that
+        the interval holds. None if it was never calibrated.
     """
 
     mean: Tensor
     deviation: Tensor
+    intervals: Mapping[float, float] | None = None
 
     def interval(self, share: float) -> Tensor:
         """Half width of the interval that holds a share of the pixels [rad].
 
-        The factors on the deviation were measured on specimens that the network was not trained
-        on, drawn like those that it was (the card's ``intervals``).
-
         Raises
         ------
         ValueError
-            If the share is not on the card.
+            If the estimate has no calibration, or none for this share.
         """
-        known = card("DirectInformed")["intervals"]
-        if str(share) not in known:
-            raise ValueError(f"share is {share!r}; calibrated are {', '.join(known)}")
-        return self.deviation * float(known[str(share)])
+        if self.intervals is None:
+            raise ValueError(
+                "this estimate has no calibration: its deviation was never compared with errors, "
+                "so no interval can be named; only the shipped DirectInformed has one"
+            )
+        if share not in self.intervals:
+            known = ", ".join(f"{one:g}" for one in self.intervals)
+            raise ValueError(f"share is {share!r}; calibrated are {known}")
+        return self.deviation * self.intervals[share]
+
+
+def calibrated_intervals(name: str, acquisition: Acquisition) -> dict[float, float] | None:
+    """Read a network's calibration for the regime whose scan step is nearest from its card.
+
+    None if its card has none: then nothing is known of its deviation.
+    """
+    regime = nearest_regime(acquisition)
+    for row in card(name).get("calibration", {}).get("intervals", []):
+        if row["regime"] == regime:
+            return {float(share): float(factor) for share, factor in row["factors"].items()}
+    return None
 
 
 def card(name: str) -> dict[str, Any]:
@@ -161,16 +181,38 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
         **extra,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    log = weights.with_name("log.csv").read_bytes()
-    for path, data in (
-        (folder / f"{name}.csv", log),
-        (folder / f"{name}.safetensors", content),
-        (folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode()),
-    ):
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    return folder / f"{name}.json"
+    _replace(folder / f"{name}.csv", weights.with_name("log.csv").read_bytes())
+    _replace(folder / f"{name}.safetensors", content)
+    return _write_card(folder, record)
+
+
+def amend(name: str, extra: dict[str, Any]) -> Path:
+    """Say more, or something else, on a shipped network's card; the weights stay.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped, or the change is of what identifies the weights.
+    """
+    fixed = {"network", "parameters", "training", "sha256"}
+    if changed := fixed & extra.keys():
+        raise ValueError(
+            f"{sorted(changed)[0]} on the card of {name} belongs to its weights; use pack to ship "
+            "others"
+        )
+    return _write_card(Path(str(_FOLDER)), {**card(name), **extra})
+
+
+def _write_card(folder: Path, record: dict[str, Any]) -> Path:
+    path = folder / f"{record['network']}.json"
+    _replace(path, (json.dumps(record, indent=1) + "\n").encode())
+    return path
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def nearest_regime(acquisition: Acquisition) -> str:
@@ -225,7 +267,7 @@ def informed(
     Returns
     -------
     Estimate
-        ``(..., r·Rx, r·Ry)``.
+        ``(..., r·Rx, r·Ry)``, with the shipped network's calibration; another's has none.
 
     Raises
     ------
@@ -236,8 +278,14 @@ def informed(
     model = network or load_network("DirectInformed", str(method.device))
     mean, deviation = model(*direct_features(method, method.statistic(views)))
     mean = mean - mean.mean((-2, -1), keepdim=True)
-    lead = views.shape[:-3]
-    return Estimate(mean.reshape(*lead, *mean.shape[1:]), deviation.reshape(*lead, *mean.shape[1:]))
+    shape = (*views.shape[:-3], *mean.shape[1:])
+    known = _calibration(network, method.acquisition)
+    return Estimate(mean.reshape(shape), deviation.reshape(shape), known)
+
+
+def _calibration(network: nn.Module | None, acquisition: Acquisition) -> dict[float, float] | None:
+    """Calibration of the shipped network; another's is not known."""
+    return calibrated_intervals("DirectInformed", acquisition) if network is None else None
 
 
 def tiles(
@@ -327,7 +375,8 @@ def informed_tiled(
             yield part.clone().cpu().numpy(), own, amplitude_contrast, device, network
 
     made = ((torch.from_numpy(a) for a in pair) for pair in deal(_informed_tile, tasks()))
-    return Estimate(*blend_tiles(made, (nx, ny), shape, overlap))
+    mean, deviation = blend_tiles(made, (nx, ny), shape, overlap)
+    return Estimate(mean, deviation, _calibration(network, acquisition))
 
 
 @torch.inference_mode()

@@ -440,15 +440,120 @@ def expected_deviance(expected: Tensor) -> tuple[Tensor, Tensor]:
     About 1 and 2 where many electrons are expected, other values where few are: summed over the
     Poisson distribution, and interpolated.
     """
-    grid, mean, variance = _deviance_table()
-    at = expected.double().clamp(1e-6, 1e3).log()
-    place = (at - grid[0]) / (grid[1] - grid[0])
+    _, mean, variance = _deviance_table()
+    return _looked_up(mean, expected), _looked_up(variance, expected)
+
+
+@lru_cache(maxsize=1)
+def _deviance_slopes() -> tuple[Tensor, Tensor]:
+    """First and second derivative of the mean deviance by the rate, where it is tabulated."""
+    grid, mean, _ = _deviance_table()
+    (first,) = torch.gradient(mean, spacing=(grid.exp(),))
+    (second,) = torch.gradient(first, spacing=(grid.exp(),))
+    return first, second
+
+
+def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
+    """Value for each rate of what is tabulated, interpolated."""
+    grid = _deviance_table()[0]
+    place = (expected.double().clamp(1e-6, 1e3).log() - grid[0]) / (grid[1] - grid[0])
     low = place.floor().long().clamp(0, len(grid) - 2)
     part = place - low
-    return (
-        mean[low] * (1 - part) + mean[low + 1] * part,
-        variance[low] * (1 - part) + variance[low + 1] * part,
-    )
+    values = table.to(expected.device)
+    found: Tensor = values[low] * (1 - part) + values[low + 1] * part
+    return found
+
+
+def _foretold(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each pixel's deviance, given how many electrons there were.
+
+    An image that is smoother than the specimen scatters too few electrons out of the disc. Where
+    few are counted the mean deviance depends on the rate; the part that is linear in the rate's
+    error is taken from the counts, so that the excess judges how they are spread.
+    """
+    mean, variance = expected_deviance(expected)
+    slope = _looked_up(_deviance_slopes()[0], expected)
+    return mean + slope * (counts - expected), variance - slope.square() * expected
+
+
+def _curving(rate: float) -> float:
+    """How much the expected deviance curves at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
+    second = _deviance_slopes()[1]
+    return float(-rate * _looked_up(second, torch.tensor(rate)) / 2)
+
+
+def _thinned(values: Tensor, count: int) -> Tensor:
+    """Pick about so many of some values, evenly by rank: indices into them."""
+    order = values.flatten().argsort()
+    middle = (torch.arange(min(count, len(order))) + 0.5) * len(order) / min(count, len(order))
+    picked: Tensor = order[middle.long().to(order.device)]
+    return picked
+
+
+class _Freedom:
+    """By how much an image's deviance is expected to lie below that of the truth.
+
+    The specimen is taken as stationary near each pixel. At a frequency of information H the first
+    stage has the error 1/(H + p₀), and took the share k = H/(H + p₀) of the counts' noise; with a
+    trust P the image takes g = (H + P·k)/(H + P). Its deviance lies 2g lower for the noise that is
+    fitted, and g² + (1 − g)²·H/p₀ higher for what is off. A first stage that is independent of the
+    counts has k = 0 and p₀ = 1/σ².
+
+    Parameters
+    ----------
+    data : Tensor
+        H of every frequency where all positions are recorded.
+    heard : Tensor
+        Share of the views that see each pixel from a recorded position: in a rim whose counts are
+        not known it falls to 0, and nothing there is fitted.
+    precision : Tensor
+        1/σ² of the first stage, pixel by pixel.
+    trust : Trust
+    curving : float
+        Of the expected deviance (:func:`_curving`).
+    independent : bool
+        Whether the first stage has not seen these counts.
+    """
+
+    _SIZE = 384  # of the sample of pixels and of frequencies: within 1 % of all of them
+
+    def __init__(
+        self,
+        data: Tensor,
+        heard: Tensor,
+        precision: Tensor,
+        trust: Trust,
+        curving: float,
+        independent: bool,
+    ) -> None:
+        self._pixels = _thinned(precision * (1 + heard), self._SIZE)
+        self._trust, self._curving = trust, curving
+        information = data.flatten()[_thinned(data, self._SIZE)].double()
+        own = precision.flatten()[self._pixels].double()[:, None]
+        self._precision = own
+        self._data = heard.flatten()[self._pixels].double()[:, None] * information
+        self._weight = precision.numel() / len(self._pixels) / len(information)
+        self._known = torch.zeros_like(own) if independent else torch.ones_like(own)
+        self._prior = own if independent else self._before(own)
+
+    def _before(self, precision: Tensor) -> Tensor:
+        """Precision p₀ before the counts, from that after them: 1/σ² = 1/mean(1/(H + p₀))."""
+        low, high = 1e-9 * precision, precision
+        for _ in range(40):
+            middle = (low * high).sqrt()
+            after = 1 / (1 / (self._data + middle)).mean(1, keepdim=True)
+            low = torch.where(after < precision, middle, low)
+            high = torch.where(after < precision, high, middle)
+        return high
+
+    def __call__(self, squared: Tensor) -> float:
+        """Freedom where the image lies by the squared distance u² from the first stage."""
+        distance = squared.flatten()[self._pixels].double()[:, None]
+        trusted = self._trust.weight * self._precision / (1 + distance / self._trust.tail**2)
+        taken = self._known * self._data / (self._data + self._prior)
+        share = (self._data + trusted * taken) / (self._data + trusted)
+        off = share**2 + (1 - share) ** 2 * self._data / self._prior
+        return self._weight * (1 - self._curving) * float((2 * share - off).sum())
 
 
 @dataclass(frozen=True)
@@ -484,7 +589,7 @@ class _Problem:
                 part = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
                 (part / 2).backward()  # type: ignore[no-untyped-call]
-            mean, variance = (self._seen(v) for v in expected_deviance(expected.detach()))
+            mean, variance = (self._seen(v) for v in _foretold(counts, expected.detach()))
             for index, value in enumerate((part, mean.sum(), variance.sum())):
                 found[index] += float(value.detach())
         below = (self.vacuum - phase).clamp_min(0)
@@ -509,9 +614,10 @@ def refine(
     thickness: float = 0.0,
     slices: int = 1,
     trust: Trust = Trust(),
-    dark: float = 1e-3,
+    dark: float = 1e-4,
     vacuum: float | None = None,
     recorded: Tensor | None = None,
+    independent: bool = False,
     fit_defocus: bool = False,
     fit_gain: bool = False,
     evaluations: int = EVALUATIONS,
@@ -537,13 +643,16 @@ def refine(
         How far the prior is trusted; by default it is a Gaussian of its own deviation.
     dark : float
         Counts a pixel expected without a beam; above 0, so that a stray electron in a dark pixel
-        is not impossible.
+        is not impossible, and so few that they do not enter the excess.
     vacuum : float, optional
         Phase of vacuum on the prior's scale [rad], for a projected potential that is nowhere
         negative: what lies below counts ten times as much as the same distance from the prior.
     recorded : Tensor, optional
         Boolean ``(Rx, Ry)``: positions whose counts are known; all of them unless given. A field
         that is not periodic gets a rim of unknown ones (:func:`refine_scan`).
+    independent : bool
+        Whether the prior was made without these counts. One that has seen them fits their noise
+        already, and the excess has to know.
     fit_defocus, fit_gain : bool
         Whether to refine the defocus, and a factor on the dose, along with the image.
     evaluations : int
@@ -592,7 +701,9 @@ def refine(
     data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)
     flat = trust.weight * float(precision.mean())
     scale = (data + flat).rsqrt().to(torch.float32)
-    freedom = float((data / (data + flat)).sum()) + fit_defocus + fit_gain
+    freedom = _Freedom(
+        data, _heard(acq, seen, mean), precision, trust, _curving(share), independent
+    )
 
     z = torch.zeros_like(mean, requires_grad=True)
     extra = torch.zeros(2, device=device, requires_grad=True)
@@ -614,7 +725,8 @@ def refine(
         outer = unpack()
         inner = [t.detach().requires_grad_() for t in outer]
         found, expects, variance, own = problem.evaluate(*inner, gradient=True)
-        aim = expects - freedom
+        moved = (inner[0].detach() - mean).square() * precision
+        aim = expects - freedom(moved) - fit_defocus - fit_gain
         history.append((found / aim, (found - aim) / math.sqrt(variance)))
         progress.update()
         if report is not None:
@@ -662,6 +774,18 @@ def refine(
     )
 
 
+def _heard(acquisition: Acquisition, recorded: Tensor | None, image: Tensor) -> Tensor:
+    """Share of the views that see each pixel of an image from a recorded position, of its shape."""
+    if recorded is None:
+        return torch.ones_like(image)
+    factor = image.shape[0] // acquisition.scan_shape[0]
+    fine = recorded.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    heard = torch.zeros_like(fine)
+    for shift in (acquisition.registering_shifts / torch.tensor(acquisition.step)).tolist():
+        heard += fine.roll((round(factor * shift[0]), round(factor * shift[1])), (0, 1))
+    return (heard / len(acquisition.registering_shifts)).to(image.dtype)
+
+
 def refine_scan(
     counts: Tensor | Callable[[slice, slice], Tensor],
     acquisition: Acquisition,
@@ -670,6 +794,7 @@ def refine_scan(
     *,
     trust: Trust = Trust(),
     tile: int = 64,
+    independent: bool = False,
     fit_defocus: bool = False,
     fit_gain: bool = False,
     evaluations: int = EVALUATIONS,
@@ -691,7 +816,7 @@ def refine_scan(
         e⁻/Å², finite.
     prior : Estimate
         The first stage, ``(r·Rx, r·Ry)`` [rad].
-    trust, fit_defocus, fit_gain, evaluations
+    trust, independent, fit_defocus, fit_gain, evaluations
         As for :func:`refine`.
     tile : int
         Side of a tile [scan positions].
@@ -727,6 +852,7 @@ def refine_scan(
     least = float(prior.mean.std())
     options = {
         "trust": trust,
+        "independent": independent,
         "fit_defocus": fit_defocus,
         "fit_gain": fit_gain,
         "evaluations": evaluations,

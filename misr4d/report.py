@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -850,9 +850,12 @@ def _reconstruct(
 
 @dataclass(frozen=True)
 class _Second(Estimate):
-    """A refined image under its first stage's deviation, and what else refinement found."""
+    """A refined image under its first stage's deviation, and what else refinement found.
 
-    result: Refined
+    The first stage's calibration is not its own: no interval can be named.
+    """
+
+    result: Refined = field(kw_only=True)
 
 
 def _images(
@@ -879,7 +882,7 @@ def _images(
             device=device,
             deal=deal,
         )
-        found["refined"] = _Second(result.image, first.deviation, result)
+        found["refined"] = _Second(result.image, first.deviation, result=result)
     return {name: _straightened(one, acquisition) for name, one in found.items()}
 
 
@@ -912,7 +915,7 @@ def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal
             views, acquisition, tile=_TILE, device=device, network=network, deal=deal
         )
     found = informed(starting_point(acquisition, device=device), views, network=network)
-    return Estimate(found.mean.cpu(), found.deviation.cpu())
+    return replace(found, mean=found.mean.cpu(), deviation=found.deviation.cpu())
 
 
 def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:

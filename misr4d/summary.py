@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Summary", "plain", "select", "summarise"]
 
 ENOUGH = 8  # draws from which on quartiles are shown; of fewer, all lie between the ends shown
 
@@ -99,3 +100,35 @@ def _quantile(ordered: list[float], share: float) -> float:
     if math.isinf(low) or math.isinf(high):
         return high if math.isinf(high) else low
     return low + part * (high - low)
+
+
+def select(rows: Iterable[Mapping[str, Any]], column: str, **where: object) -> list[float]:
+    """Values of one measure in the rows that are asked for, a row for each draw.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        As :func:`misr4d.bench.run` returns them.
+    column : str
+        A measure. Where it has no value, as the period of an image that resolves nothing, its
+        value is infinite.
+    **where
+        What other columns must be, such as ``method="direct"``; a dose is compared as a number.
+
+    Returns
+    -------
+    list of float
+        Empty if there is no such row.
+    """
+    chosen = []
+    for row in rows:
+        given = {**row, "dose": float(row["dose"])} if "dose" in row else row
+        if all(given.get(name) == value for name, value in where.items()):
+            value = row[column]
+            chosen.append(math.inf if value is None else float(value))
+    return chosen
+
+
+def plain(values: Iterable[float]) -> list[float | str]:
+    """Values for a JSON file, in which an infinite one is the text ``inf``."""
+    return [float(v) if math.isfinite(v) else str(float(v)) for v in values]

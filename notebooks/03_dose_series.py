@@ -23,12 +23,12 @@
 #
 # **What is measured here.** How far methods *without any training* get on the same {term}`doses <dose>` (the
 # {term}`summed bright field <virtual bright field>`, {term}`parallax`, and
-# {term}`direct ptychography` with up-sampling), and what the shipped networks of
-# {doc}`02_training` make of the same electrons. The first are the line that a network has to beat.
-# Iterative {term}`ptychography`, the paper's baseline, takes minutes an image: it is tuned and ranked in
-# {doc}`06_method_comparison`, and stands here at the doses in `ptychography_doses`.
+# {term}`direct ptychography` with up-sampling), what the shipped networks of
+# {doc}`02_training` make of the same electrons, and what iterative {term}`ptychography`, the paper's baseline,
+# makes of them. This page reconstructs the images that it shows, from one noise draw. The curves and tables
+# read the committed study, which has more draws of each.
 #
-# **How long it takes.** About two minutes on two cores. Each dose of ptychography that no chapter has
+# **How long it takes.** About two minutes on two cores. Each dose in `ptychography_doses` that no chapter has
 # run yet adds minutes, once.
 
 # %% tags=["parameters"]
@@ -37,9 +37,9 @@ glass: str = "CuZr"  # scanned in the atomic regime
 protein: str = "apoferritin"  # scanned in the molecular regime
 doses: list[float] = [100.0, 200.0, 300.0, 500.0, 1000.0]  # e⁻/Å², finite; infinite dose is added
 ptychography_doses: list[float] = []  # e⁻/Å², of the doses above or infinite; minutes each
-draws: int = 8  # noise draws behind each median
-network_draws: int = 4  # of them, how many the networks on raw views see
+draws: int = 1  # noise draws that the page makes; they count where the study has none
 seed: int = 0  # of the first draw
+study: str = ""  # folder that `misr4d bench` wrote, instead of the committed study
 
 # %% tags=["hide-input"]
 from misr4d.parameters import check_parameters
@@ -48,6 +48,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import math
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,14 +56,14 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator
 
-from misr4d import figures
+from misr4d import bench, figures
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
-from misr4d.frames import Series, save_frames
+from misr4d.frames import Series, read_levels, save_frames
 from misr4d.learned import card
-from misr4d.metrics import correlation, dose_to_reach, psnr
-from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation, power_spectrum, resolution
-from misr4d.study import METHODS, UPSAMPLING, make_scene, place
+from misr4d.metrics import correlation, dose_to_reach, specimen_mask
+from misr4d.spectra import RINGS, power_spectrum
+from misr4d.study import METHODS, UPSAMPLING, make_scene
+from misr4d.summary import plain, select, summarise
 
 figures.use_style()
 doses = sorted(doses)
@@ -75,19 +76,18 @@ if unknown := sorted(set(ptychography_doses) - set(every_dose)):
 #
 # A scan of 64 × 64 positions with 1 Å steps holds a patch of crystal or glass; with the paper's 4 Å
 # steps, a whole protein. All are simulated true to scale, with wave fields fine enough for the probe.
-# The protein stands in vacuum (`make_specimen(…, ice=…)` puts it in ice). The detector is the one that
-# the networks were trained for, and every method sees it.
+# The protein stands in vacuum (`make_specimen(…, ice=…)` puts it in ice). Every method sees the same
+# counts of the same detector, whose pixels average over their width.
 
 # %%
-RING = 3  # frequency steps: single ones are too few pixels at low frequency
-LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is called the lattice's
-
-scenes, lattice_ring, spacing = {}, {}, {}
+rows = bench.read_study(Path(study) if study else None)
+peers = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))
+scenes, spacing = {}, {}
 for name in (crystal, glass, protein):
-    scene = scenes[name] = place(make_specimen(name))
-    frequency, power, count = power_spectrum(scene.truth, scene.pixel, width=RING)
-    lattice_ring[name] = int(((power * count) * (frequency > 1 / LATTICE)).argmax())
-    spacing[name] = 1 / float(frequency[lattice_ring[name]])
+    scene = scenes[name] = make_scene(name)
+    frequency, power, count = power_spectrum(scene.truth, scene.pixel, width=RINGS)
+    fine = power * count * (frequency > 1 / bench.LATTICE)
+    spacing[name] = 1 / float(frequency[fine.argmax()])  # Å, the lattice's strongest ring
 
 # %% [markdown]
 # ## The methods
@@ -103,55 +103,63 @@ for name in (crystal, glass, protein):
 # * **Networks**, those whose weights are shipped: the attention U-Net is the paper's, on the stacked
 #   views; the dual path is that of the paper's text, on the same views as a set; the informed network
 #   starts from direct ptychography. No training has seen these three specimens.
-# * **Ptychography** (py4DSTEM), where a dose is asked for: tuned on other specimens, from a full scan
-#   of that dose with electrons of its own, since the views of this page are not cut from a scan.
+# * **Ptychography** is iterative, and starts from whole patterns of the same counts. The row *ptychography* is
+#   py4DSTEM's, the program of the paper, at the doses that were asked for. *phaserEM*, where the study
+#   holds its images, maximises the Poisson likelihood with a phase that is never negative. Both were tuned
+#   on other specimens. {doc}`06_method_comparison` has the settings. The best of such programs is what a
+#   claim on ptychography is compared with.
 
 
 # %%
 NETWORKS = ("attention U-Net", "dual path", "informed")
 MEASURED = ("summed VBF", "parallax", "direct", *NETWORKS)
+PEER = "phaserEM"  # whose images the study holds, of the first draw
+picked = min(doses, key=lambda dose: abs(dose - 300))
 
-
-def measure(image, name):
-    scene = scenes[name]
-    frequency, curve, _ = fourier_ring_correlation(image, scene.truth, scene.pixel, width=RING)
-    return {
-        "correlation": correlation(image, scene.truth),
-        "psnr": psnr(image, scene.truth),
-        "resolution": resolution(frequency, curve),
-        "lattice": float(curve[lattice_ring[name]]),
-    }
-
-
-table = []  # one row per specimen, method, dose and draw
-images = {}  # the first draw of each, for the figures
+measured = []  # a row for each specimen, method, dose and draw of this page
+images, views = {}, {}  # of the first draw
+stored = read_levels(bench.STUDY_FOLDER / "peers_images.npz") if seed == 0 else {}
 for name, scene in scenes.items():
+
+    def judge(image, method, dose, draw, scene=scene, name=name):
+        if draw == 0:
+            images[name, method, dose] = image
+        row = {"specimen": name, "method": method, "dose": dose, "draw": draw}
+        measured.append(row | bench.score_image(image, scene))
+
     for dose in every_dose:
         for draw in range(1 if math.isinf(dose) else draws):
-            measurement = scene.expose(dose, seed + draw)
+            measurement = scene.measure(dose, seed + draw)
             for method in MEASURED:
-                if method in ("attention U-Net", "dual path") and draw >= network_draws:
-                    continue
-                image = METHODS[method](measurement)
-                if draw == 0:
-                    images[name, method, dose] = image
-                row = {"specimen": name, "method": method, "dose": dose, "draw": draw}
-                table.append(row | measure(image, name))
-    for dose in ptychography_doses:
-        image = METHODS["ptychography"](make_scene(name).measure(dose, seed))
-        images[name, "ptychography", dose] = image
-        row = {"specimen": name, "method": "ptychography", "dose": dose, "draw": 0}
-        table.append(row | measure(image, name))
+                judge(METHODS[method](measurement), method, dose, draw)
+            if draw == 0:
+                views[name, dose] = measurement.views
+                if dose in ptychography_doses:
+                    judge(METHODS["ptychography"](measurement), "ptychography", dose, draw)
+                if (name, dose) in stored:
+                    judge(stored[name, dose], PEER, dose, draw)
 make_scene.cache_clear()  # its scans are large
 SHOWN = [
-    *("summed VBF", "parallax"),
-    *(["ptychography"] if ptychography_doses else []),
-    *("direct", *NETWORKS),
+    method
+    for method in ("summed VBF", "parallax", "ptychography", PEER, "direct", *NETWORKS)
+    if any(row["method"] == method for row in measured)
 ]
 
+
+def values(name, method, dose, column="correlation"):
+    """Draws of a measure: the study's, or where it has none this page's own."""
+    where = {"specimen": name, "method": method, "dose": dose}
+    return select(rows, column, **where, thickness=None) or select(measured, column, **where)
+
+
+def median(name, method, dose, column="correlation"):
+    drawn = values(name, method, dose, column)
+    return summarise(drawn).median if drawn else math.nan
+
+
 # As many aliases of the protein as reach 2α, though the ×3 image does not hold them.
-picked = min(doses, key=lambda dose: abs(dose - 300))
 scene = scenes[protein]
+inside = specimen_mask(scene.truth, scene.pixel)
 every_alias = max(UPSAMPLING, covering_factor(scene.acquisition))
 covering = DirectPtychography(
     scene.focused,
@@ -159,13 +167,13 @@ covering = DirectPtychography(
     aliases=every_alias,
     amplitude_contrast=AMPLITUDE_CONTRAST[scene.specimen.regime],
 )
-more = {}
-for dose in (picked, math.inf):
-    noisy = scene.expose(dose, seed).views
-    more[dose] = [
-        measure(image, protein)["correlation"]
-        for image in (images[protein, "direct", dose], covering(noisy))
+more = {
+    dose: [
+        correlation(image, scene.truth, within=inside)
+        for image in (images[protein, "direct", dose], covering(views[protein, dose]))
     ]
+    for dose in (picked, math.inf)
+}
 
 # %% [markdown]
 # ## The crystal
@@ -174,12 +182,18 @@ for dose in (picked, math.inf):
 # %% tags=["hide-input", "remove-output"]
 # Direct ptychography first, with the truth under the same grey limits; last as in the paper, its
 # network over ptychography.
-LAST = ("attention U-Net", "ptychography")
+LAST = ("attention U-Net", "ptychography", PEER)
 ROWS = [
     "direct",
     *(method for method in SHOWN if method not in ("direct", *LAST)),
     *(method for method in LAST if method in SHOWN),
 ]
+
+
+def score(name, method, dose):
+    """Correlation inside the specimen of the image that is shown."""
+    (value,) = select(measured, "correlation", specimen=name, method=method, dose=dose, draw=0)
+    return f"{value:.2f}".replace("-", "−")
 
 
 def series(name, bar):
@@ -190,20 +204,25 @@ def series(name, bar):
         return None if image is None else figures.middle(image, field, 0.75)[0]
 
     known = scene.truth - scene.truth.mean()
-    rows = [
+    pictures = [
         (
             method,
             [inner(images.get((name, method, dose))) for dose in every_dose]
             + [inner(known) if method == "direct" else None],
         )
         for method in ROWS
+        if any((name, method, dose) in images for dose in every_dose)
+    ]
+    notes = [
+        [score(name, m, d) if (name, m, d) in images else "" for d in every_dose] + [""]
+        for m, _ in pictures
     ]
     labels = [figures.dose_label(dose) for dose in every_dose] + ["truth"]
     size = figures.middle(known, field, 0.75)[1]
-    figure = figures.image_grid(rows, labels, size, bar=bar)
-    for rank, (method, pictures) in enumerate(rows):
+    figure = figures.image_grid(pictures, labels, size, bar=bar, notes=notes)
+    for rank, (method, row) in enumerate(pictures):
         axes = figure.axes[rank * len(labels) : (rank + 1) * len(labels)]
-        if pictures[0] is None:  # a place without an image still names its row
+        if row[0] is None:  # a place without an image still names its row
             axes[0].set_axis_on()
             axes[0].set(xticks=[], yticks=[], ylabel=method)
             axes[0].spines[:].set_visible(False)
@@ -219,9 +238,10 @@ Image(path)
 # :alt: Li2CoO3 against dose by methods without training and by the shipped networks; with direct ptychography the columns show from 100 electrons per square angstrom
 #
 # Re-makes Fig. 4a: Li₂CoO₃ along [010], 20 Å thick, against dose, the inner 48 Å. Last the two rows of
-# the paper, its network over ptychography, which has a full scan of the same dose where it was run. Each
+# the paper, its network over ptychography by the paper's program, and below it ptychography by phaserEM where
+# the study holds its images. Under each image is its correlation with the truth inside the specimen. Each
 # row has one pair of grey limits; the truth is the projected phase, band-limited to 2α, under those of
-# the direct row. Scale bar 5 Å.
+# the direct row. A negative correlation is the truth with its sign turned. Scale bar 5 Å.
 # ```
 
 # %% [markdown]
@@ -261,7 +281,7 @@ figure = plt.figure(figsize=(7.4, 4.0), layout="constrained")
 grid = figure.subplots(2, 4)
 for row, (name, bar, part) in zip(grid, ((crystal, 5.0, 0.5), (protein, 50.0, 1.0)), strict=True):
     scene = scenes[name]
-    noisy = scene.expose(picked, seed).views
+    noisy = views[name, picked]
     axial = int(scene.acquisition.view_angles.norm(dim=1).argmin())
     known = scene.truth - scene.truth.mean()
     phase = figures.display_limits([known, images[name, "direct", picked]])
@@ -283,7 +303,7 @@ plt.close(figure)
 # For the page on which a reader compares them; scores are those of the draw that is shown.
 series_of = []
 for name, scene in scenes.items():
-    first_draw = [row for row in table if row["specimen"] == name and row["draw"] == 0]
+    first_draw = [row for row in measured if row["specimen"] == name and row["draw"] == 0]
     shown = {pair[1:]: image for pair, image in images.items() if pair[0] == name}
     series_of.append(
         Series(
@@ -294,7 +314,10 @@ for name, scene in scenes.items():
             truth=scene.truth,
             images={(m, d): shown[m, d] for m in SHOWN for d in every_dose if (m, d) in shown},
             scores={
-                (row["method"], row["dose"]): (row["correlation"], row["resolution"])
+                (row["method"], row["dose"]): (
+                    row["correlation"],
+                    math.inf if row["resolution"] is None else row["resolution"],
+                )
                 for row in first_draw
             },
         )
@@ -306,44 +329,37 @@ save_frames(series_of, every_dose)
 #
 # All of these images, two at a time under a divider: {doc}`../book/explore`.
 #
-# Correlation rewards low frequencies wherever a field has edges, so the Fourier ring correlation
-# ({term}`FRC`) {cite}`saxton1982` stands beside it: the period at which it falls below one half. Lines are medians over the noise
-# draws, bands their interquartile range. The limits that no method can pass are drawn too.
-
-
-# %% tags=["hide-input"]
-def summary(name, method, dose, measure_name):
-    values = [
-        row[measure_name]
-        for row in table
-        if (row["specimen"], row["method"], row["dose"]) == (name, method, dose)
-    ]
-    low, middle, high = np.percentile(values, [25, 50, 75], method="nearest")
-    return float(low), float(middle), float(high)
+# Correlation is taken {term}`inside the specimen`, because over a whole field it is mostly the specimen's
+# outline. The ring correlation ({term}`FRC`) {cite}`saxton1982` gives the resolution: the finest period
+# up to which every {term}`ring with power <ring with power>` correlates by one half or more. Lines are
+# medians over the noise draws of the study. Bands reach from the lower to the upper quartile of eight draws or
+# more, and from the least to the largest of fewer. The limits that no method can pass are drawn too.
 
 
 # %% tags=["hide-input", "remove-output"]
-figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.2), layout="constrained", sharex=True)
+ITERATIVE = ["ptychography", *peers]
+CURVES = ["summed VBF", "parallax", *ITERATIVE, "direct", *NETWORKS]
+finite = sorted({*doses, *(float(row["dose"]) for row in rows)} - {math.inf})
+figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.4), layout="constrained", sharex=True)
 for column, (name, scene) in enumerate(scenes.items()):
     acquisition = scene.acquisition
-    for row, measure_name in enumerate(("correlation", "resolution")):
+    for row, column_name in enumerate(("correlation", "resolution")):
         axes = grid[row, column]
-        for method in SHOWN:
-            at = np.array([dose for dose in doses if (name, method, dose) in images])
+        for method in CURVES:
+            at = [dose for dose in finite if values(name, method, dose)]
             colour = figures.METHOD_COLOURS[method]
-            if len(at):
-                low, middle, high = np.array(
-                    [summary(name, method, dose, measure_name) for dose in at]
-                ).T
-                shown = np.isfinite(middle)
-                marker = "D" if method == "ptychography" else "s-" if method in NETWORKS else "o-"
-                axes.plot(at[shown], middle[shown], marker, color=colour, label=method, ms=3)
-                both = shown & np.isfinite(low) & np.isfinite(high)
-                axes.fill_between(at[both], low[both], high[both], color=colour, alpha=0.25, lw=0)
-            if (name, method, math.inf) in images:
-                limit = summary(name, method, math.inf, measure_name)[1]
-                if math.isfinite(limit):
-                    axes.axhline(limit, color=colour, ls=":", lw=1)
+            marker = "D-" if method in ITERATIVE else "s-" if method in NETWORKS else "o-"
+            drawn = [summarise(values(name, method, dose, column_name)) for dose in at]
+            points = [(d, v.low, v.median, v.high) for d, v in zip(at, drawn, strict=True)]
+            points = [point for point in points if math.isfinite(point[2])]
+            if points:
+                x, low, middle, high = np.array(points).T
+                axes.plot(x, middle, marker, color=colour, label=method, ms=3)
+                high = np.where(np.isfinite(high), high, middle)
+                axes.fill_between(x, low, high, color=colour, alpha=0.25, lw=0)
+            limit = median(name, method, math.inf, column_name)
+            if math.isfinite(limit):
+                axes.axhline(limit, color=colour, ls=":", lw=1)
         axes.set_xscale("log")
     grid[0, column].set_title(scene.specimen.short_title)
     axes = grid[1, column]
@@ -357,16 +373,16 @@ for column, (name, scene) in enumerate(scenes.items()):
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
+    axes.set_xticks(finite, [f"{dose:g}" for dose in finite])
     axes.xaxis.set_minor_formatter("")
 figure.legend(
     *grid[0, 0].get_legend_handles_labels(),
     loc="outside lower center",
-    ncols=len(SHOWN),
+    ncols=6,
     fontsize=8,
 )
-grid[0, 0].set_ylabel("correlation with the truth")
-grid[1, 0].set_ylabel("FRC-0.5 resolution (Å)")
+grid[0, 0].set_ylabel("correlation inside the specimen")
+grid[1, 0].set_ylabel("resolution (Å)")
 path = figures.save(figure, "dose_series_curves")
 plt.close(figure)
 Image(path)
@@ -376,70 +392,84 @@ Image(path)
 # :name: fig-dose-series-curves
 # :alt: Correlation with the truth and resolution against dose for three specimens, for methods without training and the shipped networks, with limits
 #
-# Correlation (top) and FRC-0.5 resolution (bottom; smaller is finer) against dose. Dotted: the same
-# method at infinite dose. Squares: networks. Dashed: limits. A method whose curve never reaches one half has no point.
-# Ptychography, where it stands, has one draw.
+# Correlation inside the specimen (top) and resolution (bottom; smaller is finer) against dose. Dotted: the same
+# method at infinite dose. Squares: networks. Diamonds: iterative ptychography. Dashed: limits. A method that
+# is below one half in its first ring with power has no point.
 # ```
 
 
 # %% tags=["remove-input"]
-def cell(name, method, dose):
-    if (name, method, dose) not in images:
-        return "·"
-    low, middle, high = summary(name, method, dose, "correlation")
-    fine = summary(name, method, dose, "resolution")[1]
-    one = math.isinf(dose) or method == "ptychography"
-    spread = "" if one else f" ({low:.2f} to {high:.2f})"
-    score = f"{middle:.2f}{spread}".replace("-", "−")
-    return f"{score}, {'–' if math.isinf(fine) else f'{fine:.2f} Å'}"
+def text(name, method, dose, column, word=None):
+    drawn = values(name, method, dose, column)
+    return summarise(drawn).text(word=word) if drawn else "·"
 
 
-head = "| specimen | method | " + " | ".join(figures.dose_label(d) for d in every_dose) + " |"
+head = "| specimen | method | " + " | ".join(map(figures.dose_label, every_dose)) + " |"
 lines = [
     f"| {scene.specimen.short_title} | {method} | "
-    + " | ".join(cell(name, method, dose) for dose in every_dose)
+    + " | ".join(text(name, method, dose, "correlation") for dose in every_dose)
     + " |"
     for name, scene in scenes.items()
-    for method in SHOWN
+    for method in CURVES
+    if any(values(name, method, dose) for dose in every_dose)
 ]
-fewer = [m for m in NETWORKS if m != "informed"] if network_draws < draws else []
-exceptions = "; ".join(
-    [f"{', '.join(fewer)}: of {network_draws}"] * bool(fewer)
-    + ["ptychography: one draw"] * bool(ptychography_doses)
-)
 Markdown(
-    f"Correlation with the truth, median (interquartile range) of {draws} draws"
-    f"{f' ({exceptions})' if exceptions else ''}, and FRC-0.5 resolution:\n\n"
+    "Correlation inside the specimen: median, and in brackets the spread and the number n of "
+    "draws (quartiles from eight draws on, least to largest of fewer):\n\n"
     + "\n".join([head, "|---" * (2 + len(every_dose)) + "|", *lines])
 )
 
+# %% tags=["remove-input"]
+COLUMNS = {
+    "correlation_field": ("whole field", None),
+    "weighted_frc": ("weighted FRC", None),
+    "ceiling": ("ceiling", None),
+    "resolution": ("resolution", figures.period_label),
+    "last_ring": ("last ring", figures.period_label),
+    "cnr": ("CNR", None),
+    "cnr_raw": ("raw CNR", None),
+}
+lines = [
+    f"| {scene.specimen.short_title} | {method} | "
+    + " | ".join(text(name, method, picked, key, word) for key, (_, word) in COLUMNS.items())
+    + " |"
+    for name, scene in scenes.items()
+    for method in CURVES
+    if values(name, method, picked)
+]
+Markdown(
+    f"The other measures at {figures.dose_label(picked)}. *Whole field* is the correlation that includes "
+    "the outline. *Weighted FRC* is the mean ring correlation, weighted by the truth's power. The "
+    "{term}`ceiling` is the correlation that the best filter of the image would reach. *Last ring* is "
+    "the finest ring with power that correlates by one half or more. {term}`CNR` is between images of "
+    "one resolution, *raw* without this:\n\n"
+    + "\n".join(
+        [
+            "| specimen | method | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
+            "|---" * (2 + len(COLUMNS)) + "|",
+            *lines,
+        ]
+    )
+)
+
 # %% tags=["remove-cell"]
+MEASURES = ("correlation", "correlation_field", "weighted_frc", "ceiling", "resolution", "lattice")
 figures.save_results(
     "03_dose_series",
     {
         "draws": draws,
-        "network_draws": network_draws,
         "seed": seed,
-        "summary": [
+        "values": [
             {
                 "specimen": name,
                 "method": method,
-                "dose": "inf" if math.isinf(dose) else dose,
-                **{
-                    key: dict(
-                        zip(
-                            ("q25", "median", "q75"),
-                            map(str, summary(name, method, dose, key)),
-                            strict=True,
-                        )
-                    )
-                    for key in ("correlation", "psnr", "resolution", "lattice")
+                "dose": str(dose),
+                "values": {
+                    key: plain(select(measured, key, specimen=name, method=method, dose=dose))
+                    for key in MEASURES
                 },
             }
-            for name in scenes
-            for method in SHOWN
-            for dose in every_dose
-            if (name, method, dose) in images
+            for name, method, dose in images
         ],
     },
 )
@@ -447,24 +477,21 @@ figures.save_results(
 # %% [markdown]
 # ## How many electrons a network saves
 #
-# The dose at which a network has the correlation that direct ptychography has at another, by
-# interpolation between the medians; nothing is extrapolated.
+# The dose at which a network has the correlation inside the specimen that direct ptychography has at
+# another, by interpolation between the medians. Nothing is extrapolated.
 
 
 # %% tags=["hide-input"]
-def median(name, method, dose, measure_name="correlation"):
-    return summary(name, method, dose, measure_name)[1]
-
-
 def needed(name, network, dose):
     """Dose at which a network correlates like direct ptychography at `dose`, in words."""
-    if len(doses) < 2:
+    at = [d for d in finite if values(name, network, d)]
+    if len(at) < 2:
         return "·"  # one dose cannot be interpolated
-    curve = torch.tensor([median(name, network, d) for d in doses])
-    found = dose_to_reach(torch.tensor(doses), curve, median(name, "direct", dose))
-    if math.isinf(found):
-        return f"above {doses[-1]:g}"
-    return f"below {doses[0]:g}" if found == 0 else f"{found:.0f}"
+    curve = torch.tensor([median(name, network, d) for d in at])
+    reached = dose_to_reach(torch.tensor(at), curve, median(name, "direct", dose))
+    if math.isinf(reached):
+        return f"above {at[-1]:g}"
+    return f"below {at[0]:g}" if reached == 0 else f"{reached:.0f}"
 
 
 # %% tags=["remove-input"]
@@ -489,105 +516,139 @@ Markdown(
 # %% tags=["remove-input"]
 C1_NETWORK, C1_PTYCHOGRAPHY, C4_PTYCHOGRAPHY = 200.0, 500.0, 1000.0  # e⁻/Å², the paper's §3.2
 first, last = doses[0], doses[-1]
-
-
-def listed(method, dose, names=tuple(scenes)):
-    return ", ".join(f"{median(name, method, dose):.2f}" for name in names)
-
-
-def ahead(method, measure_name, sign):
-    """Cases, specimens times doses, in which a method is ahead of direct ptychography."""
-    return sum(
-        sign * median(name, method, dose, measure_name)
-        > sign * median(name, "direct", dose, measure_name)
-        for name in scenes
-        for dose in every_dose
-    )
+cases = [(name, dose) for name in scenes for dose in sorted({*finite, math.inf})]
+SIGNS = {"correlation": 1, "weighted_frc": 1, "resolution": -1}
+WORDS = {"correlation": "correlation", "weighted_frc": "weighted FRC", "resolution": "resolution"}
 
 
 def called(method):
     return "informed network" if method == "informed" else method
 
 
+def ahead(method, rival, column, names=tuple(scenes)):
+    """In how many specimens and doses a method's median is ahead, of those where both have one."""
+    both = [
+        (median(n, method, d, column), median(n, rival, d, column))
+        for n, d in cases
+        if n in names and values(n, method, d) and values(n, rival, d)
+    ]
+    return sum(SIGNS[column] * a > SIGNS[column] * b for a, b in both), len(both)
+
+
+def lead(method, rival):
+    return ", ".join("by {} in {} of {}".format(WORDS[c], *ahead(method, rival, c)) for c in SIGNS)
+
+
+def best_iterative(name, dose, column="correlation"):
+    """The best of the ptychography programs there, or none."""
+    ran = [m for m in ITERATIVE if values(name, m, dose)]
+    return max(ran, key=lambda m: SIGNS[column] * median(name, m, dose, column)) if ran else None
+
+
+def overtakes(method, ours):
+    """By which measures a ptychography program is ahead of one of our methods, and how often."""
+    counts = {column: ahead(method, ours, column) for column in SIGNS}
+    return ", ".join(f"by {WORDS[c]} in {n} of {of}" for c, (n, of) in counts.items() if n)
+
+
+OURS = {"direct": "direct ptychography", "informed": "the informed network"}
+rivals = "; ".join(
+    f"{m} is ahead of {words} {overtakes(m, ours)} cases"
+    for m in ITERATIVE
+    for ours, words in OURS.items()
+    if overtakes(m, ours)
+)
+opening = (
+    f"* **Where iterative ptychography is ahead**, of the specimens and doses that both have: {rivals}.\n"
+    if rivals
+    else ""
+)
+
+
+def listed(method, dose):
+    return ", ".join(f"{median(name, method, dose):.2f}" for name in scenes)
+
+
 def lattice_from(method):
     """Lowest dose from which on the crystal's lattice ring correlates by a half, if any."""
-    found = None
-    for dose in reversed(doses):
+    lowest = None
+    for dose in reversed([d for d in finite if values(crystal, method, d)]):
         if median(crystal, method, dose, "lattice") < 0.5:
             break
-        found = dose
-    return found
+        lowest = dose
+    return lowest
+
+
+turned = {
+    m: sum(bool(v) and summarise(v).median > 0.5 for v in flags)
+    for m in CURVES
+    if (flags := [values(n, m, d, "inverted") for n, d in cases])
+}
+inverted = "; ".join(
+    f"{m} shows the truth with its sign turned in {count} of {len(cases)} specimens and doses"
+    for m, count in turned.items()
+    if count
+)
+inverted = (
+    f"Where a correlation is negative, the truth is inverted: {inverted}." if inverted else ""
+)
 
 
 def period(name, method, dose):
-    value = median(name, method, dose, "resolution")
-    return "none" if math.isinf(value) else f"{value:.1f} Å"
+    return figures.period_label(median(name, method, dose, "resolution"))
 
 
-best = {
-    name: max(("summed VBF", "parallax"), key=lambda m: median(name, m, first)) for name in scenes
+shown_best = {
+    name: max(("summed VBF", "parallax"), key=lambda m: abs(median(name, m, first)))
+    for name in scenes
 }
-cases = len(scenes) * len(every_dose)
-against = "; ".join(
-    f"the {called(m)} correlates better in {ahead(m, 'correlation', 1)} of {cases} cases and resolves finer "
-    f"in {ahead(m, 'resolution', -1)}"
-    for m in NETWORKS
-)
+against = "; ".join(f"the {called(m)} {lead(m, 'direct')} cases" for m in NETWORKS)
 at_first = "; ".join(f"the {called(m)} {listed(m, first)}" for m in NETWORKS)
 saved = "; ".join(
     f"the {called(m)} "
     + ", ".join(f"{needed(n, m, last)} on {scenes[n].specimen.short_title}" for n in scenes)
     for m in NETWORKS
 )
-
-lattice = {m: lattice_from(m) for m in SHOWN if m != "ptychography"}
+lattice = {m: lattice_from(m) for m in CURVES if any(values(crystal, m, d) for d in finite)}
 ring_from = ", ".join(f"{m} {'at none' if d is None else f'{d:g}'}" for m, d in lattice.items())
-kept = [m for m in NETWORKS if lattice[m] is not None and lattice[m] <= C1_NETWORK]
-if first > C1_NETWORK:
-    c1 = f"No dose here is as low as the claim's {C1_NETWORK:g} e⁻/Å²."
-else:
-    c1 = " ".join(
-        f"From {C1_NETWORK:g} e⁻/Å² on the {called(m)} {'has' if m in kept else 'does not have'} the "
-        "lattice by this measure."
-        for m in NETWORKS
-    )
-low = [d for d in sorted(ptychography_doses) if d < C1_PTYCHOGRAPHY]
-if low:
-    ring = [median(crystal, "ptychography", d, "lattice") for d in low]
+held = [m for m in NETWORKS if lattice[m] is not None and lattice[m] <= C1_NETWORK]
+c1 = " ".join(
+    f"From {C1_NETWORK:g} e⁻/Å² on the {called(m)} {'has' if m in held else 'does not have'} the "
+    "lattice by this measure."
+    for m in NETWORKS
+)
+below = [
+    (dose, best_iterative(crystal, dose, "correlation"))
+    for dose in finite
+    if dose < C1_PTYCHOGRAPHY and best_iterative(crystal, dose)
+]
+if below:
+    ring = [median(crystal, m, d, "lattice") for d, m in below]
     c1 += (
-        " Tuned ptychography correlates there by "
-        + ", ".join(f"{r:.2f} at {d:g} e⁻/Å²" for r, d in zip(ring, low, strict=True))
+        " The best ptychography correlates in this ring by "
+        + ", ".join(f"{r:.2f} at {d:g} e⁻/Å² ({m})" for r, (d, m) in zip(ring, below, strict=True))
         + (": that is a failure." if max(ring) < 0.5 else ": that is no failure.")
     )
-else:
-    c1 += f" Ptychography below {C1_PTYCHOGRAPHY:g} e⁻/Å² is in the chapter on methods."
-
 c4 = "; ".join(
-    f"{m} {median(protein, m, first):.2f} ({period(protein, m, first)}) to "
+    f"{OURS.get(m, f'the {m}')} {median(protein, m, first):.2f} ({period(protein, m, first)}) to "
     f"{median(protein, m, last):.2f} ({period(protein, m, last)})"
     for m in ("direct", *NETWORKS)
 )
-low = [d for d in sorted(ptychography_doses) if d < C4_PTYCHOGRAPHY]
-if low:
-    c4_ptychography = "Tuned ptychography, noise by the claim, has " + ", ".join(
-        f"{median(protein, 'ptychography', d):.2f} ({period(protein, 'ptychography', d)}) at {d:g} e⁻/Å²"
-        for d in low
-    )
-else:
-    c4_ptychography = f"Ptychography below {C4_PTYCHOGRAPHY:g} e⁻/Å² is in the chapter on methods"
+c4_ptychography = ", ".join(
+    f"{median(protein, m, d):.2f} ({period(protein, m, d)}) at {d:g} e⁻/Å² by {m}"
+    for d in finite
+    if d < C4_PTYCHOGRAPHY and (m := best_iterative(protein, d))
+)
 past = {}  # the finest that passes a limit, by specimen and method, and by how many rings
 for name, scene in scenes.items():
     acquisition = scene.acquisition
     limit = max(acquisition.information_limit, acquisition.nyquist_period(UPSAMPLING))
-    for method in SHOWN:
-        found = [
-            median(name, method, d, "resolution") for d in every_dose if (name, method, d) in images
-        ]
-        if min(found) < limit:
-            past[name, method] = (
-                min(found),
-                (1 / min(found) - 1 / limit) * max(acquisition.field) / RING,
-            )
+    for method in CURVES:
+        reached = [median(name, method, d, "resolution") for n, d in cases if n == name]
+        finest = min((r for r in reached if not math.isnan(r)), default=math.inf)
+        if finest < limit:
+            rings = (1 / finest - 1 / limit) * max(acquisition.field) / RINGS
+            past[name, method] = finest, rings
 if past:
     small = all(excess < 1 for _, excess in past.values())
     limits = (
@@ -608,13 +669,14 @@ Markdown(
     f"""
 ## What was seen
 
-* At {first:g} e⁻/Å² direct ptychography, closed-form and untrained, correlates
-  {median(crystal, "direct", first):.2f} with the true phase of {scenes[crystal].specimen.short_title},
-  {median(glass, "direct", first):.2f} with that of {scenes[glass].specimen.short_title} and
-  {median(protein, "direct", first):.2f} with that of {scenes[protein].specimen.short_title}; the better of summed VBF
-  and parallax reaches {", ".join(f"{median(n, best[n], first):.2f}" for n in scenes)}.
-* **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. Against direct
-  ptychography on the same electrons, over all doses: {against}.
+{opening}* At {first:g} e⁻/Å² direct ptychography, closed-form and untrained, correlates
+  {median(crystal, "direct", first):.2f} with the true phase inside {scenes[crystal].specimen.short_title},
+  {median(glass, "direct", first):.2f} inside {scenes[glass].specimen.short_title} and
+  {median(protein, "direct", first):.2f} inside {scenes[protein].specimen.short_title}; the better of summed VBF
+  and parallax, whatever its sign, reaches
+  {", ".join(f"{abs(median(n, shown_best[n], first)):.2f}" for n in scenes)}. {inverted}
+* **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. They are ahead of
+  direct ptychography on the same electrons as follows: {against}.
 * **Electrons.** For direct ptychography's correlation at {last:g} e⁻/Å², of these doses in e⁻/Å²: {saved}.
   The attention U-Net is narrower than the paper's and was trained for
   {card("AttentionUNet")["seconds"] / 60:.0f} minutes, so what it lacks is no verdict on the paper's own
@@ -624,8 +686,9 @@ Markdown(
   {spacing[crystal]:.2f} Å, correlates with the truth by one half or more from these doses on, in
   e⁻/Å²: {ring_from}. {c1}
 * **Claim C4** (the shell of apoferritin sharpens with dose, ptychography is noise until
-  {C4_PTYCHOGRAPHY:g} e⁻/Å²). Correlation and FRC-0.5 resolution go from {first:g} to {last:g} e⁻/Å²: {c4}.
-  {c4_ptychography}. The shell is there at the lowest dose without a network.
+  {C4_PTYCHOGRAPHY:g} e⁻/Å²). Correlation inside the specimen and resolution go from {first:g} to {last:g} e⁻/Å²:
+  {c4}. The best ptychography, noise by the claim, has {c4_ptychography or "no row here"}. The shell is there at
+  the lowest dose without a network.
 * **More aliases.** Solving {every_alias} × {every_alias} aliases, all that reach 2α at the protein's
   4 Å step, instead of the {UPSAMPLING} × {UPSAMPLING} of the image changes the correlation from
   {more[picked][0]:.4f} to {more[picked][1]:.4f} at {picked:g} e⁻/Å² and from {more[math.inf][0]:.4f} to

@@ -19,7 +19,7 @@
 # **What the paper says** (§3.2, Suppl. Fig. 3). The isotropic power spectrum of the network's image
 # reaches a higher resolvable frequency than that of ptychography (claim C7).
 #
-# **What is measured here.** The same spectra for methods with and without training, beside three
+# **What is measured here.** The same spectra, in rings and in two dimensions, for methods with and without training, beside three
 # measures that a power spectrum cannot replace: the {term}`ring correlation <FRC>` with the {term}`truth`,
 # that between {term}`half-sets <half-set>` of the same electrons, and the
 # {term}`spectral signal-to-noise ratio` over noise draws against the bound that counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
@@ -30,9 +30,10 @@
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime
+glass: str = "CuZr"  # scanned in the atomic regime
 protein: str = "apoferritin"  # scanned in the molecular regime
 dose: float = 300.0  # e⁻/Å²
-draws: int = 8  # noise draws behind each signal-to-noise ratio
+draws: int = 8  # noise draws of every method but ptychography, which has one
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
@@ -41,6 +42,7 @@ from misr4d.parameters import check_parameters
 check_parameters(globals())
 
 # %% tags=["hide-input"]
+import textwrap
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -50,32 +52,45 @@ from IPython.display import Image, Markdown
 from misr4d import figures
 from misr4d.dose import expose
 from misr4d.spectra import (
+    RINGS,
     fourier_ring_correlation,
     half_bit_threshold,
     highest_resolvable_frequency,
     power_spectrum,
     resolution,
     ring_mean,
+    score_rings,
     shot_noise_bound,
     spectral_snr,
 )
 from misr4d.study import METHODS, make_scene
+from misr4d.summary import plain, summarise
 
 figures.use_style()
-WIDTH = 3  # frequency steps a ring, as everywhere in the book
 NETWORKS = ("attention U-Net", "dual path", "informed")
 SHOWN = ("summed VBF", "parallax", "ptychography", "direct", *NETWORKS)
 LINEAR = ("summed VBF", "parallax", "direct")  # their noise is the same with and without specimen
 
 
 # %%
-scenes = {name: make_scene(name) for name in (crystal, protein)}
-images, halves, stacks, empty = {}, {}, {}, {}
+scenes = {name: make_scene(name) for name in (crystal, glass, protein)}
+images, halves, stacks, empty, values = {}, {}, {}, {}, {}
 for name, scene in scenes.items():
     for draw in range(draws):
         measurement = scene.measure(dose, seed + draw)
-        for method in SHOWN if draw == 0 else LINEAR:
+        for method in SHOWN:
+            if method == "ptychography" and draw:
+                continue
             image = METHODS[method](measurement)
+            rings = score_rings(image, scene.truth, scene.pixel)
+            top = highest_resolvable_frequency(*power_spectrum(image, scene.pixel, width=RINGS))
+            for key, value in (
+                ("highest_frequency", top),
+                ("resolution", rings.resolution),
+                ("last_ring", rings.last_ring),
+                ("weighted_frc", rings.weighted),
+            ):
+                values.setdefault((name, method, key), []).append(value)
             if method in LINEAR:
                 stacks.setdefault((name, method), []).append(image)
             if draw == 0:
@@ -110,22 +125,21 @@ def limits(axes, scene):
 
 
 # %% tags=["hide-input", "remove-output"]
-figure, grid = plt.subplots(2, 2, figsize=(7.4, 5.6), layout="constrained", sharex="col")
+figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.6), layout="constrained", sharex="col")
 found, handles = {}, {}
 for column, (name, scene) in enumerate(scenes.items()):
-    frequency, true_power, _ = power_spectrum(scene.truth, scene.pixel, width=WIDTH)
+    frequency, true_power, _ = power_spectrum(scene.truth, scene.pixel, width=RINGS)
     level = float(true_power.max())
     for axes, methods in zip(grid[:, column], (SHOWN[:4], ("direct", *NETWORKS)), strict=True):
         lines = {"truth": axes.semilogy(frequency, true_power, color="black")[0]}
         for method in methods:
-            spectrum = power_spectrum(images[name, method], scene.pixel, width=WIDTH)
-            found[name, method] = highest_resolvable_frequency(*spectrum)
+            spectrum = power_spectrum(images[name, method], scene.pixel, width=RINGS)
             colour = figures.METHOD_COLOURS[method]
             (lines[method],) = axes.semilogy(
                 spectrum[0], spectrum[1].clamp_min(1e-12), color=colour
             )
             if (name, method) in empty and method != "summed VBF":
-                spectrum = power_spectrum(empty[name, method], scene.pixel, width=WIDTH)
+                spectrum = power_spectrum(empty[name, method], scene.pixel, width=RINGS)
                 found[name, method, "empty"] = highest_resolvable_frequency(*spectrum)
                 axes.semilogy(spectrum[0], spectrum[1].clamp_min(1e-12), ":", color=colour)
         handles |= lines
@@ -143,10 +157,48 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/power_spectra.png
 # :name: fig-power-spectra
-# :alt: Isotropic power spectra of seven methods, of the truth and of empty scans, for a crystal and a protein
+# :alt: Isotropic power spectra of seven methods, of the truth and of empty scans, for a crystal, a glass and a protein
 #
 # Re-makes Suppl. Fig. 3: isotropic power spectra at low dose. Dotted: the same method on an empty scan.
 # Parallax and the summed bright field are not in rad, so their height means nothing; their shape does.
+# ```
+
+# %% tags=["hide-input", "remove-output"]
+DRAWN = ("truth", "ptychography", "direct", *NETWORKS)
+DEPTH = 6.0  # decades that are shown
+figure, grid = plt.subplots(
+    len(scenes), len(DRAWN), figsize=(9.2, 4.9), layout="constrained", squeeze=False
+)
+for row, (name, scene) in zip(grid, scenes.items(), strict=True):
+    top, aperture = 0.5 / max(scene.pixel), 1 / scene.acquisition.information_limit
+    for axes, method in zip(row, DRAWN, strict=True):
+        image = scene.truth if method == "truth" else images[name, method]
+        spectrum = torch.fft.fft2(image.double() - image.double().mean()).abs().square()
+        share = torch.fft.fftshift(spectrum / spectrum.max()).clamp_min(10**-DEPTH).log10()
+        picture = axes.imshow(
+            share, cmap="magma", vmin=-DEPTH, vmax=0, extent=(-top, top, top, -top)
+        )
+        axes.set(xticks=[], yticks=[], title=method if name == crystal else "")
+        if aperture < top:
+            circle = plt.Circle((0, 0), aperture, fill=False, color="white", ls="--", lw=0.6)
+            axes.add_patch(circle)
+        if method == DRAWN[0]:
+            figures.scale_bar(axes, 0.2 if aperture > top else 0.5, "")
+    row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 16))
+figure.colorbar(picture, ax=grid, shrink=0.5, label="log₁₀ of the share of the maximum")
+figure.suptitle(figures.dose_label(dose), fontsize=9)
+path = figures.save(figure, "power_spectra_2d")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/power_spectra_2d.png
+# :name: fig-power-spectra-2d
+# :alt: Two-dimensional power spectra of a crystal, a glass and a protein: the truth, ptychography, direct ptychography and three networks
+#
+# The same spectra in two dimensions, each as a share of its own maximum. The crystal's power lies in
+# reflections, with nothing but noise between them. Dashed: 2α/λ, where it lies within the image. Scale
+# bars 0.5 Å⁻¹, and 0.2 Å⁻¹ for the protein.
 # ```
 
 # %% [markdown]
@@ -159,7 +211,9 @@ Image(path)
 #  {\sqrt{\sum_q |F(q)|^2 \, \sum_q |G(q)|^2}} .
 # $$ (eq-frc)
 #
-# It is 1 where the two say the same and 0 on average where they have nothing in common. Where two halves
+# It is 1 where the two say the same and 0 on average where they have nothing in common. In a ring where the
+# specimen has nothing to show, no image can correlate: a resolution here is the finest period up to which
+# every {term}`ring with power` holds, not the first crossing. Where two halves
 # agree enough for information to be had is drawn by the {term}`half-bit criterion`
 # {cite}`vanheel2005`, T(n) = (0.2071 + 1.9102/√n) / (1.2071 + 0.9102/√n) of a ring of n pixels, and by the
 # customary 0.143.
@@ -171,25 +225,28 @@ def carried(scene, method):
     return 0.5 / max(scene.acquisition.step if method == "summed VBF" else scene.pixel)
 
 
-figure, grid = plt.subplots(2, 2, figsize=(7.4, 5.4), layout="constrained", sharex="col")
+figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.4), layout="constrained", sharex="col")
 period = {}
 for column, (name, scene) in enumerate(scenes.items()):
     top, bottom = grid[:, column]
     for method in SHOWN:
         colour = figures.METHOD_COLOURS[method]
-        frequency, curve, count = fourier_ring_correlation(
-            images[name, method], scene.truth, scene.pixel, width=WIDTH
-        )
-        period[name, method, "truth"] = resolution(frequency, curve)
-        shown = frequency <= carried(scene, method)
-        top.plot(frequency[shown], curve[shown], color=colour, label=method)
+        rings = score_rings(images[name, method], scene.truth, scene.pixel)
+        shown = rings.frequency <= carried(scene, method)
+        top.plot(rings.frequency[shown], rings.curve[shown], color=colour, label=method)
         if (name, method) in halves:
             frequency, curve, count = fourier_ring_correlation(
-                *halves[name, method], scene.pixel, width=WIDTH
+                *halves[name, method], scene.pixel, width=RINGS
             )
-            period[name, method, "halves"] = resolution(frequency, curve, half_bit_threshold(count))
+            period[name, method] = resolution(
+                frequency, curve, half_bit_threshold(count), counting=rings.counting
+            )
             bottom.plot(frequency[shown], curve[shown], color=colour)
     top.axhline(0.5, color="0.6", lw=0.8, ls=":")
+    half = float(rings.frequency[1] - rings.frequency[0]) / 2
+    for axes in (top, bottom):
+        for q in rings.frequency[~rings.counting].tolist():
+            axes.axvspan(q - half, q + half, color="0.94", lw=0, zorder=0)
     bottom.plot(frequency, half_bit_threshold(count), color="0.3", lw=0.8, ls="--", label="½ bit")
     bottom.axhline(0.143, color="0.6", lw=0.8, ls=":", label="0.143")
     for axes in (top, bottom):
@@ -216,10 +273,11 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/ring_correlation.png
 # :name: fig-ring-correlation
-# :alt: Fourier ring correlation with the truth and between half-sets for a crystal and a protein
+# :alt: Fourier ring correlation with the truth and between half-sets for a crystal, a glass and a protein
 #
 # Fourier ring correlation with the truth (top; dotted one half) and between halves of the same electrons
-# (bottom), with the ½-bit curve and 0.143. The summed bright field ends at its scan's Nyquist frequency.
+# (bottom), with the ½-bit curve and 0.143. Grey: rings without power, between a crystal's reflections and beyond 2α/λ,
+# where nothing can correlate. The summed bright field ends at its scan's Nyquist frequency.
 # Halves agree on what is reproducible, which includes what a method always does; only the truth says what
 # is right.
 # ```
@@ -240,15 +298,15 @@ Image(path)
 # A filter changes neither curve.
 
 # %% tags=["hide-input", "remove-output"]
-figure, grid = plt.subplots(1, 2, figsize=(7.4, 3.0), layout="constrained")
+figure, grid = plt.subplots(1, 3, figsize=(9.2, 3.0), layout="constrained")
 share = {}
 for axes, (name, scene) in zip(grid, scenes.items(), strict=True):
     bound = shot_noise_bound(scene.direct, scene.truth, dose)
-    frequency, allowed, _ = ring_mean(bound, scene.pixel, width=WIDTH)
+    frequency, allowed, _ = ring_mean(bound, scene.pixel, width=RINGS)
     axes.semilogy(frequency, allowed.clamp_min(1e-6), color="black", ls="--", label="bound")
     for method in LINEAR:
         stack = torch.stack(stacks[name, method])
-        frequency, ratio, _ = spectral_snr(stack, scene.pixel, width=WIDTH)
+        frequency, ratio, _ = spectral_snr(stack, scene.pixel, width=RINGS)
         if method == "direct":
             share[name] = float((ratio / allowed)[allowed > 1].median())
         positive = ratio > 0
@@ -285,35 +343,65 @@ figures.save_results(
     "05_power_spectra",
     {
         "dose": dose,
-        "highest_frequency": {" / ".join(key): value for key, value in found.items()},
-        "resolution": {" / ".join(key): str(value) for key, value in period.items()},
+        "highest_frequency": {
+            f"{n} / {m}": values[n, m, "highest_frequency"][0] for n in scenes for m in SHOWN
+        }
+        | {" / ".join(key): value for key, value in found.items()},
+        "values": [
+            {
+                "specimen": n,
+                "method": m,
+                "values": {
+                    key: plain(values[n, m, key])
+                    for key in ("highest_frequency", "resolution", "last_ring", "weighted_frc")
+                },
+            }
+            for n in scenes
+            for m in SHOWN
+        ],
+        "half_bit": {" / ".join(key): plain([value]) for key, value in period.items()},
         "share_of_bound": share,
     },
 )
 
+
 # %% tags=["remove-input"]
-
-
 def number(name, method, *more):
-    return f"{found[(name, method, *more)]:.2f}"
+    """Highest frequency of the power spectrum: the median with a specimen, one draw without."""
+    if more:
+        return f"{found[(name, method, *more)]:.2f}"
+    return f"{summarise(values[name, method, 'highest_frequency']).median:.2f}"
 
 
-def angstrom(value):
-    return "none" if value == float("inf") else f"{value:.2f} Å"
+def fine(name, method):
+    return figures.period_label(summarise(values[name, method, "resolution"]).median)
+
+
+def halved(name, method):
+    return figures.period_label(period[name, method])
+
+
+def text(name, method, key, word=None):
+    return summarise(values[name, method, key]).text(word=word)
 
 
 rows = "\n".join(
-    f"| {scene.specimen.short_title} | {method} | {number(name, method)} | "
+    f"| {scene.specimen.short_title} | {method} | {text(name, method, 'highest_frequency')} | "
     f"{number(name, method, 'empty') if (name, method, 'empty') in found else '·'} | "
-    f"{angstrom(period[name, method, 'truth'])} | "
-    f"{angstrom(period[name, method, 'halves']) if (name, method, 'halves') in period else '·'} |"
+    f"{text(name, method, 'resolution', figures.period_label)} | "
+    f"{text(name, method, 'last_ring', figures.period_label)} | "
+    f"{text(name, method, 'weighted_frc')} | "
+    f"{halved(name, method) if (name, method) in period else '·'} |"
     for name, scene in scenes.items()
     for method in SHOWN
 )
 Markdown(
     f"""
-| specimen | method | highest frequency of the power spectrum (Å⁻¹) | the same, empty scan | ring correlation with the truth 0.5 | half-sets, ½ bit |
-|---|---|---|---|---|---|
+Median, and in brackets the spread and the number n of draws (quartiles from eight draws on, least to largest of
+fewer). Half-sets and empty scans: the first draw.
+
+| specimen | method | highest frequency of the power spectrum (Å⁻¹) | the same, empty scan | resolution | last ring | weighted FRC | half-sets, ½ bit |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 ## What was seen
@@ -328,16 +416,15 @@ Markdown(
   {number(protein, "attention U-Net", "empty")} Å⁻¹ of an empty scan; the informed network
   {number(crystal, "informed")} and {number(protein, "informed")} with,
   {number(crystal, "informed", "empty")} and {number(protein, "informed", "empty")} without.
-* What survives comparison with the truth at {dose:g} e⁻/Å²: {angstrom(period[crystal, "direct", "truth"])}
-  for direct, {angstrom(period[crystal, "ptychography", "truth"])} for tuned ptychography,
-  {angstrom(period[crystal, "attention U-Net", "truth"])} for the paper's network and
-  {angstrom(period[crystal, "informed", "truth"])} for the informed one on
-  {scenes[crystal].specimen.short_title}; {angstrom(period[protein, "direct", "truth"])},
-  {angstrom(period[protein, "ptychography", "truth"])},
-  {angstrom(period[protein, "attention U-Net", "truth"])} and
-  {angstrom(period[protein, "informed", "truth"])} on {scenes[protein].specimen.short_title}.
-* Between half-sets the informed network promises {angstrom(period[crystal, "informed", "halves"])} and
-  {angstrom(period[protein, "informed", "halves"])}: what its prior draws into both halves counts as
+* What survives comparison with the truth at {dose:g} e⁻/Å², up to the finest period at which every ring with
+  power holds: {fine(crystal, "direct")} for direct, {fine(crystal, "ptychography")} for tuned ptychography,
+  {fine(crystal, "attention U-Net")} for the paper's network and {fine(crystal, "informed")} for the informed
+  one on {scenes[crystal].specimen.short_title}; {fine(glass, "direct")}, {fine(glass, "ptychography")},
+  {fine(glass, "attention U-Net")} and {fine(glass, "informed")} on {scenes[glass].specimen.short_title};
+  {fine(protein, "direct")}, {fine(protein, "ptychography")}, {fine(protein, "attention U-Net")} and
+  {fine(protein, "informed")} on {scenes[protein].specimen.short_title}.
+* Between half-sets the informed network promises {halved(crystal, "informed")} on the crystal and
+  {halved(protein, "informed")} on the protein: what its prior draws into both halves counts as
   agreement. {{doc}}`11_invention` measures by how much.
 * Where the bound exceeds one, direct ptychography reaches {share[crystal]:.0%} of it on the crystal and
   {share[protein]:.0%} on the protein (median over rings). What is missing is the price of telling aliases

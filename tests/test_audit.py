@@ -10,12 +10,13 @@ from ase import Atoms
 from misr4d.audit import (
     Reliability,
     central_column,
+    detect,
     false_peaks,
     overconfidence,
     reliability,
     rise,
     shuffle_positions,
-    survival,
+    signature,
     turn_disc,
 )
 from misr4d.spectra import fourier_ring_correlation
@@ -42,42 +43,106 @@ def test_false_peaks_are_counted_where_nothing_is() -> None:
     assert false_peaks(close, empty, 0.5, (1 / 3, 1 / 3), distance=3.0) == pytest.approx(1 / area)
 
 
-def test_survival_is_one_where_shown_and_zero_where_painted_over() -> None:
-    whole = dots((20, 20), (20, 60), (60, 20), (60, 60), (40, 40))
-    defect = dots((20, 20), (20, 60), (60, 20), (60, 60))
-    assert survival(defect, whole, defect) == pytest.approx(1, abs=1e-3)
-    assert survival(whole, whole, defect) == pytest.approx(0, abs=1e-3)
-    half = dots((20, 20), (20, 60), (60, 20), (60, 60)) + dots((40, 40), height=0.5)
-    # Blind to the image's gain and offset.
-    assert survival(0.3 * half - 2, whole, defect) == pytest.approx(0.5, abs=1e-3)
+def lattice(*, without: bool = False) -> torch.Tensor:
+    """Nine columns, the middle one of them missing if asked."""
+    places = [(x, y) for x in (21, 45, 69) for y in (21, 45, 69)]
+    return dots(*(p for p in places if not (without and p == (45, 45))))
 
 
-def test_survival_does_not_drift_with_noise() -> None:
-    whole = dots((20, 20), (20, 60), (60, 20), (60, 60), (40, 40))
-    defect = dots((20, 20), (20, 60), (60, 20), (60, 60))
+def test_a_signature_answers_to_the_defect_at_its_place_alone() -> None:
+    whole, holed = lattice(), lattice(without=True)
+    template = signature(whole, holed)
+    assert template.template.mean() == pytest.approx(0, abs=1e-9)
+    assert float((template.responses(holed) - template.responses(whole))[0]) == pytest.approx(1)
+    # Nothing is unexplained in the truth, whatever its scale and offset.
+    assert float(template.unexplained(3 * whole - 2).abs().max()) < 1e-6
+    assert float(template.unexplained(holed)[0]) == pytest.approx(1, abs=0.15)
+
+
+def test_the_truth_is_detected_and_nothing_that_shows_no_defect() -> None:
+    whole, holed = lattice(), lattice(without=True)
+    template = signature(whole, holed)
+    full = detect(template, [holed], [whole])
+    assert full.shares == pytest.approx((1.0,))
+    assert full.probabilities == (1.0,)
+    assert full.d_prime > 50
+    # Half of the contrast, and another offset, are half of the share, and as plain.
+    half = detect(template, [0.5 * holed - 2], [0.5 * whole + 1])
+    assert half.shares == pytest.approx((0.5,))
+    assert half.probabilities == (1.0,)
+    # An inverted image shows the opposite.
+    assert detect(template, [-holed], [-whole]).probabilities == (0.0,)
+    # Nothing, the perfect crystal, and stripes: whether or not they cross the defect.
+    x = torch.arange(90.0)
+    nothing = {"flat": torch.zeros(90, 90), "painted over": whole}
+    nothing |= {
+        f"stripes of {period}": torch.sin(2 * math.pi * (x[:, None] + 0.3 * x) / period + 1)
+        for period in (9.0, 17.3, 24.0, 40.0)
+    }
+    for name, image in nothing.items():
+        found = detect(template, [image, image + 1e-4], [image])
+        assert found.shares == pytest.approx((0, 0), abs=1e-6), name
+        assert all(0.3 < p < 0.7 for p in found.probabilities), name
+        assert found.d_prime == 0, name
+
+
+def test_noise_detects_nothing_on_average() -> None:
+    whole, holed = lattice(), lattice(without=True)
+    template = signature(whole, holed)
     generator = torch.Generator().manual_seed(0)
-    noisy = [defect + 0.2 * torch.randn(defect.shape, generator=generator) for _ in range(40)]
-    found = torch.tensor([survival(image, whole, defect) for image in noisy])
-    assert float(found.mean()) == pytest.approx(1, abs=4 * float(found.std()) / math.sqrt(40))
-    assert 0 < float(found.std()) < 0.5
+
+    def noisy(image: torch.Tensor, size: float, count: int) -> list[torch.Tensor]:
+        return [image + size * torch.randn(image.shape, generator=generator) for _ in range(count)]
+
+    empty = torch.zeros(90, 90)
+    found = detect(template, noisy(empty, 1.0, 60), noisy(empty, 1.0, 60))
+    for values, mean in ((found.shares, 0.0), (found.probabilities, 0.5)):
+        error = float(np.std(values)) / math.sqrt(60)
+        assert np.mean(values) == pytest.approx(mean, abs=4 * error)
+    assert abs(found.d_prime) < 0.6
+    # Shares scatter about the truth, and detection falls as noise grows.
+    weak, strong = (detect(template, noisy(holed, s, 60), noisy(whole, s, 60)) for s in (1.0, 6.0))
+    error = float(np.std(weak.shares)) / math.sqrt(60)
+    assert np.mean(weak.shares) == pytest.approx(1, abs=6 * error)
+    assert np.mean(weak.probabilities) > 0.97
+    assert 0.5 < np.mean(strong.probabilities) < 0.95
+    assert weak.d_prime > 4 * strong.d_prime > 0
+    # Stripes that are stronger than the crystal hide the defect that is there.
+    x = torch.arange(90.0)
+    stripes = 20 * torch.sin(2 * math.pi * (x[:, None] + 0.3 * x) / 17.3)
+    hidden = detect(template, [holed + stripes], [whole + stripes])
+    assert hidden.d_prime < 1
+    assert hidden.probabilities[0] < 0.9
+    # Stripes that carry a twentieth of the defect, always the same, do not pass.
+    faint = detect(template, [0.05 * holed + stripes / 20], [0.05 * whole + stripes / 20])
+    assert faint.shares == pytest.approx((0.05,))
+    assert 0.4 < faint.probabilities[0] < 0.75
 
 
-def test_independent_halves_promise_what_holds() -> None:
+@pytest.mark.parametrize("noise", [1e6, 3.0, 0.3], ids=["no signal", "weak", "strong"])
+def test_honest_halves_are_not_overconfident(noise: float) -> None:
+    """Within three standard errors of zero, over many draws, whatever the signal."""
     generator = torch.Generator().manual_seed(0)
-    truth = torch.randn((128, 128), generator=generator)
-
-    def noise() -> torch.Tensor:
-        return 0.8 * torch.randn((128, 128), generator=generator)
-
-    a, b = truth + noise(), truth + noise()
-    _, halves, count = fourier_ring_correlation(a, b, (1.0, 1.0))
-    _, true, _ = fourier_ring_correlation(a + b, truth, (1.0, 1.0))
-    assert overconfidence(halves, true, count) == pytest.approx(0, abs=0.02)
-    # The same invention in both halves: they agree, and are wrong.
-    painted = torch.randn((128, 128), generator=generator)
-    _, halves, count = fourier_ring_correlation(a + painted, b + painted, (1.0, 1.0))
-    _, true, _ = fourier_ring_correlation(a + b + 2 * painted, truth, (1.0, 1.0))
-    assert overconfidence(halves, true, count) > 0.15
+    honest, painted = [], []
+    for _ in range(150):
+        truth, invented = (torch.randn((48, 48), generator=generator) for _ in range(2))
+        halves = [truth + noise * torch.randn((48, 48), generator=generator) for _ in range(2)]
+        for values, images in (
+            (honest, halves),
+            (painted, [half + 0.7 * noise * invented for half in halves]),
+        ):
+            curves = [
+                fourier_ring_correlation(a, b, (1.0, 1.0), width=3)
+                for a, b in (images, (images[0], truth), (images[1], truth))
+            ]
+            values.append(overconfidence(*(curve for _, curve, _ in curves), curves[0][2]))
+    error = float(np.std(honest)) / math.sqrt(len(honest))
+    assert abs(np.mean(honest)) < 3 * error
+    assert error < 3e-3
+    # What is painted into both is seen: 0.7² of 1 + 0.7² without signal, less where there is some.
+    assert np.mean(painted) > 10 * error
+    if noise > 100:
+        assert np.mean(painted) == pytest.approx(0.49 / 1.49, abs=0.01)
 
 
 def test_a_true_deviation_covers_what_it_says() -> None:
@@ -145,11 +210,16 @@ def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no pixel"):
         false_peaks(image, ~empty, 1.0, (1.0, 1.0))
     with pytest.raises(ValueError, match="are the same"):
-        survival(image, image, image)
+        signature(image, image)
+    template = signature(image, dots((4, 4))[:8, :8])
+    with pytest.raises(ValueError, match="0 images with the defect and 1 without"):
+        detect(template, [], [image])
+    with pytest.raises(ValueError, match="cannot be compared"):
+        detect(template, [torch.zeros(9, 9)], [image])
     with pytest.raises(ValueError, match="what counts holds no pixel"):
         reliability(image, image, image, {}, ~empty)
     with pytest.raises(ValueError, match=r"expected one, \(rings,\)"):
-        overconfidence(torch.zeros(3), torch.zeros(3), torch.zeros(4))
+        overconfidence(torch.zeros(3), torch.zeros(3), torch.zeros(3), torch.zeros(4))
 
 
 def test_shuffling_keeps_each_views_counts_and_not_their_places() -> None:

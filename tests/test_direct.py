@@ -227,7 +227,8 @@ def test_two_halves_of_one_measurement_are_their_mean() -> None:
 def test_two_defoci_fill_each_others_gaps_and_do_better_for_the_same_electrons() -> None:
     potential, _ = weak_phase(0.1)
     reference, dose = truth(potential, COARSE), 1000.0
-    acquisitions = [replace(COARSE, defocus=d) for d in (500.0, 900.0)]
+    # A point detector: a finite pixel blurs the larger defocus more, and takes its gain.
+    acquisitions = [replace(COARSE, defocus=d, pixel_samples=1) for d in (500.0, 900.0)]
     clean = [simulate_views(potential, a) for a in acquisitions]
     singles = [DirectPtychography(a) for a in acquisitions]
     joint = DirectPtychography(acquisitions)
@@ -236,7 +237,7 @@ def test_two_defoci_fill_each_others_gaps_and_do_better_for_the_same_electrons()
     # that only one side band reaches pass at any defocus.
     qx, qy = optics.frequencies((96, 96), (2 / 3, 2 / 3))
     radius = (qx**2 + qy**2).sqrt()
-    for method, defocus, gain in ((singles[0], 500.0, 1.05), (singles[1], 900.0, 2.0)):
+    for method, defocus, gain in ((singles[0], 500.0, 1.15), (singles[1], 900.0, 2.0)):
         ring = (radius - 1 / math.sqrt(ATOMIC.wavelength * defocus)).abs() < 0.01
         dip = float(method.information()[ring].mean())
         assert float(joint.information()[ring].mean()) / 2 > gain * dip
@@ -257,7 +258,8 @@ def test_two_defoci_fill_each_others_gaps_and_do_better_for_the_same_electrons()
 def test_unequal_doses_are_weighted_as_they_deserve() -> None:
     potential, _ = weak_phase(0.1)
     reference, doses = truth(potential, COARSE), (1000.0, 20.0)
-    acquisitions = [replace(COARSE, defocus=d) for d in (500.0, 900.0)]
+    # A point detector: a finite pixel blurs the larger defocus more, and takes its gain.
+    acquisitions = [replace(COARSE, defocus=d, pixel_samples=1) for d in (500.0, 900.0)]
     draw = torch.Generator().manual_seed(0)
     noisy, _ = stack_defoci(
         [
@@ -280,3 +282,18 @@ def test_measurements_that_do_not_belong_together_are_named() -> None:
         DirectPtychography([COARSE, COARSE], doses=[1.0])
     with pytest.raises(ValueError, match="views at a defocus of 500 Å have shape"):
         stack_defoci([(torch.ones(3, 32, 32), COARSE)])
+
+
+def test_no_draw_of_nothing_is_full_of_fringes() -> None:
+    # Rings near 2α transfer next to nothing: their noise, taken for the specimen's power, once let
+    # one empty scan in four have fringes twenty times as high as the others.
+    acquisition = replace(ATOMIC, scan_shape=(48, 48))
+    method = DirectPtychography(acquisition, 3, aliases=3)
+    vacuum = acquisition.vacuum_views
+    spreads = []
+    for seed in range(16):
+        generator = torch.Generator().manual_seed(seed)
+        spreads.append(float(method(expose(vacuum, acquisition, 100.0, generator)).std()))
+    ordered = sorted(spreads)
+    assert ordered[-1] < 5 * ordered[8]
+    assert ordered[-1] < 0.1

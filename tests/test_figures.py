@@ -66,3 +66,13 @@ def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MISR4D_OUTPUT", str(tmp_path))
     path = figures.save_results("01_simulation", {"correlation": 0.5})
     assert path.read_text() == '{\n "correlation": 0.5\n}\n'
+
+
+def test_a_note_stands_under_its_image_and_a_period_has_a_unit() -> None:
+    image = torch.rand(4, 4)
+    figure = figures.image_grid(
+        [("direct", [image, None])], ["a", "b"], (4.0, 4.0), bar=1.0, notes=[["0.83", ""]]
+    )
+    assert [axes.get_xlabel() for axes in figure.axes] == ["0.83", ""]
+    assert figures.period_label(1.234) == "1.23 Å"
+    assert figures.period_label(float("inf")) == "none"

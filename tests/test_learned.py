@@ -14,7 +14,9 @@ from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
 from misr4d.learned import (
     Estimate,
+    amend,
     attention_unet,
+    calibrated_intervals,
     card,
     dual_path,
     informed,
@@ -44,7 +46,12 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights.parent.mkdir()
     weights.with_name("log.csv").write_text("step,loss\n20,0.5\n", encoding="utf-8")
     save_file(network.state_dict(), weights, {"config": json.dumps(vars(config))})
-    pack(weights, "DirectInformed", {"device": "a test", "intervals": {"0.68": 1.1, "0.95": 2.2}})
+    factors = [
+        {"regime": "atomic", "factors": {"0.68": 1.1, "0.95": 2.2}},
+        {"regime": "molecular", "factors": {"0.68": 0.9, "0.95": 1.9}},
+    ]
+    known = {"device": "a test", "calibration": {"intervals": factors}}
+    pack(weights, "DirectInformed", known)
     return tmp_path
 
 
@@ -76,11 +83,30 @@ def test_an_unknown_network_lists_the_shipped(shipped: Path) -> None:
         card("magic")
 
 
-def test_intervals_are_the_cards(shipped: Path) -> None:
-    found = Estimate(torch.zeros(2, 2), torch.full((2, 2), 0.5))
-    torch.testing.assert_close(found.interval(0.95), torch.full((2, 2), 1.1))
+def test_an_estimate_carries_the_calibration_of_what_made_it(shipped: Path) -> None:
+    own = Estimate(torch.zeros(2, 2), torch.full((2, 2), 0.5), {0.68: 1.1, 0.95: 2.2})
+    torch.testing.assert_close(own.interval(0.95), torch.full((2, 2), 1.1))
     with pytest.raises(ValueError, match=r"share is 0\.5; calibrated are 0\.68, 0\.95"):
-        found.interval(0.5)
+        own.interval(0.5)
+    with pytest.raises(ValueError, match="this estimate has no calibration"):
+        Estimate(own.mean, own.deviation).interval(0.95)
+    # The shipped network's is that of the regime, as tiles too; another network has none.
+    for acquisition, factor in ((ATOMIC, 2.2), (MOLECULAR, 1.9)):
+        small = replace(acquisition, scan_shape=(32, 32))
+        method = DirectPtychography(small, aliases=3)
+        noise = torch.randn(
+            small.number_of_views, 32, 32, generator=torch.Generator().manual_seed(0)
+        )
+        views = 1 + 0.1 * noise
+        for found in (informed(method, views), informed_tiled(views, small)):
+            torch.testing.assert_close(found.interval(0.95), found.deviation * factor)
+        other = informed(method, views, network=load_network("DirectInformed"))
+        assert other.intervals is None
+    # Of a card without calibration nothing is known.
+    amend("DirectInformed", {"calibration": {}})
+    assert calibrated_intervals("DirectInformed", ATOMIC) is None
+    with pytest.raises(ValueError, match="sha256 on the card of DirectInformed belongs to its w"):
+        amend("DirectInformed", {"sha256": "0"})
 
 
 def test_tiles_agree_with_the_whole_field() -> None:

@@ -22,6 +22,7 @@ from misr4d.refine import (
     expected_deviance,
     plug_and_play,
     refine,
+    refine_scan,
 )
 
 SMALL = replace(ATOMIC, scan_shape=(32, 32), detector_pixel=2.2)
@@ -207,6 +208,57 @@ def test_a_wrong_defocus_is_noticed_and_fitted() -> None:
     assert abs(fitted.defocus - SMALL.defocus) < 10
     assert fitted.excess < off.excess / 2
     assert correlation(fitted.image, phase) > correlation(off.image, phase)
+
+
+@pytest.mark.parametrize("dose", [100.0, 1000.0, 1e4])
+def test_the_excess_is_zero_for_counts_of_the_model_at_any_dose(dose: float) -> None:
+    """Of a periodic field, and of a cut from a larger one; the prior holds and is independent."""
+    draws, field = 5, replace(SMALL, scan_shape=(48, 48))
+    method, wide = DirectPtychography(SMALL, aliases=3), ExpectedViews(field)
+    model = ExpectedViews(SMALL)
+    prior = Estimate(torch.zeros(96, 96), torch.full((96, 96), 0.1))
+    periodic, cut = [], []
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        outer = 0.1 * torch.randn(144, 144, generator=generator)
+        inner = outer[24:120, 24:120]
+        with torch.no_grad():
+            exact = torch.cat([model(model.transmission(inner), b) for b in model.batches()])
+            whole = torch.cat([wide(wide.transmission(outer), b) for b in wide.batches()])
+        counts = count_electrons(exact, SMALL, dose, generator)
+        found = refine(counts, method, dose, prior, independent=True, evaluations=30)
+        periodic.append(found.excess)
+        counts = count_electrons(whole[:, 8:40, 8:40], SMALL, dose, generator)
+        found = refine_scan(counts, SMALL, dose, prior, independent=True, evaluations=30)
+        cut.append(found.excess)
+    # The standard deviation of each is 1; in a cut the rim is known to about one more.
+    assert abs(sum(periodic) / draws) < 3 / math.sqrt(draws)
+    assert abs(sum(cut) / draws) < 1 + 3 / math.sqrt(draws)
+
+
+def test_a_first_stage_that_saw_the_counts_has_fitted_their_noise() -> None:
+    """The posterior mean of a flat prior, by the direct method, leaves less than the truth does."""
+    dose, size = 1000.0, 0.1
+    method, model = DirectPtychography(SMALL, aliases=3), ExpectedViews(SMALL)
+    share = dose / SMALL.pixels_per_disc
+    data = share / 9 * method.information().clamp_min(0)
+    deviation = float((1 / (data + 1 / size**2)).mean().sqrt())
+    seen, blind = [], []
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        phase = size * torch.randn(96, 96, generator=generator)
+        with torch.no_grad():
+            exact = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
+        counts = count_electrons(exact, SMALL, dose, generator)
+        first = method(counts / share, prior=size**2 / 9)
+        prior = Estimate(first, torch.full_like(first, deviation))
+        sure = Trust(1e4)  # the image stays the first stage
+        seen.append(refine(counts, method, dose, prior, trust=sure, evaluations=2).excess)
+        blind.append(
+            refine(counts, method, dose, prior, trust=sure, independent=True, evaluations=2).excess
+        )
+    assert abs(sum(seen) / 5) < 3 / math.sqrt(5)
+    assert sum(blind) < sum(seen) - 5 * 1.5
 
 
 def test_bad_input_is_named() -> None:

@@ -8,10 +8,13 @@ import pytest
 import torch
 from ase import Atoms
 
-from misr4d import reciprocity
+from misr4d import ATOMIC, reciprocity
 from misr4d.audit import false_peaks
+from misr4d.dose import electrons_per_pixel
 from misr4d.metrics import correlation
-from misr4d.specimens import make_specimen
+from misr4d.potential import Potential
+from misr4d.probes import camera_pixel
+from misr4d.specimens import Specimen, make_specimen
 from misr4d.study import METHODS, Scene, make_scene, place
 
 
@@ -44,6 +47,29 @@ def test_views_and_patterns_hold_the_same_electrons(scene: Scene) -> None:
     total = torch.from_numpy(measurement.whole.patterns.sum((2, 3)))
     assert (inside <= total + 1e-5).all()
     assert float(inside.mean()) == pytest.approx(0.95, abs=0.05)
+
+
+def test_both_routes_to_counts_have_the_same_rate() -> None:
+    """In vacuum: views by reciprocity, and binned from patterns, rim pixels lit in part alike."""
+    pixel = camera_pixel(ATOMIC.wavelength)
+    acquisition = replace(ATOMIC, scan_shape=(48, 48), detector_pixel=pixel, pixel_samples=3)
+    empty = Specimen("vacuum", "vacuum", Atoms(cell=[48, 48, 2]), "atomic", "test", "test")
+    blank = Potential(torch.zeros(1, 144, 144), (48.0, 48.0), (2.0,))
+    scene = Scene(empty, acquisition, blank)
+    lit = acquisition.view_illumination.float()
+    assert float(lit.min()) < 0.6
+    torch.testing.assert_close(scene.patterns.views(acquisition).mean((1, 2)), lit)
+    torch.testing.assert_close(scene.expected_views.mean((1, 2)), lit)
+    dose = 100.0
+    share = electrons_per_pixel(dose, acquisition)
+    for measurement in (scene.measure(dose, 0), scene.expose(dose, 0)):
+        # Poisson: mean and variance of the electrons are the same, within five standard errors.
+        counts = measurement.views * share
+        rate = float(lit.mean()) * share
+        error = math.sqrt(rate / counts.numel())
+        assert float(counts.mean()) == pytest.approx(rate, abs=5 * error)
+        own = counts.var((1, 2)).mean()
+        assert float(own) == pytest.approx(rate, rel=0.03)
 
 
 def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from misr4d.summary import summarise
+from misr4d.summary import plain, select, summarise
 
 
 def test_median_of_an_even_number_is_the_mean_of_the_middle_two() -> None:
@@ -34,3 +34,18 @@ def test_text_says_how_many() -> None:
 def test_nothing_to_summarise_is_an_error(values: list[float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         summarise(values)
+
+
+def test_values_of_a_measure_are_those_of_the_rows_asked_for() -> None:
+    rows = [
+        {"method": "direct", "dose": "inf", "draw": 0, "resolution": 1.5},
+        {"method": "direct", "dose": 300.0, "draw": 0, "resolution": None},
+        {"method": "direct", "dose": 300.0, "draw": 1, "resolution": 2.5},
+        {"method": "direct", "dose": 300.0, "draw": 0, "resolution": 4.5, "thickness": 50.0},
+    ]
+    # No resolution is an infinite period; a row without a thickness has none.
+    at = select(rows, "resolution", method="direct", dose=300.0, thickness=None)
+    assert at == [math.inf, 2.5]
+    assert select(rows, "resolution", dose=math.inf) == [1.5]
+    assert select(rows, "resolution", method="SSB") == []
+    assert plain(at) == ["inf", 2.5]

@@ -359,29 +359,36 @@ class Direct {
   // The object's isotropic power spectrum, ring by ring: DirectPtychography._spectrum.
   #spectrum({ score, noise }) {
     const [a, { unknowns, ring, rings, weight }] = [this.aliases, this];
-    let power = new Float64Array(rings);
+    let [power, known] = [new Float64Array(rings), new Float64Array(rings)];
     for (let iteration = 0; iteration < 15; iteration++) {
       const [above, below] = [new Float64Array(rings), new Float64Array(rings)];
+      known.fill(0);
       for (let i = 0; i < unknowns; i++) {
         if (!this.measured[i]) continue;
         const first = i - (i % a);
         let model = noise * weight[i];
         for (let p = 0; p < a; p++) model += this.power[i * a + p] * power[ring[first + p]];
-        const own = weight[i] ** 2;
+        const square = weight[i] ** 2;
+        const own = square * power[ring[i]];
+        const inverse = square / model ** 2;
         const observed = score.re[i] ** 2 + score.im[i] ** 2;
-        above[ring[i]] += (observed - model + own * power[ring[i]]) / model ** 2;
-        below[ring[i]] += own / model ** 2;
+        above[ring[i]] += (observed - model + own) * inverse;
+        below[ring[i]] += square * inverse;
+        known[ring[i]] += (square / Math.max(model - own, 1e-37)) ** 2;
       }
       power = above.map((value, i) => (below[i] > 0 ? Math.max(value / below[i], 0) : 0));
     }
+    // A ring that is hardly known is drawn towards its neighbours, each by its error.
     const smooth = power.map((value, i) => {
       let [sum, total] = [0, 0];
       for (let j = -2; j <= 2; j++) {
         if (i + j < 1 || i + j >= rings) continue;
-        sum += (3 - Math.abs(j)) * power[i + j];
-        total += 3 - Math.abs(j);
+        sum += (3 - Math.abs(j)) * power[i + j] * known[i + j];
+        total += (3 - Math.abs(j)) * known[i + j];
       }
-      return Math.max(value, (0.1 * sum) / total, 1e-14);
+      const near = sum / Math.max(total, 1e-37);
+      const trusted = known[i] * (3 * near) ** 2;
+      return Math.max((value * trusted + near) / (trusted + 1), 0.1 * near, 1e-14);
     });
     smooth[0] = smooth[1];
     return smooth;
