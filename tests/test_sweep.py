@@ -61,6 +61,7 @@ def test_a_study_takes_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(sweeps, "each_done", some)
     monkeypatch.setattr(sweeps, "measure_run", fake)
+    monkeypatch.setattr(sweeps, "run_key", lambda _, run: "-".join(map(str, run.values())))
     found = read_study(EXAMPLE)
     with pytest.raises(KeyboardInterrupt):
         sweep(found, tmp_path)
