@@ -275,7 +275,7 @@ def sweep(
                 write_whole(parts[missing[index]], json.dumps(found) + "\n")
                 bar.update()
     rows = [
-        {**_shown(run), **(read_part(p) or {}), "key": p.stem}
+        {**_shown(run), **(read_part(p) or {}), "made": p.stem}
         for run, p in zip(study.runs, parts, strict=True)
     ]
     asked = {"name": study.name, "notebook": study.notebook and study.notebook.name}

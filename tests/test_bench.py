@@ -35,9 +35,15 @@ def fake(rows: list[Row], seed: int) -> list[dict[str, Any]]:
     ]
 
 
+def named(row: Row, seed: int) -> str:
+    """Key of a fake row; the true one follows the code of the package alone."""
+    return f"{row.specimen}-{row.method}-{row.dose}-{row.draw}-{row.thickness}-{seed}"
+
+
 @pytest.fixture
 def quick_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "measure_rows", fake)
+    monkeypatch.setattr(bench, "row_key", named)
 
 
 def parts(folder: Path) -> dict[str, int]:
@@ -126,7 +132,7 @@ def test_an_interrupted_run_takes_up_where_it_stopped(
     next((tmp_path / "parts").iterdir()).write_text('{"specimen": "apo', encoding="utf-8")
     assert len(run(SMALL, tmp_path, workers=1, progress=False)) == 14
     # Other code, other numbers: nothing old is taken for new.
-    monkeypatch.setattr(bench, "row_key", lambda r, _: f"other {r.method} {r.dose} {r.draw}")
+    monkeypatch.setattr(bench, "row_key", lambda *row: f"other {named(*row)}")
     run(SMALL, tmp_path, workers=1, progress=False)
     assert len(parts(tmp_path)) == 28
 

@@ -61,6 +61,7 @@ def test_a_study_takes_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(sweeps, "each_done", some)
     monkeypatch.setattr(sweeps, "measure_run", fake)
+    monkeypatch.setattr(sweeps, "run_key", lambda _, run: "-".join(map(str, run.values())))
     found = read_study(EXAMPLE)
     with pytest.raises(KeyboardInterrupt):
         sweep(found, tmp_path)
@@ -103,7 +104,9 @@ def test_a_notebook_is_run_in_a_folder_of_its_own(
     notebook = nbformat.v4.new_notebook(cells=[first, second], metadata=kernel)
     nbformat.write(notebook, tmp_path / "note.ipynb")
     path = study(tmp_path, "name: s\nnotebook: note.ipynb\ngrid: {a: [3]}")
-    assert sweep(read_study(path), tmp_path / "out") == [{"a": 3, "r: sum: twice": 6}]
+    (row,) = sweep(read_study(path), tmp_path / "out")
+    assert (tmp_path / "out/s/parts" / f"{row.pop('made')}.json").is_file()
+    assert row == {"a": 3, "r: sum: twice": 6}
     assert json.loads((tmp_path / "out/s/table.json").read_text())["study"]["name"] == "s"
     assert {p.name for p in tmp_path.iterdir()} == {"note.ipynb", "study.yaml", "out"}
 
