@@ -149,6 +149,7 @@ def main() -> None:
     record = {
         "command": "python benchmarks/calibrate_refine.py",
         "network": network,
+        "key": entering,
         "choice": [choose(rows, regime) for regime in DEFOCI],
         "scores": rows,
     }

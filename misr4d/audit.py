@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from misr4d.metrics import check_pair
+from misr4d.summary import summarise
 
 __all__ = [
     "SHOWN",
@@ -313,16 +314,16 @@ class Reliability:
 
     Parameters
     ----------
-    foretold : float
+    predicted : float
         Root mean square of the predicted deviation [rad].
-    found : float
+    error : float
         Root mean square of the error [rad].
     covered : dict of float to float
         Share of pixels whose error lies within each interval, by the share it names.
     """
 
-    foretold: float
-    found: float
+    predicted: float
+    error: float
     covered: dict[float, float]
 
 
@@ -357,8 +358,8 @@ def reliability(
         raise ValueError("the mask of what counts holds no pixel; nothing can be compared")
     error = ((image - image.mean()) - (truth - truth.mean())).double()[inside]
     return Reliability(
-        foretold=float(deviation.double()[inside].square().mean().sqrt()),
-        found=float(error.square().mean().sqrt()),
+        predicted=float(deviation.double()[inside].square().mean().sqrt()),
+        error=float(error.square().mean().sqrt()),
         covered={
             share: float((error.abs() <= width.double()[inside]).double().mean())
             for share, width in half_widths.items()
@@ -372,14 +373,14 @@ class Rise:
 
     Parameters
     ----------
-    foretold, found : float
+    predicted, error : float
         Of the predicted deviation, and of the error.
     follows : bool or None
         Whether the deviation rises with the error; None where the error does not rise.
     """
 
-    foretold: float
-    found: float
+    predicted: float
+    error: float
     follows: bool | None
 
 
@@ -402,9 +403,9 @@ def rise(reference: Sequence[Reliability], other: Sequence[Reliability]) -> Rise
             "many of both, and at least one"
         )
     pairs = list(zip(reference, other, strict=True))
-    foretold = float(np.median([b.foretold / a.foretold for a, b in pairs]))
-    found = float(np.median([b.found / a.found for a, b in pairs]))
-    return Rise(foretold, found, foretold > 1 if found > 1 else None)
+    predicted = summarise(b.predicted / a.predicted for a, b in pairs).median
+    error = summarise(b.error / a.error for a, b in pairs).median
+    return Rise(predicted, error, predicted > 1 if error > 1 else None)
 
 
 def shuffle_positions(views: Tensor, generator: torch.Generator) -> Tensor:

@@ -72,7 +72,7 @@ def build_potential(
     shape = (_grid_size(cell[0], sampling), _grid_size(cell[1], sampling))
     moves = np.array([rms_displacement(z, thermal) for z in specimen.atoms.numbers])
     parts = []
-    for move in np.unique(moves):
+    for move in np.unique(moves) if len(moves) else (0.0,):  # vacuum is a potential too
         built = abtem.Potential(
             specimen.atoms[moves == move],
             gpts=(_REFINEMENT * shape[0], _REFINEMENT * shape[1]),

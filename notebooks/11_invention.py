@@ -102,6 +102,10 @@ if "DualPath" not in SHIPPED:
     del METHODS["dual path"]
 
 
+def median(values):
+    return summarise(values).median
+
+
 def generator(number):
     return torch.Generator().manual_seed(seed + number)
 
@@ -231,10 +235,10 @@ axes = right.subplots()
 for label in [*METHODS, *ITERATIVE]:
     for kind, style in (("vacuum", "o-"), ("shuffled", "s--")):
         levels = [d for d in doses if (kind, label, d) in nothing]
-        middle = [np.median(nothing[kind, label, d]) for d in levels]
+        peaks = [median(nothing[kind, label, d]) for d in levels]
         axes.plot(
             levels,
-            middle,
+            peaks,
             style if len(levels) > 1 else style[0],
             color=figures.METHOD_COLOURS[label],
             ms=3 if len(levels) > 1 else 6,
@@ -507,8 +511,8 @@ Markdown(head + "|---" * (2 + len(doses)) + "|\n" + "\n".join(lines))
 # The {term}`informed network` gives every pixel a {term}`deviation`: how far it expects to be off. On specimens like
 # those of its training the intervals made of it hold the shares that they name, by calibration. Here the
 # same is asked of the perfect crystal, which is held out but of a kind that was trained on; of the turned
-# disc, against the same pixels of the perfect crystal; and of the spiral. *Foretold* is the root mean
-# square of the deviation, *found* that of the error.
+# disc, against the same pixels of the perfect crystal; and of the spiral. *Predicted* is the root mean
+# square of the deviation, *error* that of the image's error.
 
 # %% tags=["hide-input"]
 x, y = (torch.arange(n) * p for n, p in zip(whole_truth.shape, PIXEL, strict=True))
@@ -544,15 +548,11 @@ rises = {
 
 
 # %% tags=["remove-input"]
-def median(values):
-    return summarise(values).median
-
-
 def row_of(name, dose):
     found = judged[name, dose]
     cells = [
-        quartiles([one.foretold for one in found], 3),
-        quartiles([one.found for one in found], 3),
+        quartiles([one.predicted for one in found], 3),
+        quartiles([one.error for one in found], 3),
         *(f"{median([one.covered[share] for one in found]):.1%}" for share in SHARES),
     ]
     return f"| {name} | {figures.dose_label(dose)} | " + " | ".join(cells) + " |"
@@ -572,7 +572,7 @@ def at_home(share):
 
 
 lines = [
-    "| where | dose | foretold (rad) | found (rad) | "
+    "| where | dose | predicted (rad) | error (rad) | "
     + " | ".join(f"in the {share:.0%} interval" for share in SHARES)
     + " |",
     "|---" * (4 + len(SHARES)) + "|",
@@ -593,8 +593,8 @@ figures.save_results(
             {
                 "where": name,
                 "dose": d,
-                "foretold_rad": [one.foretold for one in found],
-                "found_rad": [one.found for one in found],
+                "predicted_rad": [one.predicted for one in found],
+                "error_rad": [one.error for one in found],
                 "covered": {str(share): [one.covered[share] for one in found] for share in SHARES},
             }
             for (name, d), found in judged.items()
@@ -603,8 +603,8 @@ figures.save_results(
             {
                 "where": name,
                 "dose": d,
-                "foretold": found.foretold,
-                "found": found.found,
+                "predicted": found.predicted,
+                "error": found.error,
                 "follows": found.follows,
             }
             for (name, d), found in rises.items()
@@ -683,12 +683,12 @@ clean = [
     if not any(median(found) for key, found in nothing.items() if key[1] == label)
 ]
 times = "; ".join(
-    f"{name} at {d:g} e⁻/Å²: {found.foretold:.2f} times foretold, {found.found:.2f} times found"
+    f"{name} at {d:g} e⁻/Å²: the deviation {found.predicted:.2f} times, the error {found.error:.2f} times"
     for (name, d), found in rises.items()
     if d in (low, high)
 )
 away = [found for found in rises.values() if found.follows is not None]
-kept = sum(found.foretold >= found.found for found in rises.values())
+enough = sum(found.predicted >= found.error for found in rises.values())
 verdict = "yes" if away and all(found.follows for found in away) else "no"
 short = {
     name: min(median([one.covered[SHARES[-1]] for one in judged[name, d]]) for d in doses)
@@ -728,7 +728,7 @@ Markdown(
   What direct ptychography has of it is the transfer that varies within a ring and what its model leaves
   out; more than that, a method adds to both halves alike.
 * **The deviation rises out of distribution: {verdict}.** Against the crystal at home, {times}. It rises as
-  much as the error or more in {kept} of {len(rises)} comparisons over all doses. The {SHARES[-1]:.0%} interval holds at worst
+  much as the error or more in {enough} of {len(rises)} comparisons over all doses. The {SHARES[-1]:.0%} interval holds at worst
   {", ".join(f"{value:.1%} ({name})" for name, value in short.items())} of the pixels, where it held
   {at_home(SHARES[-1])} in distribution, over doses. A deviation that rises by less than the error warns
   too little; one that rises with a stronger signal alone is no warning of a strange arrangement.

@@ -56,7 +56,7 @@ from misr4d import ATOMIC, MOLECULAR, figures
 from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose, thin
 from misr4d.learned import informed, load_network
-from misr4d.metrics import correlation, dose_to_reach
+from misr4d.metrics import correlation, dose_to_reach, specimen_mask
 from misr4d.multislice import build_potential
 from misr4d.networks import direct_features
 from misr4d.optics import wave_sampling_limit
@@ -66,6 +66,7 @@ from misr4d.reciprocity import simulate_views
 from misr4d.released import areal_dose
 from misr4d.specimens import make_specimen
 from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+from misr4d.summary import summarise
 
 acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
 sample = make_specimen(crystal)
@@ -162,11 +163,11 @@ there are views enough; nothing undoes the second.
 # %% [markdown]
 # ## 4. A probe that does not fit its grid
 #
-# Multislice keeps two thirds of a wave field's Nyquist frequency. Which angle survives at a sampling of
+# Multislice keeps two thirds of a wave field's Nyquist frequency. Which angle is left at a sampling of
 # 1 Å? Simulate the crystal at that sampling and see what the package says to it.
 
 # %% tags=["hide-cell"]
-survives = wave_sampling_limit(1.0, ATOMIC.wavelength)
+largest_angle = wave_sampling_limit(1.0, ATOMIC.wavelength)
 try:
     simulate_views(build_potential(sample, sampling=1.0), acquisition)
 except ValueError as refusal:
@@ -178,7 +179,7 @@ assert wave_sampling_limit(finest, ATOMIC.wavelength) >= ATOMIC.semiangle * (1 -
 
 Markdown(
     f"""
-⅔ · λ/(2 · 1 Å) = {survives:.2f} mrad of the probe's {ATOMIC.semiangle:g}. The package refuses:
+⅔ · λ/(2 · 1 Å) = {largest_angle:.2f} mrad of the probe's {ATOMIC.semiangle:g}. The package refuses:
 
 > {message}
 
@@ -298,16 +299,16 @@ noise comes on top.
 # infinite-dose value? Why is the whole field so much better?
 
 # %% tags=["hide-cell"]
-margin = round(12 / pixel[0])  # the crystal ends 10 Å from the edge of the field
-inside = (slice(margin, -margin), slice(margin, -margin))
+inside = specimen_mask(phase, pixel)
 doses = torch.tensor([50.0, 100.0, 200.0, 400.0, 800.0, 1600.0])
-areas = {"whole": (slice(None), slice(None)), "inside": inside}
+areas = {"whole": None, "inside": inside}
 scores = {name: [] for name in areas}
 for d in doses.tolist():
     images = [direct(measure(views, d, n)) for n in range(3)]
     for name, area in areas.items():
-        scores[name].append(np.median([correlation(i[area], phase[area]) for i in images]).item())
-final = correlation(direct(views)[inside], phase[inside])
+        drawn = [correlation(image, phase, within=area) for image in images]
+        scores[name].append(summarise(drawn).median)
+final = correlation(direct(views), phase, within=inside)
 target_dose = dose_to_reach(doses, torch.tensor(scores["inside"]), 0.75 * final)
 gains = np.diff(scores["inside"])
 assert (gains > 0).all()
@@ -318,7 +319,7 @@ reached = (
 )
 
 Markdown(
-    "| dose (e⁻/Å²) | whole field | inside |\n|---|---|---|\n"
+    f"Medians of {len(images)} draws:\n\n| dose (e⁻/Å²) | whole field | inside |\n|---|---|---|\n"
     + "\n".join(
         f"| {d:g} | {w:.3f} | {i:.3f} |"
         for d, w, i in zip(doses.tolist(), scores["whole"], scores["inside"], strict=True)
@@ -365,16 +366,12 @@ assert lying < honest
 assert vacuum_lying < vacuum_honest
 
 
-def angstrom(period):
-    return "none" if math.isinf(period) else f"{period:.2f} Å"
-
-
 Markdown(
     f"""
 | | half against half | whole against half |
 |---|---|---|
-| {sample.short_title} | {angstrom(honest)} | {angstrom(lying)} |
-| vacuum | {angstrom(vacuum_honest)} | {angstrom(vacuum_lying)} |
+| {sample.short_title} | {figures.period_label(honest)} | {figures.period_label(lying)} |
+| vacuum | {figures.period_label(vacuum_honest)} | {figures.period_label(vacuum_lying)} |
 
 The whole *contains* the half: they share its noise, which correlates by about 1/√2 at all
 frequencies, above every threshold. So vacuum, too, is "resolved". The same happens, less visibly, when
@@ -490,7 +487,7 @@ Markdown(
   pixel, and a factor of {dose / hers:g} between two things that are both called a dose.
 * Limits are arithmetic: {held:.2f} Å from the grid and {MOLECULAR.information_limit:.2f} Å from the aperture
   bound the paper's protein images before any method is chosen.
-* A resolution is as honest as its halves are independent: vacuum has one of {angstrom(vacuum_lying)} if
+* A resolution is as honest as its halves are independent: vacuum has one of {figures.period_label(vacuum_lying)} if
   they are not.
 * {needed["the informed network"][0]} electrons out of {total:.0f}, moved on purpose, make the network show an
   atom; {needed["direct ptychography"][0]} do for the linear method. Neither is safe from data that were made to

@@ -153,7 +153,7 @@ def test_a_true_deviation_covers_what_it_says() -> None:
     widths = {0.68: 0.99446 * deviation, 0.95: 1.95996 * deviation}  # of a normal distribution
     # Blind to the image's offset.
     found = reliability(image + 7, truth - 2, deviation, widths)
-    assert found.found == pytest.approx(found.foretold, rel=0.02)
+    assert found.error == pytest.approx(found.predicted, rel=0.02)
     assert found.covered[0.68] == pytest.approx(0.68, abs=0.01)
     assert found.covered[0.95] == pytest.approx(0.95, abs=0.01)
     # Wrong in one corner only, where the deviation does not say so.
@@ -162,17 +162,17 @@ def test_a_true_deviation_covers_what_it_says() -> None:
     worse = truth + torch.where(corner, 3.0, 1.0) * (image - truth)
     there = reliability(worse, truth, deviation, widths, corner)
     elsewhere = reliability(worse, truth, deviation, widths, ~corner)
-    assert there.found == pytest.approx(3 * there.foretold, rel=0.05)
+    assert there.error == pytest.approx(3 * there.predicted, rel=0.05)
     assert there.covered[0.95] < 0.6
-    assert elsewhere.found == pytest.approx(elsewhere.foretold, rel=0.02)
+    assert elsewhere.error == pytest.approx(elsewhere.predicted, rel=0.02)
 
 
 def test_a_deviation_follows_the_error_or_does_not() -> None:
     home = [Reliability(1.0, 1.0, {}), Reliability(2.0, 2.0, {}), Reliability(4.0, 4.0, {})]
-    more = [Reliability(1.5 * one.foretold, 3 * one.found, {}) for one in home]
+    more = [Reliability(1.5 * one.predicted, 3 * one.error, {}) for one in home]
     found = rise(home, more)
-    assert (found.foretold, found.found, found.follows) == (1.5, 3.0, True)
-    blind = [Reliability(0.9 * one.foretold, 3 * one.found, {}) for one in home]
+    assert (found.predicted, found.error, found.follows) == (1.5, 3.0, True)
+    blind = [Reliability(0.9 * one.predicted, 3 * one.error, {}) for one in home]
     assert rise(home, blind).follows is False
     assert rise(home, home).follows is None
     with pytest.raises(ValueError, match="3 draws of the reference and 2 of the other"):

@@ -49,6 +49,14 @@ def test_potential_sits_where_the_atom_is_and_has_its_forward_scattering() -> No
     assert float(projected.sum()) * area == pytest.approx(47.878 * 8.78, rel=0.03)
 
 
+def test_a_box_without_atoms_is_vacuum() -> None:
+    atoms = Atoms(cell=[12.0, 16.0, 4.0], pbc=(True, True, False))
+    empty = build_potential(Specimen("empty", "-", atoms, "atomic", "test", "test"), 0.2, 1.0)
+    assert empty.slices.shape == build_potential(single_atom(), 0.2, 1.0).slices.shape
+    assert empty.thickness == pytest.approx(4.0)
+    assert not empty.slices.any()
+
+
 def test_entrance_surface_comes_first() -> None:
     specimen = single_atom()
     specimen.atoms.positions[0, 2] = 0.5
