@@ -33,7 +33,7 @@ from misr4d.probes import WINDOW, camera_pixel, simulate_patterns
 from misr4d.settings import prior_trust, ptychography_settings
 from misr4d.specimens import Specimen, make_specimen
 
-__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place"]
+__all__ = ["METHODS", "UPSAMPLING", "Measurement", "Scene", "make_scene", "place", "starting_phase"]
 
 # Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
 # [mrad]: our choice; the ×3 image of a 4 Å scan carries nothing that angles above 13 mrad add.
@@ -262,18 +262,41 @@ def _kept(kind: str, entering: Sequence[Any], make: Callable[[], Tensor]) -> Ten
     return image
 
 
+def starting_phase(m: Measurement, start: str) -> Tensor | None:
+    """Phase that iterative ptychography starts from, on the ×3 grid; none for a flat object.
+
+    Parameters
+    ----------
+    m : Measurement
+    start : {"flat", "parallax", "direct"}
+        ``PtychographySettings.start``. The image of parallax is no phase in rad: it is given the
+        spread of direct ptychography's.
+    """
+    if start == "flat":
+        return None
+    direct = METHODS["direct"](m)
+    if start == "direct":
+        return direct
+    image = METHODS["parallax"](m)
+    return image * (direct.std() / image.std())
+
+
 def _ptychography(m: Measurement) -> Tensor:
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
     geometry = (m.whole.step, m.whole.detector_pixel, asdict(m.scene.focused))
+    initial = starting_phase(m, settings.start)
     entering = (
         np.ascontiguousarray(m.whole.patterns).data,
         (geometry, asdict(settings), UPSAMPLING, version("py4dstem")),
         inspect.getsource(classical),
+        b"" if initial is None else initial.numpy().data,
     )
     return _kept(
         "ptychography",
         entering,
-        lambda: classical.ptychography(m.whole, m.scene.focused, UPSAMPLING, settings),
+        lambda: classical.ptychography(
+            m.whole, m.scene.focused, UPSAMPLING, settings, initial=initial
+        ),
     )
 
 

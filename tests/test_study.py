@@ -9,7 +9,7 @@ import torch
 from misr4d import reciprocity
 from misr4d.metrics import correlation
 from misr4d.specimens import make_specimen
-from misr4d.study import METHODS, Scene, make_scene, place
+from misr4d.study import METHODS, Scene, make_scene, place, starting_phase
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,17 @@ def test_views_and_patterns_hold_the_same_electrons(scene: Scene) -> None:
     total = torch.from_numpy(measurement.whole.patterns.sum((2, 3)))
     assert (inside <= total + 1e-5).all()
     assert float(inside.mean()) == pytest.approx(0.95, abs=0.05)
+
+
+def test_a_first_phase_is_that_of_the_method_named(scene: Scene) -> None:
+    measurement = scene.measure(300.0, seed=0)
+    assert starting_phase(measurement, "flat") is None
+    direct, aligned = (starting_phase(measurement, name) for name in ("direct", "parallax"))
+    assert direct is not None
+    assert aligned is not None
+    torch.testing.assert_close(direct, METHODS["direct"](measurement))
+    torch.testing.assert_close(aligned.std(), direct.std())
+    assert correlation(aligned, METHODS["parallax"](measurement)) == pytest.approx(1.0)
 
 
 def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
