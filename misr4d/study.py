@@ -274,10 +274,11 @@ def starting_phase(m: Measurement, start: str) -> Tensor | None:
     """
     if start == "flat":
         return None
-    direct = METHODS["direct"](m)
+    views = m.whole.views(m.scene.acquisition)  # not m.views: patterns may have been replaced
+    direct = m.scene.direct(views)
     if start == "direct":
         return direct
-    image = METHODS["parallax"](m)
+    image = parallax(views, m.scene.focused, UPSAMPLING)
     return image * (direct.std() / image.std())
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_a_first_phase_is_that_of_the_method_named(scene: Scene) -> None:
     torch.testing.assert_close(direct, METHODS["direct"](measurement))
     torch.testing.assert_close(aligned.std(), direct.std())
     assert correlation(aligned, METHODS["parallax"](measurement)) == pytest.approx(1.0)
+    # Patterns alone count: what they were replaced by is what is started from.
+    other = scene.measure(300.0, seed=1)
+    swapped = replace(measurement, patterns=other.patterns)
+    again = starting_phase(swapped, "direct")
+    assert again is not None
+    torch.testing.assert_close(again, METHODS["direct"](other))
 
 
 def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
