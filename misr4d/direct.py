@@ -37,8 +37,8 @@ Solver = Literal["joint", "wiener", "obf", "ssb"]
 AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
 """Amplitude contrast by regime: our choice, near the best on draws of the corpus.
 
-``benchmarks/calibrate_direct.py`` finds the best, and :func:`misr4d.settings.contrast_tuning` says by
-how little. The shipped networks are trained on images with these values.
+``benchmarks/calibrate_direct.py`` finds the best, and :func:`misr4d.settings.contrast_tuning` says
+by how little. The shipped networks are trained on images with these values.
 """
 
 # Share of the largest Gram eigenvalue's scale below which a direction counts as not measured.
