@@ -86,7 +86,7 @@ def cases() -> list[Case]:
             views, reference = (torch.from_numpy(stored[k]).float() for k in ("views", "truth"))
         found.append(("unseen", views, reference, acquisition_of("atomic", index % 5)))
     for name in CRYSTALS:
-        scene = place(make_specimen(name), pixel_samples=1)
+        scene = place(make_specimen(name))
         found.append((name, scene.expected_views, scene.truth, scene.focused))
     return found
 
@@ -94,9 +94,9 @@ def cases() -> list[Case]:
 @torch.inference_mode()
 def apply(network: nn.Module, config: Training, views: Tensor, acquisition: Acquisition) -> Tensor:
     """Reconstruct one stack by a variant ``(M, 64, 64) → (192, 192)``."""
-    given = views
+    given = acquisition.relative_to_vacuum(views)
     if config.inputs == "aligned":
-        given = aligned(views, acquisition)
+        given = aligned(given, acquisition)
     elif config.inputs == "direct":
         method = DirectPtychography(
             acquisition,

@@ -57,7 +57,7 @@ def scores(name: str) -> list[dict[str, Any]]:
     """Correlation and FRC-0.5 resolution on held-out specimens, beside direct ptychography's."""
     rows = []
     for specimen_name in HELD_OUT:
-        scene = place(make_specimen(specimen_name), pixel_samples=1)
+        scene = place(make_specimen(specimen_name))
         for dose in DOSES:
             found: dict[str, list[tuple[float, float]]] = {"direct": [], name: []}
             for draw in range(1 if math.isinf(dose) else 4):

@@ -35,7 +35,7 @@ class Acquisition:
         semiangle / 7.5, which puts 177 pixel centres inside the bright-field disc.
     pixel_samples : int
         Plane waves per pixel side that stand for a pixel of finite size; odd, so that one is at
-        its centre. 1 is a point detector.
+        its centre. 1 is a point detector, which no camera has.
     astigmatism : (float, float)
         Two-fold, C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]; see
         :mod:`misr4d.optics`.
@@ -52,7 +52,7 @@ class Acquisition:
     semiangle: float = 10.0  # paper §2.3
     scan_shape: tuple[int, int] = (64, 64)  # paper §2.3
     detector_pixel: float = None  # type: ignore[assignment]  # our choice: 15 pixels per diameter
-    pixel_samples: int = 1  # our choice: cheapest; the paper's detector is not specified
+    pixel_samples: int = 3  # our choice: a camera's pixel is finite; the paper states no detector
     astigmatism: tuple[float, float] = (0.0, 0.0)  # our choice: the paper names none
 
     def __post_init__(self) -> None:
@@ -160,8 +160,22 @@ class Acquisition:
 
     @property
     def view_illumination(self) -> Tensor:
-        """Share of each view's detector pixel that the bright-field disc covers ``(M,)``."""
+        """What each view's pixel gets in vacuum, relative to a fully lit one ``(M,)``.
+
+        The share that the bright-field disc covers: one inside, less on the rim.
+        """
         return self._pixels[1][self._in_disc].double().mean(1)
+
+    @property
+    def vacuum_views(self) -> Tensor:
+        """Views of no specimen at infinite dose ``(M, Rx, Ry)``."""
+        lit = self.view_illumination.to(torch.float32)[:, None, None]
+        return lit.expand(-1, *self.scan_shape).clone()
+
+    def relative_to_vacuum(self, views: Tensor) -> Tensor:
+        """Divide views ``(..., M, Rx, Ry)`` by what each pixel gets in vacuum, which becomes 1."""
+        lit = self.view_illumination.to(views.device, torch.float32)
+        return views.float() / lit[:, None, None]
 
     @property
     def pixels_per_disc(self) -> float:

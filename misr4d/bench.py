@@ -16,26 +16,39 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from misr4d.fetch import package_files
-from misr4d.metrics import contrast_to_noise, correlation, ms_ssim, psnr, truth_masks
+from misr4d.metrics import (
+    contrast_to_noise,
+    correlation,
+    ms_ssim,
+    psnr,
+    specimen_mask,
+    truth_masks,
+)
 from misr4d.specimens import SPECIMENS
 from misr4d.spectra import (
+    RINGS,
+    counting_rings,
+    equalised,
     fourier_ring_correlation,
     half_bit_threshold,
     highest_resolvable_frequency,
     power_spectrum,
     resolution,
+    score_rings,
 )
-from misr4d.study import METHODS, Measurement, make_scene
+from misr4d.study import METHODS, Measurement, Scene, make_scene
 from misr4d.workers import each_done
 
 __all__ = [
@@ -43,29 +56,43 @@ __all__ = [
     "FULL",
     "PLANS",
     "QUICK",
+    "STUDY",
     "Plan",
     "Row",
     "package_hash",
     "read_part",
+    "read_study",
     "read_table",
     "run",
     "score",
+    "score_image",
     "write_tables",
     "write_whole",
 ]
 
 COLUMNS = {
-    "correlation": "Pearson correlation with the truth",
+    "correlation": "Pearson correlation with the truth inside the specimen",
+    "correlation_field": "the same over the whole field, where the outline counts most",
+    "inverted": "whether the image is the truth with its sign turned",
+    "ceiling": "highest correlation that any isotropic filter of the image could reach",
+    "weighted_frc": "mean ring correlation with the truth, weighted by the truth's power",
+    "resolution": "period up to which the ring correlation with the truth stays above 0.5, over "
+    "the rings in which the truth has power [Å]",
+    "last_ring": "period of the finest of these rings that is above 0.5 [Å]",
+    "lattice": "ring correlation with the truth in its strongest ring below 5 Å",
     "psnr": "peak signal-to-noise ratio after the best offset and gain [dB]",
     "ms_ssim": "multi-scale structural similarity after the best offset and gain",
-    "cnr": "contrast to noise between the truth's brightest 5 % and darkest 40 %",
-    "resolution": "period at which the ring correlation with the truth falls below 0.5 [Å]",
-    "half_bit": "period at which that of half-sets falls below half a bit [Å]",
+    "cnr": "contrast to noise between the truth's brightest 5 % and darkest 40 % inside the "
+    "specimen, every image brought to one resolution",
+    "cnr_raw": "the same of the image as it is, which smoothing raises",
+    "half_bit": "period at which the ring correlation of half-sets falls below half a bit [Å]",
     "half_0143": "period at which that of half-sets falls below 0.143 [Å]",
     "frequency": "highest frequency whose power stands above the floor [Å⁻¹]",
 }
 """Measures of the table."""
-RINGS = 3  # frequency steps a ring, as in the chapters: narrower ones are noisy where few
+INVERTED = -0.2  # our choice: below this correlation an image shows the truth upside down
+LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is called the lattice's
+HALVED = 3  # draws whose half-sets are reconstructed too, which takes three times as long
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
 _NO_NUMBER = (
@@ -82,6 +109,7 @@ class Row:
     method: str
     dose: float
     draw: int
+    thickness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,8 @@ class Plan:
         Their noise draws.
     seed : int
         Seed of the first draw; draw n has seed + n, whatever the method.
+    thicknesses : sequence of float, optional
+        Of the specimens along the beam [Å]; by default each has its own.
     """
 
     specimens: Sequence[str]
@@ -110,6 +140,7 @@ class Plan:
     slow_doses: Sequence[float] | None = None
     slow_draws: int = 1
     seed: int = 0
+    thicknesses: Sequence[float | None] = (None,)
     left_out: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +153,9 @@ class Plan:
         for dose in self.doses:
             if math.isnan(dose) or dose <= 0:
                 raise ValueError(f"dose is {dose!r} e⁻/Å²; expected a positive number or inf")
+        for thickness in self.thicknesses:
+            if thickness is not None and not (math.isfinite(thickness) and thickness > 0):
+                raise ValueError(f"thickness is {thickness!r} Å; expected a positive number")
         if self.draws < 1 or self.slow_draws < 1:
             raise ValueError(
                 f"draws is {self.draws} and slow_draws {self.slow_draws}; expected 1 or more"
@@ -130,14 +164,14 @@ class Plan:
     def rows(self) -> Iterator[Row]:
         """Every row, specimen by specimen so that workers reuse a scene, slow ones first."""
         slow_doses = self.doses if self.slow_doses is None else self.slow_doses
-        for specimen in self.specimens:
-            for method in sorted(self.methods, key=lambda name: name not in _SLOW):
-                for dose in slow_doses if method in _SLOW else self.doses:
-                    if math.isinf(dose) and method in _COUNTS:
-                        continue
-                    draws = self.slow_draws if method in _SLOW else self.draws
-                    for draw in range(1 if math.isinf(dose) else draws):
-                        yield Row(specimen, method, float(dose), draw)
+        methods = sorted(self.methods, key=lambda name: name not in _SLOW)
+        for specimen, thickness, method in product(self.specimens, self.thicknesses, methods):
+            for dose in slow_doses if method in _SLOW else self.doses:
+                if math.isinf(dose) and method in _COUNTS:
+                    continue
+                draws = self.slow_draws if method in _SLOW else self.draws
+                for draw in range(1 if math.isinf(dose) else draws):
+                    yield Row(specimen, method, float(dose), draw, thickness)
 
 
 QUICK = Plan(
@@ -155,7 +189,23 @@ FULL = Plan(
     left_out="ptychography and refinement at two doses and one draw, where the other methods have "
     "five and eight; refinement needs counts, so it has no infinite dose",
 )
-PLANS = {"quick": QUICK, "full": FULL}
+STUDY = (
+    Plan(
+        specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Figs. 4 and 5
+        doses=(50.0, 100.0, 200.0, 300.0, 500.0, 1000.0, math.inf),
+        slow_doses=(100.0, 300.0, 1000.0, math.inf),
+        slow_draws=3,
+    ),
+    Plan(
+        specimens=("Li2CoO3",),
+        doses=(300.0, math.inf),
+        methods=("parallax", "ptychography", "direct", "attention U-Net", "dual path", "informed"),
+        slow_draws=3,
+        thicknesses=(50.0, 100.0, 200.0, 300.0),
+    ),
+)
+"""The committed study, which pages and verdicts read: eight draws, three of the slow methods."""
+PLANS: Mapping[str, Plan | tuple[Plan, ...]] = {"quick": QUICK, "full": FULL, "study": STUDY}
 """Plans by name."""
 
 
@@ -166,7 +216,10 @@ def measure_rows(rows: Sequence[Row], seed: int) -> list[dict[str, Any]]:
     """
     torch.set_num_threads(1)
     first = rows[0]
-    measurement = make_scene(first.specimen).measure(first.dose, seed + first.draw)
+    scene = make_scene(first.specimen, first.thickness)
+    measurement = scene.measure(first.dose, seed + first.draw)
+    if first.draw >= HALVED:
+        measurement = replace(measurement, halves=None)
     return [
         {
             **asdict(row),
@@ -186,27 +239,74 @@ def score(measurement: Measurement, method: str) -> dict[str, float | None]:
     -------
     dict
         By the names of :data:`COLUMNS`; ``None`` where a measure does not exist, such as one of
-        half-sets at infinite dose or of slow methods, which would be run three times.
+        half-sets at infinite dose or of slow methods, which would be run three times. Numbers have
+        six digits: what follows differs between processors.
     """
     scene = measurement.scene
-    image = METHODS[method](measurement)
-    frequency, curve, count = fourier_ring_correlation(image, scene.truth, scene.pixel, width=RINGS)
-    found: dict[str, float | None] = {
-        "correlation": correlation(image, scene.truth),
-        "psnr": psnr(image, scene.truth),
-        "ms_ssim": ms_ssim(image, scene.truth),
-        "cnr": contrast_to_noise(image, *truth_masks(scene.truth)),
-        "resolution": resolution(frequency, curve),
-        "half_bit": None,
-        "half_0143": None,
-        "frequency": highest_resolvable_frequency(*power_spectrum(image, scene.pixel, width=RINGS)),
-    }
+    scores = score_image(METHODS[method](measurement), scene)
     if measurement.halves is not None and method not in _SLOW:
         a, b = (METHODS[method](half) for half in measurement.halves)
         frequency, curve, count = fourier_ring_correlation(a, b, scene.pixel, width=RINGS)
-        found["half_bit"] = resolution(frequency, curve, half_bit_threshold(count))
-        found["half_0143"] = resolution(frequency, curve, 0.143)
-    return {k: None if v is None or not math.isfinite(v) else v for k, v in found.items()}
+        counting = counting_rings(
+            frequency, power_spectrum(scene.truth, scene.pixel, width=RINGS)[1]
+        )
+        for name, threshold in (("half_bit", half_bit_threshold(count)), ("half_0143", 0.143)):
+            period = resolution(frequency, curve, threshold, counting=counting)
+            scores[name] = float(f"{period:.6g}") if math.isfinite(period) else None
+    return scores
+
+
+def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
+    """Measure an image of a scene, whichever program made it: the columns of the table.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(3·Rx, 3·Ry)``, the first pixel at the first probe position.
+    scene : Scene
+
+    Returns
+    -------
+    dict
+        By the names of :data:`COLUMNS`; those of half-sets are ``None``.
+
+    Raises
+    ------
+    ValueError
+        If the image is not on the scene's grid or not finite.
+    """
+    truth, pixel = scene.truth, scene.pixel
+    inside = specimen_mask(truth, pixel)
+    rings = score_rings(image, truth, pixel)
+    masks = truth_masks(truth, within=inside)
+    own = correlation(image, truth, within=inside)
+    fine = rings.density * rings.count * (rings.frequency > 1 / LATTICE)
+    level = equalised(image, truth, pixel, scene.acquisition.nyquist_period())
+    scores: dict[str, float | None] = {
+        "correlation": own,
+        "correlation_field": correlation(image, truth),
+        "inverted": own < INVERTED,
+        "ceiling": rings.ceiling,
+        "weighted_frc": rings.weighted,
+        "resolution": rings.resolution,
+        "last_ring": rings.last_ring,
+        "lattice": float(rings.curve[fine.argmax()]),
+        "psnr": psnr(image, truth),
+        "ms_ssim": ms_ssim(image, truth),
+        "cnr": contrast_to_noise(level, *masks),
+        "cnr_raw": contrast_to_noise(image, *masks),
+        "half_bit": None,
+        "half_0143": None,
+        "frequency": highest_resolvable_frequency(*power_spectrum(image, pixel, width=RINGS)),
+    }
+    return {
+        k: v
+        if v is None or isinstance(v, bool)
+        else float(f"{v:.6g}")
+        if math.isfinite(v)
+        else None
+        for k, v in scores.items()
+    }
 
 
 @lru_cache(maxsize=1)
@@ -250,7 +350,7 @@ def read_part(path: Path) -> dict[str, Any] | None:
 
 
 def run(
-    plan: Plan,
+    plan: Plan | Sequence[Plan],
     folder: Path,
     *,
     scheduler: str | None = None,
@@ -261,7 +361,8 @@ def run(
 
     Parameters
     ----------
-    plan : Plan
+    plan : Plan or sequence of Plan
+        Several of one seed make one table.
     folder : Path
         Holds ``parts/`` (one file a row), ``table.csv`` and ``table.json``.
     scheduler : str, optional
@@ -279,17 +380,26 @@ def run(
     Raises
     ------
     ValueError
-        If the plan holds no row, or no scheduler answers at the address.
+        If the plan holds no row, plans differ in their seed, or no scheduler answers at the
+        address.
     """
-    wanted = list(plan.rows())
+    plans = (plan,) if isinstance(plan, Plan) else tuple(plan)
+    seeds = {part.seed for part in plans}
+    wanted = list(dict.fromkeys(row for part in plans for row in part.rows()))
     if not wanted:
         raise ValueError("the plan holds no row; refinement needs counts, so a finite dose")
-    parts = {row: folder / "parts" / f"{_key(row, plan.seed)}.json" for row in wanted}
+    if len(seeds) > 1:
+        raise ValueError(f"the plans have the seeds {sorted(seeds)}; expected one for a table")
+    (seed,) = seeds
+    parts = {row: folder / "parts" / f"{_key(row, seed)}.json" for row in wanted}
     missing = [row for row in wanted if read_part(parts[row]) is None]
     if missing:
-        _compute(missing, parts, plan.seed, scheduler, workers, progress, len(wanted))
-    rows = [json.loads(parts[row].read_text(encoding="utf-8")) for row in wanted]
-    _write_table(plan, rows, folder)
+        _compute(missing, parts, seed, scheduler, workers, progress, len(wanted))
+    rows = [
+        {**json.loads(parts[row].read_text(encoding="utf-8")), "made": parts[row].stem}
+        for row in wanted
+    ]
+    _write_table(plans, rows, folder)
     return rows
 
 
@@ -305,7 +415,8 @@ def _compute(
     grouped: dict[tuple[Any, ...], list[Row]] = {}
     for row in missing:
         own = row.method if row.method in _SLOW else None
-        grouped.setdefault((row.specimen, row.dose, row.draw, own), []).append(row)
+        electrons = (row.specimen, row.thickness, row.dose, row.draw)
+        grouped.setdefault((*electrons, own), []).append(row)
     groups = list(grouped.values())
     tasks = [(group, seed) for group in groups]
     with tqdm(
@@ -320,9 +431,14 @@ def _compute(
             bar.update(len(groups[index]))
 
 
-def _write_table(plan: Plan, rows: list[dict[str, Any]], folder: Path) -> None:
-    plan_record = {**asdict(plan), "doses": [str(d) for d in plan.doses]}
-    write_tables(folder, rows, {"plan": plan_record})
+def _write_table(plans: Sequence[Plan], rows: list[dict[str, Any]], folder: Path) -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, float) else value
+
+    records = [{key: plain(value) for key, value in asdict(plan).items()} for plan in plans]
+    write_tables(folder, rows, {"plan": records[0] if len(records) == 1 else records})
 
 
 def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[str, Any]) -> None:
@@ -340,9 +456,10 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[st
         | {"python": platform.python_version()},
         "package_hash": package_hash(),
         "commit": _commit(),
-        "rows": rows,
     }
-    write_whole(folder / "table.json", json.dumps(record, indent=1) + "\n")
+    head = json.dumps({**record, "rows": []}, indent=1).removesuffix("[]\n}")
+    lines = ",\n  ".join(json.dumps(row) for row in rows)  # a row a line, so that changes show
+    write_whole(folder / "table.json", f"{head}[\n  {lines}\n ]\n}}\n")
 
 
 def _commit() -> str | None:
@@ -366,4 +483,34 @@ def read_table(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}; run `misr4d bench` first")
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+STUDY_FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "study"
+"""Where a checkout keeps the committed study."""
+
+
+def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
+    """Read the committed study: the bench's rows, and below them those of the peers.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Another one, such as that of ``misr4d bench``; by default the checkout's.
+
+    Returns
+    -------
+    list of dict
+        Of one row each: specimen, method, dose, draw, thickness and :data:`COLUMNS`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no table.
+    """
+    folder = STUDY_FOLDER if folder is None else folder
+    rows = read_table(folder)
+    peers = folder / "peers.json"
+    if peers.is_file():
+        rows += json.loads(peers.read_text(encoding="utf-8"))["rows"]
     return rows

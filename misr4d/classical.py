@@ -165,22 +165,24 @@ def _centres(cube: Datacube) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return ones * (cube.patterns.shape[2] // 2), ones * (cube.patterns.shape[3] // 2)
 
 
-def summed_bright_field(views: Tensor, upsampling: int = 1) -> Tensor:
+def summed_bright_field(views: Tensor, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
     """Sum of all views as they are: the image of a bright-field detector over the whole disc.
 
     Parameters
     ----------
     views : Tensor
         ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    acquisition : Acquisition
+        Says what each pixel gets in vacuum.
     upsampling : int
         Pixels per scan step, by Fourier interpolation; it adds no information.
 
     Returns
     -------
     Tensor
-        Mean relative intensity ``(..., upsampling·Rx, upsampling·Ry)``.
+        Intensity relative to vacuum ``(..., upsampling·Rx, upsampling·Ry)``.
     """
-    image = views.mean(-3)
+    image = views.sum(-3) / float(acquisition.view_illumination.sum())
     shape = (upsampling * image.shape[-2], upsampling * image.shape[-1])
     return optics.fourier_resample(image, shape)
 

@@ -88,6 +88,7 @@ class _Target(click.Path):
 _POSITIVE = click.IntRange(1)
 _WORKERS = click.IntRange(1, 256)
 _SEED = click.IntRange(0, 2**62)
+_RATE = click.FloatRange(0, 1, min_open=True)
 _MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
 _THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
 
@@ -147,6 +148,7 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @main.command()
 @click.option("--quick", "size", flag_value="quick", default="quick", help="Minutes, as in CI.")
 @click.option("--full", "size", flag_value="full", help="Every specimen, dose and draw: hours.")
+@click.option("--study", "size", flag_value="study", help="What pages and verdicts read: hours.")
 @click.option(
     "--out",
     type=_Target(file_okay=False, path_type=Path),
@@ -172,10 +174,12 @@ def bench(
     """Measure specimens × doses × methods × draws into one table."""
     from dataclasses import replace
 
-    from misr4d.bench import PLANS, run
+    from misr4d.bench import PLANS, Plan, run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    base = PLANS[size]
+    chosen = PLANS[size]
+    base = chosen if isinstance(chosen, Plan) else chosen[0]
+    narrowed = bool(specimens or doses or methods or draws)
     try:
         plan = replace(
             base,
@@ -186,7 +190,8 @@ def bench(
             # An explicit choice of doses or methods holds for ptychography too.
             slow_doses=None if doses else base.slow_doses,
         )
-        rows = run(plan, out, scheduler=scheduler, workers=workers)
+        asked = plan if narrowed else chosen
+        rows = run(asked, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
@@ -225,11 +230,24 @@ def bench(
 @click.option(
     "--half/--no-half", default=None, help="bfloat16 on a CPU too, instead of the preset's."
 )
+@click.option("--learning-rate", type=_RATE, help="Highest, of AdamW.")
+@click.option(
+    "--continue-shipped",
+    is_flag=True,
+    help="Start from the shipped weights of the network, with the settings on their card instead "
+    "of a preset's.",
+)
 @click.option("--seed", type=_SEED, help="Of everything.")
+@click.option("--repeat", type=_SEED, help="Another number draws other noise of each specimen.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @click.option("--workers", type=_WORKERS, help="Processes that simulate specimens.")
 def train(
-    preset: str, out: Path, device: str | None, workers: int | None, **changes: str | int | None
+    preset: str,
+    out: Path,
+    continue_shipped: bool,
+    device: str | None,
+    workers: int | None,
+    **changes: str | float | None,
 ) -> None:
     """Train a network on specimens that never repeat.
 
@@ -237,12 +255,15 @@ def train(
     """
     from dataclasses import replace
 
-    from misr4d.training import PRESETS
+    from misr4d.training import PRESETS, shipped_training
     from misr4d.training import train as run
 
     given = {name: value for name, value in changes.items() if value is not None}
     try:
-        config = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+        base = PRESETS[preset]
+        if continue_shipped:
+            base = shipped_training(str(given.get("network", base.network)))
+        config = replace(base, **given)  # type: ignore[arg-type]
         result = run(config, out, device=device, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -41,6 +41,8 @@ AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
 by how little. The shipped networks are trained on images with these values.
 """
 
+# Rings of the spectrum differ from their neighbours' mean by as much as this factor (our choice).
+_RING_SPREAD = 3.0
 # Share of the largest Gram eigenvalue's scale below which a direction counts as not measured.
 _RANK_TOLERANCE = 1e-3
 
@@ -106,9 +108,11 @@ class Statistic:
     Parameters
     ----------
     score : Tensor
-        Σ_k γ_k*(q)·(−i)·I_k(q) ``(N, Rx·Ry, r²)``, complex64: linear in the counts.
+        Σ_k γ_k*(q)·(−i)·I_k(q)/m_k ``(N, Rx·Ry, r²)``, complex64, m_k the share of view k's pixel
+        that the disc lights: linear in the counts.
     noise : Tensor
-        Variance of a view's spectrum that no object explains ``(N,)``.
+        Variance of a fully lit view's spectrum that no object explains ``(N,)``; that of view k is
+        m_k times as large.
     """
 
     score: Tensor
@@ -183,6 +187,7 @@ class DirectPtychography:
         self.amplitude_contrast = amplitude_contrast
         self.number_of_views = sum(a.number_of_views for a in self.acquisitions)
         self._scale = self._whitening(doses).to(device)
+        self._lit = self._vacuum().sqrt().to(device)
         kernels = [self._kernel(a, torch.device(device)) for a in self.acquisitions]
         kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
         kernel *= self._scale[:, None]
@@ -200,6 +205,10 @@ class DirectPtychography:
         total = self.number_of_views * math.prod(self.acquisition.scan_shape)
         self._freedom = float(total - 2 * trace + (hat.abs() ** 2).sum())
 
+    def _vacuum(self) -> Tensor:
+        """Join what the pixels of all acquisitions get in vacuum ``(M,)``."""
+        return torch.cat([a.view_illumination for a in self.acquisitions]).float()
+
     def _whitening(self, doses: Sequence[float] | None) -> Tensor:
         """Factor that makes the noise of all views alike ``(M,)``."""
         count = len(self.acquisitions)
@@ -211,12 +220,14 @@ class DirectPtychography:
         # A pixel that is a larger part of the disc gets more electrons at the same dose.
         electrons = [d / a.pixels_per_disc for d, a in zip(given, self.acquisitions, strict=True)]
         mean = sum(electrons) / count
-        return torch.cat(
+        weight = torch.cat(
             [
-                torch.full((a.number_of_views,), math.sqrt(e / mean))
+                torch.full((a.number_of_views,), e / mean)
                 for a, e in zip(self.acquisitions, electrons, strict=True)
             ]
         )
+        # A pixel on the rim counts fewer electrons, and its noise has their variance.
+        return (weight / self._vacuum()).sqrt()
 
     def _kernel(self, acq: Acquisition, device: torch.device) -> Tensor:
         """γ for every sampled frequency, view and alias ``(Rx·Ry, M, r²)``, complex64."""
@@ -263,9 +274,7 @@ class DirectPtychography:
         On the output grid, in the order of ``torch.fft.fft2``. Several acquisitions add up, each
         weighted by its dose over their mean dose.
         """
-        lit = torch.cat([a.view_illumination for a in self.acquisitions]).to(self._adjoint.device)
-        weight = (self._adjoint.abs() ** 2 / lit).sum(-1)
-        fine = self._spread(weight.to(torch.complex128))
+        fine = self._spread(self._weight.to(torch.complex128))
         shape = self.acquisition.output_shape(self.upsampling)
         return optics.resize_spectrum(fine, shape).real.cpu()
 
@@ -335,9 +344,10 @@ class DirectPtychography:
         if solver not in get_args(Solver):
             raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
         if solver == "ssb":
-            spectra = self._spectra(views.reshape(-1, *views.shape[-3:]))
-            modulus = self._adjoint.abs()
-            turned = self._adjoint / modulus.clamp_min(1e-12)
+            # Of the counts as they are: this method knows nothing of noise.
+            spectra = self._spectra(views.reshape(-1, *views.shape[-3:])) * self._lit
+            modulus = self._adjoint.abs() * self._lit
+            turned = self._adjoint / self._adjoint.abs().clamp_min(1e-12)
             phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
             images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
         else:
@@ -440,8 +450,8 @@ class DirectPtychography:
         Parameters
         ----------
         variance : Tensor
-            Variance of a view's spectrum ``(N,)``: mean intensity over electrons in all, one over
-            the electrons that a fully lit pixel counts in the whole scan.
+            Variance of a fully lit view's spectrum ``(N,)``: mean intensity relative to vacuum,
+            over the electrons that a fully lit pixel counts there in the whole scan.
         generator : torch.Generator
             Source of randomness, on the CPU.
         """
@@ -506,28 +516,36 @@ class DirectPtychography:
     def _spectrum(self, score: Tensor, noise: Tensor, iterations: int = 15) -> Tensor:
         """Estimate the object's isotropic power spectrum, ring by ring ``(N, rings)`` [rad²].
 
-        Method of moments on E|score|² = |Gram|²·S + noise·Gram, weighted by its inverse square
-        and iterated, because both the weights and the aliases' share depend on S.
+        Least squares on E|score|² = |Gram|²·S + noise·Gram, whose variance is its square, iterated,
+        because both the weights and the aliases' share depend on S. Where a ring transfers next to
+        nothing, as near 2α and at the lowest frequencies, noise alone would pass for power there:
+        such a ring is drawn towards its neighbours, each by its error.
         """
         count = int(self._ring.max()) + 1
         ring = self._ring.flatten()
         power = torch.zeros((len(score), count), device=score.device)
         observed = score.abs() ** 2
+
+        def total(values: Tensor) -> Tensor:
+            return torch.zeros_like(power).index_add(1, ring, values.flatten(1))
+
         for _ in range(iterations):
-            own = power[:, self._ring]
-            mixed = (self._power @ own.permute(1, 2, 0)).permute(2, 0, 1)
+            own = self._weight**2 * power[:, self._ring]
+            mixed = (self._power @ power[:, self._ring].permute(1, 2, 0)).permute(2, 0, 1)
             model = mixed + noise * self._weight
-            inverse = self._measured / torch.where(self._measured, model, 1.0) ** 2
-            excess = (observed - model + self._weight**2 * own) * inverse
-            zero = torch.zeros_like(power)
-            above = zero.index_add(1, ring, excess.flatten(1))
-            below = zero.index_add(1, ring, (self._weight**2 * inverse).flatten(1))
+            inverse = self._measured * (self._weight / torch.where(self._measured, model, 1.0)) ** 2
+            above = total((observed - model + own) * inverse)
+            below = total(self._weight**2 * inverse)
             power = torch.where(below > 0, above / below.clamp_min(1e-37), 0.0).clamp_min(0)
-        # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
+        # How well a ring is known that holds nothing itself: by noise and its aliases alone.
+        rest = torch.where(self._measured, model - own, 1.0).clamp_min(1e-37)
+        known = total(self._measured * (self._weight**2 / rest) ** 2)[:, None, 1:]
         kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device)[None, None]
         outer = power[:, None, 1:]
-        near = torch.conv1d(outer, kernel, padding=2) / torch.conv1d(
-            torch.ones_like(outer), kernel, padding=2
-        )
-        smooth = torch.maximum(outer, 0.1 * near)[:, 0].clamp_min(1e-14)
+        share = torch.conv1d(known, kernel, padding=2).clamp_min(1e-37)
+        near = torch.conv1d(outer * known, kernel, padding=2) / share
+        spread = 1 / (_RING_SPREAD * near).square().clamp_min(1e-37)
+        drawn = (outer * known + near * spread) / (known + spread)
+        # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
+        smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14)
         return torch.cat([smooth[:, :1], smooth], 1)

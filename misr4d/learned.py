@@ -401,12 +401,6 @@ def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
     return weight.clamp(1e-3, 1)
 
 
-def _evenly_lit(views: Tensor, acquisition: Acquisition) -> Tensor:
-    """Divide views by what each pixel gets in vacuum: those on the rim are lit in part only."""
-    lit = acquisition.view_illumination.to(views.device, torch.float32)
-    return views.float() / lit[:, None, None]
-
-
 @torch.inference_mode()
 def attention_unet(
     views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
@@ -430,7 +424,7 @@ def attention_unet(
     model = network or load_network("AttentionUNet", str(views.device))
     nx, ny = views.shape[1:]
     pad = (0, -ny % 16, 0, -nx % 16)
-    padded = functional.pad(_evenly_lit(views, acquisition)[None], pad, mode="replicate")
+    padded = functional.pad(acquisition.relative_to_vacuum(views)[None], pad, mode="replicate")
     image = model(padded)[0, 0, : UPSAMPLING * nx, : UPSAMPLING * ny]
     return image - image.mean()  # type: ignore[no-any-return]
 
@@ -448,7 +442,7 @@ def dual_path(
     """
     model = network or load_network("DualPath", str(views.device))
     shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
-    lit = _evenly_lit(views, acquisition)
+    lit = acquisition.relative_to_vacuum(views)
     image = torch.stack(
         [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in view_groups(acquisition)]
     ).mean(0)

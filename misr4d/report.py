@@ -176,7 +176,6 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         semiangle=semiangle,
         scan_shape=(positions[0], positions[1]),
         detector_pixel=binning * pixel,
-        pixel_samples=3,  # our choice: what the study's own detector has
     )
     search = None
     if "defocus" not in known:
@@ -940,7 +939,8 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
         replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
     )
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    expected = float(part.mean()) / (share * tile[0] * tile[1])
+    level = ready.acquisition.relative_to_vacuum(part).mean()
+    expected = float(level) / (share * tile[0] * tile[1])
     return float(method.statistic(part).noise) / expected
 
 
@@ -977,10 +977,18 @@ def _half_set_curve(
 
 
 def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:
-    """Period at which the half-sets' images stop to agree [Å], by two thresholds."""
+    """Period at which the half-sets' images stop to agree [Å], by two thresholds.
+
+    A crystal's stop at the first gap between its reflections, which without a truth nobody can
+    tell from the end: the period of the finest ring that agrees stands beside them.
+    """
+    threshold = half_bit_threshold(count)
+    # Beyond chance: 100 rings without signal have one above three deviations in a scan of eight.
+    agree = (curve > torch.maximum(threshold, 3 / count.double().sqrt())).nonzero()
     return {
-        "half-bit": resolution(frequency, curve, half_bit_threshold(count)),
+        "half-bit": resolution(frequency, curve, threshold),
         "0.143": resolution(frequency, curve, 0.143),
+        "finest ring": 1 / float(frequency[int(agree[-1])]) if len(agree) else math.inf,
     }
 
 

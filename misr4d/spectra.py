@@ -16,6 +16,7 @@ __all__ = [
     "RingScores",
     "ceiling",
     "counting_rings",
+    "equalised",
     "fourier_ring_correlation",
     "half_bit_threshold",
     "highest_resolvable_frequency",
@@ -114,6 +115,69 @@ def fourier_ring_correlation(
     return frequency, values, _ring_sum(torch.ones(ring.shape), ring, last)
 
 
+def equalised(
+    image: Tensor, truth: Tensor, sampling: tuple[float, float], period: float, *, width: int = 3
+) -> Tensor:
+    """Bring an image to a stated resolution, ring by ring, so that two can be compared.
+
+    In each ring the image's own gain is fitted to the truth and divided out, and a Gaussian
+    transfer that falls to one half at the frequency 1/`period` takes its place. The structure of
+    the truth then has the same contrast in every image, and only noise and errors differ: smoothing
+    gains nothing. A ring in which the image hardly follows the truth has its noise amplified, as it
+    should be, but by no more than a hundredfold of the strongest ring's gain.
+
+    Parameters
+    ----------
+    image, truth : Tensor
+        ``(X, Y)``.
+    sampling : (float, float)
+        Pixel size [Å].
+    period : float
+        Where the transfer is one half [Å].
+    width : int
+        Width of a ring in frequency steps.
+
+    Returns
+    -------
+    Tensor
+        ``(X, Y)``, float64, of zero mean.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, the period is not positive, or the image shows
+        nothing of the truth in any ring.
+    """
+    check_pair(image, truth)
+    if not (math.isfinite(period) and period > 0):
+        raise ValueError(f"period is {period!r} Å; expected a positive number")
+    a, b = torch.fft.fft2(image.double()), torch.fft.fft2(truth.double())
+    ring, _, _ = _rings((image.shape[0], image.shape[1]), sampling, width)
+    size = int(ring.max()) + 1
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(size, dtype=torch.float64).index_add(0, ring.flatten(), values.flatten())
+
+    power = total(b.abs() ** 2)
+    live = power > 1e-12 * power[1:].max()
+    gain = torch.where(live, total((a * b.conj()).real) / power.clamp_min(1e-300), 0.0)
+    gain[0] = 0.0
+    largest = float(gain.abs().max())
+    if largest == 0:
+        raise ValueError(
+            "the image shows nothing of the truth; it cannot be brought to a resolution"
+        )
+    floor = 0.01 * largest
+    bounded = torch.where(gain.abs() < floor, torch.where(gain < 0, -floor, floor), gain)
+    qx = torch.fft.fftfreq(image.shape[0], sampling[0], dtype=torch.float64)[:, None]
+    qy = torch.fft.fftfreq(image.shape[1], sampling[1], dtype=torch.float64)[None, :]
+    transfer = torch.exp(-math.log(2) * (qx**2 + qy**2) * period**2)
+    spectrum = a * transfer / bounded[ring]
+    spectrum[0, 0] = 0
+    flat: Tensor = torch.fft.ifft2(spectrum).real
+    return flat
+
+
 def half_bit_threshold(count: Tensor) -> Tensor:
     """Ring correlation of half-sets that holds half a bit of information per Fourier pixel.
 
@@ -144,9 +208,9 @@ def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) 
     A crystal's spectrum is empty between its reflections, and a shell's at the zeros of its form
     factor: no method can correlate there, and a resolution that stops there says nothing. A ring
     counts if its density is at least `share` of the level around it: the geometric mean of the
-    strongest density within the octave below and within the octave above, both with the ring
-    itself. On a spectrum that falls as a power q⁻ⁿ that level is 2ⁿᐟ² times the ring's own, so that
-    with n up to 8 every ring of such a spectrum counts.
+    strongest density within the octave below and of the strongest at any higher frequency, both
+    with the ring itself. On a spectrum that falls as a power q⁻ⁿ that level is 2ⁿᐟ² times the
+    ring's own, so that with n up to 8 every ring of such a spectrum counts, a protein's among them.
 
     Parameters
     ----------
@@ -173,10 +237,9 @@ def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) 
     if not (torch.isfinite(density).all() and (density > 0).any()):
         raise ValueError("the density is not finite, or zero in every ring; no ring can count")
     f, p = frequency.double(), density.double()
-    near, far = f[None] / f[:, None], p.expand(len(p), len(p))
-    edge = 2 * (1 + 1e-9)
-    below = torch.where((near >= 1 / edge) & (near <= 1), far, 0.0).amax(1)
-    above = torch.where((near >= 1) & (near <= edge), far, 0.0).amax(1)
+    octave = (f[None] <= f[:, None]) & (2 * f[None] >= f[:, None] * (1 - 1e-9))
+    below = torch.where(octave, p[None], 0.0).amax(1)
+    above = p.flip(0).cummax(0).values.flip(0)
     return (p > 0) & (p >= share * (below * above).sqrt())
 
 
@@ -204,8 +267,9 @@ def resolution(
     Returns
     -------
     float
-        By linear interpolation between the rings that count; ``inf`` if the first is below already,
-        and the period of the last if none is.
+        By linear interpolation between neighbouring rings, never across rings that do not count:
+        at most one ring beyond the last that is above. ``inf`` if the first that counts is below
+        already, and the period of the last that counts if none is.
 
     Raises
     ------
@@ -226,19 +290,19 @@ def resolution(
     excess = curve.double() - threshold
     if not torch.isfinite(excess).all():
         raise ValueError("curve or threshold is not finite; no crossing can be found")
-    if counting is not None:
-        if not counting.any():
-            raise ValueError("no ring counts; no crossing can be found")
-        frequency, excess = frequency[counting], excess[counting]
-    below = (excess < 0).nonzero()
+    rings = torch.arange(len(frequency)) if counting is None else counting.nonzero()[:, 0]
+    if len(rings) == 0:
+        raise ValueError("no ring counts; no crossing can be found")
+    below = (excess[rings] < 0).nonzero()
     if len(below) == 0:
-        return 1 / float(frequency[-1])
-    i = int(below[0])
-    if i == 0:
+        return 1 / float(frequency[rings[-1]])
+    first = int(below[0])
+    if first == 0:
         return math.inf
-    high, low = float(excess[i - 1]), float(excess[i])
-    part = high / (high - low)
-    return 1 / (float(frequency[i - 1]) + part * float(frequency[i] - frequency[i - 1]))
+    before, after = int(rings[first - 1]), int(rings[first])
+    high, low = float(excess[before]), float(excess[after])
+    ring = float(frequency[before + 1] - frequency[before])
+    return 1 / (float(frequency[before]) + high / (high - low) * ring)
 
 
 def weighted_ring_correlation(curve: Tensor, density: Tensor, count: Tensor) -> float:

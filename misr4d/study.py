@@ -223,7 +223,7 @@ def make_scene(name: str, thickness: float | None = None, defocus: float | None 
     return place(make_specimen(name, thickness=thickness), defocus)
 
 
-def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: int = 3) -> Scene:
+def place(specimen: Specimen, defocus: float | None = None) -> Scene:
     """Put a specimen under its regime's measurement, the detector as the networks know it.
 
     Parameters
@@ -231,15 +231,11 @@ def place(specimen: Specimen, defocus: float | None = None, *, pixel_samples: in
     specimen : Specimen
     defocus : float, optional
         In Å; the regime's own unless given.
-    pixel_samples : int
-        Points by which reciprocity averages over a detector pixel, each way. One is nine times
-        quicker, and takes the pixel for the point in its middle.
     """
     acquisition = REGIMES[specimen.regime]
     if defocus is not None:
         acquisition = replace(acquisition, defocus=defocus)
-    pixel = camera_pixel(acquisition.wavelength)
-    acquisition = replace(acquisition, detector_pixel=pixel, pixel_samples=pixel_samples)
+    acquisition = replace(acquisition, detector_pixel=camera_pixel(acquisition.wavelength))
     acquisition.check_upsampling(UPSAMPLING)
     sampling, slice_thickness, _ = SIMULATION[specimen.regime]
     return Scene(specimen, acquisition, build_potential(specimen, sampling, slice_thickness))
@@ -319,7 +315,7 @@ def _refined(m: Measurement) -> Tensor:
 
 
 METHODS: Mapping[str, Callable[[Measurement], Tensor]] = {
-    "summed VBF": lambda m: summed_bright_field(m.views, UPSAMPLING),
+    "summed VBF": lambda m: summed_bright_field(m.views, m.scene.acquisition, UPSAMPLING),
     "iDPC": lambda m: idpc(m.whole, m.scene.acquisition, UPSAMPLING),
     "parallax": lambda m: parallax(m.views, m.scene.focused, UPSAMPLING),
     "ptychography": _ptychography,

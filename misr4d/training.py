@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -53,6 +54,7 @@ __all__ = [
     "pick_device",
     "prepare",
     "recorded_training",
+    "shipped_training",
     "simulate_example",
     "train",
     "view_geometry",
@@ -124,6 +126,9 @@ class Training:
         Another number draws other first weights and other noise of the same specimens.
     checkpoint : int
         Steps between checkpoints.
+    start : str
+        SHA-256 of the shipped weights of this network that the run starts from, as their card
+        states it; empty to start from random ones.
     """
 
     network: str = "DirectInformed"
@@ -153,6 +158,7 @@ class Training:
     seed: int = 0
     repeat: int = 0
     checkpoint: int = 500
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
@@ -182,6 +188,11 @@ class Training:
             )
         if self.half and self.network == "DualPath":
             raise ValueError("half is True; DualPath is trained in float32 alone (--no-half)")
+        if self.start and not re.fullmatch("[0-9a-f]{64}", self.start):
+            raise ValueError(
+                f"start is {self.start!r}; expected the SHA-256 of shipped weights, 64 hexadecimal "
+                "digits as on their card, or nothing"
+            )
         if not self.fresh_noise and (self.network, self.inputs) == ("DirectInformed", "views"):
             raise ValueError("fresh_noise is False; DirectInformed is always given fresh noise")
 
@@ -195,6 +206,20 @@ def recorded_training(record: dict[str, Any]) -> Training:
         if k in known
     }
     return Training(**values)
+
+
+def shipped_training(network: str) -> Training:
+    """Run that goes on from a network's shipped weights, with the settings that they had.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped.
+    """
+    from misr4d.learned import card  # which builds its networks here
+
+    record = card(network)
+    return replace(recorded_training(record), start=record["sha256"])
 
 
 PRESETS = {
@@ -263,7 +288,8 @@ def simulate_example(
     -------
     dict
         ``views`` (float16 ``(M, 64, 64)``), ``truth`` (float32 ``(192, 192)``, rad), ``score`` and
-        ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the views).
+        ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the views, relative to
+        vacuum).
     """
     specimen = draw_specimen(regime, seed, index)
     cell = specimen.atoms.cell.lengths()
@@ -288,7 +314,7 @@ def simulate_example(
         "truth": truth(potential, told, UPSAMPLING).cpu(),
         "score": statistic.score[0].cpu(),
         "misfit": statistic.noise[0].cpu(),
-        "intensity": views.mean().cpu(),
+        "intensity": told.relative_to_vacuum(views).mean().cpu(),
     }
 
 
@@ -442,6 +468,8 @@ def _informed_group(
     acquisition = acquisition_of(regime, kernel)
     draws = [_draw(config, regime, kernel, step, generator, device) for _ in range(count)]
     positions = math.prod(acquisition.scan_shape)
+    # What the detector adds weighs more where fewer electrons are counted: in the mean of views.
+    added = float((1 / acquisition.view_illumination).mean())
     scores, variances, misfits, targets = [], [], [], []
     for one in draws:
         score, target = one.load("score"), one.load("truth")
@@ -455,14 +483,15 @@ def _informed_group(
             )
         electrons = electrons_per_pixel(one.dose, acquisition)
         # Poisson counts, and the detector's own noise, in units of a fully lit pixel.
-        variances.append((intensity / electrons + (one.detector / electrons) ** 2) / positions)
+        shot = intensity / electrons + added * (one.detector / electrons) ** 2
+        variances.append(shot / positions)
         scores.append(score)
         misfits.append(misfit)
         targets.append(target)
-    shot = torch.tensor(variances)
-    noise = method.draw_noise(shot, generator)
+    variance = torch.tensor(variances)
+    noise = method.draw_noise(variance, generator)
     statistic = Statistic(
-        torch.stack(scores).to(device) + noise, (torch.tensor(misfits) + shot).to(device)
+        torch.stack(scores).to(device) + noise, (torch.tensor(misfits) + variance).to(device)
     )
     maps, scan_step = direct_features(method, statistic)
     target = torch.stack(targets).to(device)
@@ -497,13 +526,17 @@ def _view_sample(
     device: str,
     chosen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw one sample's noisy views ``(M, 64, 64)`` and truth of zero mean ``(192, 192)``."""
+    """Draw one sample's noisy views ``(M, 64, 64)``, relative to vacuum, and its truth.
+
+    The truth ``(192, 192)`` is of zero mean.
+    """
     regime, kernel = condition
+    acquisition = acquisition_of(regime, kernel)
     one = _draw(config, regime, kernel, step, generator, device)
     turn, roll = _symmetry(generator)
     views = one.load("views").float()
     if math.isfinite(one.dose):
-        electrons = electrons_per_pixel(one.dose, acquisition_of(regime, kernel))
+        electrons = electrons_per_pixel(one.dose, acquisition)
         own = generator
         if not config.fresh_noise:
             own = _generator(config.seed, one.index, 1)
@@ -512,7 +545,7 @@ def _view_sample(
             noise = torch.randn(views.shape, generator=own)
             bias = torch.randn((len(views), 1, 1), generator=own)
             views = views + one.detector / electrons * (noise + 0.5 * bias)
-    views = views[_view_order(regime, turn)]
+    views = acquisition.relative_to_vacuum(views)[_view_order(regime, turn)]
     if chosen is not None:
         views = views[chosen]
     target = one.load("truth")
@@ -688,6 +721,35 @@ class _Run:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
+    def begin(self) -> None:
+        """Take the weights that the run starts from, where it names any.
+
+        Raises
+        ------
+        ValueError
+            If those that are shipped are others, or of a network of another shape.
+        """
+        if not self.config.start:
+            return
+        from misr4d.learned import card, load_network  # which builds its networks here
+
+        name = self.config.network
+        record = card(name)
+        if record["sha256"] != self.config.start:
+            raise ValueError(
+                f"start is {self.config.start[:12]}…; the shipped weights of {name} have the "
+                f"SHA-256 {record['sha256']}: give that, or none to start from random weights"
+            )
+        shipped = recorded_training(record)
+        for field in ("width", "depth", "inputs", "attention", "head"):
+            ours, theirs = getattr(self.config, field), getattr(shipped, field)
+            if ours != theirs:
+                raise ValueError(
+                    f"{field} is {ours!r}; the weights that the run starts from have {theirs!r}"
+                )
+        self.network.load_state_dict(load_network(name).state_dict())
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+
     def follow(self) -> None:
         """Let the average follow the weights."""
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
@@ -794,8 +856,8 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a run with other settings, or what it holds is damaged; or if there is
-        no such device.
+        If the folder holds a run with other settings, or what it holds is damaged; if there is no
+        such device; or if the weights that the run starts from are not those that are shipped.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -806,6 +868,8 @@ def train(
     run = _Run(config, folder, device)
     if run.checkpoint.is_file():
         run.restore()
+    else:
+        run.begin()
     if config.specimens and rank == 0:
         prepare(config, workers, "cpu")
     if world > 1:

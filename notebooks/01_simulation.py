@@ -236,7 +236,7 @@ generator = torch.Generator().manual_seed(seed)
 noisy = [expose(views, acquisition, dose, generator) for dose in doses] + [views]
 labels = [figures.dose_label(dose) for dose in [*doses, np.inf]]
 single = [stack[chosen[4]] for stack in noisy]
-summed = [summed_bright_field(stack) for stack in noisy]
+summed = [summed_bright_field(stack, acquisition) for stack in noisy]
 figure = figures.image_grid(
     [("one view", single), ("summed VBF", summed)],
     labels,
@@ -279,7 +279,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 picked = min(doses, key=lambda dose: abs(dose - 1000))
-scene = place(sample, pixel_samples=1)
+scene = place(sample)
 counted = scene.expose(picked, seed).views
 statistic = scene.direct.statistic(counted)
 known = scene.truth

@@ -75,7 +75,7 @@ figures.use_style()
 
 
 # Held out from the training, on the detector that the networks know.
-scenes = {name: place(make_specimen(name), pixel_samples=1) for name in (crystal, protein)}
+scenes = {name: place(make_specimen(name)) for name in (crystal, protein)}
 
 # %% [markdown]
 # ## The paper's network at work

@@ -84,7 +84,7 @@ LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is ca
 
 scenes, lattice_ring, spacing = {}, {}, {}
 for name in (crystal, glass, protein):
-    scene = scenes[name] = place(make_specimen(name), pixel_samples=1)
+    scene = scenes[name] = place(make_specimen(name))
     frequency, power, count = power_spectrum(scene.truth, scene.pixel, width=RING)
     lattice_ring[name] = int(((power * count) * (frequency > 1 / LATTICE)).argmax())
     spacing[name] = 1 / float(frequency[lattice_ring[name]])

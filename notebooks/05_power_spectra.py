@@ -84,9 +84,7 @@ for name, scene in scenes.items():
                     halves[name, method] = [METHODS[method](half) for half in measurement.halves]
     # An empty scan: every lit pixel expects its share, nothing else.
     acquisition = scene.acquisition
-    lit = acquisition.view_illumination.float()[:, None, None]
-    blank = lit.expand(-1, *acquisition.scan_shape)
-    noisy = expose(blank, acquisition, dose, torch.Generator().manual_seed(seed))
+    noisy = expose(acquisition.vacuum_views, acquisition, dose, torch.Generator().manual_seed(seed))
     for method in (*LINEAR, *NETWORKS):
         empty[name, method] = METHODS[method](replace(measurement, views=noisy, halves=None))
 

@@ -72,7 +72,7 @@ levels = (*doses, math.inf)
 # %%
 made, table = {}, []
 for name in SPECIMENS:
-    scene = place(make_specimen(name), pixel_samples=1)
+    scene = place(make_specimen(name))
 
     def measure(image, scene=scene):
         frequency, curve, _ = fourier_ring_correlation(image, scene.truth, scene.pixel, width=3)

@@ -86,7 +86,7 @@ def record(method, thickness, level, draw, image):
 
 
 for thickness in thicknesses:
-    scene = place(make_specimen(crystal, thickness=thickness), pixel_samples=1)
+    scene = place(make_specimen(crystal, thickness=thickness))
     truths[thickness] = scene.truth
     for level in (dose, math.inf):
         for draw in range(1 if math.isinf(level) else draws):
@@ -185,7 +185,7 @@ Image(path)
 # the specimen does not continue. The crystal now fills a cell of 96 Å, of which 64 Å are scanned.
 
 # %%
-filled = place(make_specimen(crystal, 96.0, border=0.0), pixel_samples=1)
+filled = place(make_specimen(crystal, 96.0, border=0.0))
 known = filled.truth
 
 index = torch.arange(known.shape[0]) + 0.5

@@ -240,7 +240,7 @@ reference = truth(potential, acquisition, UPSAMPLING)
 counted = {}
 for factor in (1.0, 1.5, 2.0, 3.0, 4.0):
     wide = factor * acquisition.detector_pixel
-    coarse = replace(acquisition, detector_pixel=wide, pixel_samples=3)  # averaged over the pixel
+    coarse = replace(acquisition, detector_pixel=wide)
     stack = simulate_views(potential, coarse)
     focused = coarse.refocused(potential.thickness / 2)
     direct = DirectPtychography(

@@ -151,8 +151,7 @@ iterated = {}  # images by tuned ptychography: one draw at one dose
 
 def counted(potential):
     """Counted patterns, as the study's scenes have them."""
-    acquisition = replace(ACQUISITION, pixel_samples=3)
-    return Scene(specimen, acquisition, potential).measure(ptychography_dose, seed)
+    return Scene(specimen, ACQUISITION, potential).measure(ptychography_dose, seed)
 
 
 def iterate(kind, measurement):
@@ -171,7 +170,7 @@ carbon = Atoms("C", [[32.0, 32.0, 1.0]], cell=[64, 64, 2], pbc=True)
 _, atom = scene(carbon)
 threshold = float(atom.max() - atom.median()) / 2
 whole_views, whole_truth = scene(perfect)
-vacuum = torch.ones_like(whole_views)
+vacuum = ACQUISITION.vacuum_views
 everywhere = torch.ones_like(whole_truth, dtype=torch.bool)
 
 

@@ -134,7 +134,7 @@ def measure(image, scene):
 
 scenes, table, shown, seconds = {}, [], {}, []
 for name in TRIO:
-    scene = scenes[name] = place(make_specimen(name), pixel_samples=1)
+    scene = scenes[name] = place(make_specimen(name))
     for dose in doses:
         for draw in range(draws):
             measurement = scene.expose(dose, seed + draw)
@@ -247,7 +247,7 @@ Image(path)
 
 # %%
 PLUGGED = (pictured, doses[-1])
-strong = place(make_specimen("Li2CoO3", thickness=50.0), pixel_samples=1)
+strong = place(make_specimen("Li2CoO3", thickness=50.0))
 CANDIDATES = {
     "Li₂CoO₃, 2 nm": scenes["Li2CoO3"],
     "Li₂CoO₃, 5 nm": strong,
@@ -328,7 +328,7 @@ def off_focus(error):
     return refine(counted.counts, method, level, prior, trust=prior_trust("atomic"))
 
 
-thick = place(make_specimen("Li2CoO3", thickness=200.0), pixel_samples=1)
+thick = place(make_specimen("Li2CoO3", thickness=200.0))
 exposed = thick.expose(level, seed)
 glass = scenes["CuZr"].expose(level, seed)
 CASES = {
@@ -366,7 +366,7 @@ Markdown(
 SURVIVAL_DOSES = (*doses, 10_000.0, 30_000.0)
 perfect = crystal.specimen.atoms
 near, _ = central_column(perfect, atomic_numbers["Co"])
-holed = place(replace(crystal.specimen, atoms=perfect[~near]), pixel_samples=1)
+holed = place(replace(crystal.specimen, atoms=perfect[~near]))
 overruled = []
 for dose in SURVIVAL_DOSES:
     painted = informed(crystal.direct, crystal.expose(dose, seed + 100).views)
@@ -423,7 +423,6 @@ Image(path)
 # %% tags=["hide-input"]
 carbon = place(
     replace(crystal.specimen, atoms=Atoms("C", [[32.0, 32.0, 1.0]], cell=[64, 64, 2], pbc=True)),
-    pixel_samples=1,
 )
 threshold = float(carbon.truth.max() - carbon.truth.median()) / 2
 everywhere = torch.ones_like(crystal.truth, dtype=torch.bool)
@@ -432,7 +431,6 @@ vacuum = place(
         crystal.specimen,
         atoms=Atoms(cell=perfect.cell, pbc=True),
     ),
-    pixel_samples=1,
 )
 invented = {}
 for dose in doses[:2]:

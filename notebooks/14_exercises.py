@@ -233,8 +233,9 @@ The disc is 2α wide, so the displacements span 2α · defocus: step/2α is
 # everything that exceeds ten counts?
 
 # %% tags=["hide-cell"]
-flat = torch.ones_like(views)
-counts = count_electrons(flat, acquisition, 10 * dose, torch.Generator().manual_seed(seed))
+flat = acquisition.vacuum_views  # less than one where the disc lights a pixel in part
+even = torch.ones_like(flat)
+counts = count_electrons(even, acquisition, 10 * dose, torch.Generator().manual_seed(seed))
 halves = thin(counts, torch.Generator().manual_seed(seed + 1))
 greedy = (counts.clamp(max=10), (counts - 10).clamp(min=0))
 
@@ -273,11 +274,11 @@ the wrong reason.
 
 # %% tags=["hide-cell"]
 feeble = replace(potential, slices=potential.slices / 100)
-linear = 100 * (simulate_views(feeble, acquisition).double() - 1)
-true_contrast = views.double() - 1
+linear = 100 * (simulate_views(feeble, acquisition).double() - flat)
+true_contrast = views.double() - flat
 departure = float((true_contrast - linear).norm() / true_contrast.norm())
 best = correlation(direct(views), phase)
-best_feeble = correlation(direct(1 + linear.float()), phase)
+best_feeble = correlation(direct(flat + linear.float()), phase)
 assert departure > 0.01
 
 Markdown(
@@ -399,7 +400,7 @@ lone_phase = truth(lone, acquisition)
 atom_height = float(lone_phase.max() - lone_phase.median())
 low = dose / 4
 share = electrons_per_pixel(low, acquisition)
-atom_moves = float((simulate_views(lone, acquisition) - 1).abs().sum()) * share / 2
+atom_moves = float((simulate_views(lone, acquisition) - flat).abs().sum()) * share / 2
 vacuum = count_electrons(flat, acquisition, low, torch.Generator().manual_seed(seed))
 total = float(vacuum.sum())
 centre = (phase.shape[0] // 2, phase.shape[1] // 2)

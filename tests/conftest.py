@@ -54,8 +54,14 @@ def perovskite_scene(request: pytest.FixtureRequest) -> Scene:
     assert len(potential.slices) >= 4
     step = specimen.atoms.cell.lengths()[0] / 16
     pixel = ATOMIC.wavelength / specimen.atoms.cell.lengths()[0] * 1e3
+    # abTEM's detector pixels are points: one frequency of the cell each.
     acquisition = replace(
-        ATOMIC, step=(step, step), scan_shape=(16, 16), defocus=150.0, detector_pixel=pixel
+        ATOMIC,
+        step=(step, step),
+        scan_shape=(16, 16),
+        defocus=150.0,
+        detector_pixel=pixel,
+        pixel_samples=1,
     )
     return Scene(potential, acquisition)
 

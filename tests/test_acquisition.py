@@ -46,7 +46,17 @@ def test_pixels_of_finite_size_conserve_the_disc() -> None:
     assert fine.view_samples.shape == (177, 81, 2)
     torch.testing.assert_close(fine.view_frequencies, ATOMIC.view_frequencies)
     assert fine.pixels_per_disc == pytest.approx(math.pi * 7.5**2, rel=2e-3)
-    assert ATOMIC.pixels_per_disc == 177
+    assert replace(ATOMIC, pixel_samples=1).pixels_per_disc == 177
+
+
+def test_vacuum_is_one_where_a_pixel_is_fully_lit() -> None:
+    vacuum = ATOMIC.vacuum_views
+    assert vacuum.shape == (177, 64, 64)
+    assert float(vacuum.max()) == 1.0
+    assert 0.3 < float(vacuum.min()) < 1.0
+    inner = ATOMIC.view_angles.norm(dim=1) < ATOMIC.semiangle - ATOMIC.detector_pixel
+    assert bool((vacuum[inner] == 1).all())
+    torch.testing.assert_close(ATOMIC.relative_to_vacuum(vacuum), torch.ones_like(vacuum))
 
 
 def test_refocusing_counts_defocus_from_a_depth() -> None:

@@ -15,7 +15,7 @@ import dask
 import pytest
 
 from misr4d import bench
-from misr4d.bench import QUICK, Plan, Row, read_table, run
+from misr4d.bench import QUICK, STUDY, Plan, Row, read_study, read_table, run
 from misr4d.study import METHODS
 
 SMALL = Plan(
@@ -168,3 +168,34 @@ def test_no_table_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_the_quick_plan_holds_every_method() -> None:
     assert set(QUICK.methods) == set(METHODS)
+
+
+def test_the_study_has_enough_draws_for_a_verdict() -> None:
+    for plan in STUDY:
+        for row in plan.rows():
+            assert row.draw < (3 if row.method in ("ptychography", "refined") else 8)
+        assert (plan.draws, plan.slow_draws) == (8, 3)
+    assert {100.0, 200.0, 300.0, 500.0, 1000.0, math.inf} <= set(STUDY[0].doses)
+    thick = {row.thickness for row in STUDY[1].rows() if row.method == "ptychography"}
+    assert thick == {50.0, 100.0, 200.0, 300.0}  # 20 Å is the specimen's own
+
+
+def test_several_plans_make_one_table(tmp_path: Path, quick_rows: None) -> None:
+    thick = replace(SMALL, specimens=("Li2CoO3",), doses=(100.0,), thicknesses=(50.0, 100.0))
+    rows = run((SMALL, thick), tmp_path, workers=1, progress=False)
+    assert len(rows) == 14 + 2 * 2 * 3
+    assert len({row["made"] for row in rows}) == len(rows)
+    with pytest.raises(ValueError, match="expected one for a table"):
+        run((SMALL, replace(thick, seed=1)), tmp_path, workers=1, progress=False)
+    with pytest.raises(ValueError, match="thickness is -1"):
+        replace(SMALL, thicknesses=(-1.0,))
+
+
+def test_the_study_is_read_with_its_peers(tmp_path: Path, quick_rows: None) -> None:
+    with pytest.raises(FileNotFoundError, match="no table at"):
+        read_study(tmp_path)
+    run(SMALL, tmp_path, workers=1, progress=False)
+    (tmp_path / "peers.json").write_text('{"rows": [{"method": "phaserEM"}]}', encoding="utf-8")
+    rows = read_study(tmp_path)
+    assert len(rows) == 15
+    assert rows[-1]["method"] == "phaserEM"

@@ -34,18 +34,22 @@ def weak() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_summed_bright_field_is_the_mean_view() -> None:
-    views = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(summed_bright_field(views), views.mean(0))
-    fine = summed_bright_field(views, 3)
+    points = replace(ATOMIC, pixel_samples=1)
+    views = torch.rand(177, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(summed_bright_field(views, points), views.mean(0))
+    fine = summed_bright_field(views, points, 3)
     assert fine.shape == (24, 24)
     torch.testing.assert_close(fine.mean(), views.mean())
+    # Finite pixels on the rim get less: vacuum is one all the same.
+    vacuum = summed_bright_field(ATOMIC.vacuum_views, ATOMIC)
+    torch.testing.assert_close(vacuum, torch.ones_like(vacuum))
 
 
 def test_summed_bright_field_hardly_sees_a_weak_phase(
     weak: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     views, _ = weak
-    assert float(summed_bright_field(views).std()) < 0.2 * float(views.std())
+    assert float(summed_bright_field(views, ATOMIC).std()) < 0.2 * float(views.std())
 
 
 def test_parallax_shows_the_phase_upright_and_in_place(

@@ -51,12 +51,12 @@ def test_every_solver_shows_the_phase_and_joint_does_best(
 ) -> None:
     views, reference = weak
     scores = {s: correlation(method(views, solver=s), reference) for s in get_args(Solver)}
-    assert min(scores.values()) > 0.75
+    assert min(scores.values()) > 0.7
     assert max(scores, key=lambda s: scores[s]) == "joint"
 
 
 def test_optimum_bright_field_has_white_noise(method: DirectPtychography) -> None:
-    vacuum = expose(torch.ones(177, 64, 64), ATOMIC, 100.0, torch.Generator().manual_seed(0))
+    vacuum = expose(ATOMIC.vacuum_views, ATOMIC, 100.0, torch.Generator().manual_seed(0))
     power = torch.fft.fft2(method(vacuum, solver="obf")).abs() ** 2
     qx, qy = optics.frequencies((192, 192), (1 / 3, 1 / 3))
     radius = (qx**2 + qy**2).sqrt()
@@ -76,7 +76,7 @@ def test_kernel_is_the_closed_form_of_one_cosine() -> None:
     method = DirectPtychography(ATOMIC)
     index = method._gather(torch.arange(192.0 * 192).reshape(192, 192))
     where = (index == n * 192).nonzero()[0]
-    gamma = method._adjoint[where[0], where[1]].conj()
+    gamma = method._adjoint[where[0], where[1]].conj() / method._scale
     expected = 1j * 0.5e-3 * gamma
     torch.testing.assert_close(measured.to(torch.complex64), expected, atol=3e-6, rtol=2e-2)
 
@@ -98,11 +98,8 @@ def test_noise_read_off_the_views_is_the_shot_noise(
     weak: tuple[torch.Tensor, torch.Tensor], method: DirectPtychography
 ) -> None:
     noisy = expose(weak[0], ATOMIC, 200.0, torch.Generator().manual_seed(0))
-    spectra = torch.fft.fft2(noisy, norm="forward").flatten(1).T.clone()
-    spectra[0] = 0
-    score = -1j * (method._adjoint @ spectra[..., None])[..., 0]
     expected = ATOMIC.pixels_per_disc / (200.0 * 64 * 64)
-    assert float(method._noise(spectra, score)) == pytest.approx(expected, rel=0.01)
+    assert float(method.statistic(noisy).noise) == pytest.approx(expected, rel=0.01)
 
 
 def test_batch_is_a_loop(
@@ -140,12 +137,54 @@ def test_white_prior_damps_towards_zero(
 
 def test_pixels_of_finite_size_are_modelled() -> None:
     potential, _ = weak_phase()
-    wide = replace(ATOMIC, pixel_samples=3)
-    views, reference = simulate_views(potential, wide), truth(potential, wide)
-    right = correlation(DirectPtychography(wide)(views), reference)
-    wrong = correlation(DirectPtychography(ATOMIC)(views), reference)
+    views, reference = simulate_views(potential, ATOMIC), truth(potential, ATOMIC)
+    right = correlation(DirectPtychography(ATOMIC)(views), reference)
+    wrong = correlation(DirectPtychography(replace(ATOMIC, pixel_samples=1))(views), reference)
     assert right >= 0.98
     assert right > wrong
+
+
+def test_vacuum_at_infinite_dose_is_an_image_of_nothing(method: DirectPtychography) -> None:
+    """Rim views average to their lit share and not to one: that must not show."""
+    for solver in get_args(Solver):
+        assert float(method(ATOMIC.vacuum_views, solver=solver).abs().max()) < 1e-6
+    assert float(method.statistic(ATOMIC.vacuum_views).noise) < 1e-12
+
+
+def test_noise_of_empty_scans_is_what_least_squares_says() -> None:
+    """Views weigh by the electrons of their pixels: score, estimate and OBF have stated variances.
+
+    Per view the variance is m/n, m the lit share and n the electrons of a full pixel in the scan,
+    so that Σ|γ|²/(m·n) is that of the score and its weighted inverse that of the Wiener estimate.
+    """
+    small = replace(ATOMIC, scan_shape=(32, 32), detector_pixel=2.2)
+    assert float(small.view_illumination.min()) < 0.7
+    method = DirectPtychography(small)
+    draw = torch.Generator().manual_seed(0)
+    empty = torch.stack([expose(small.vacuum_views, small, 50.0, draw) for _ in range(60)])
+    statistic = method.statistic(empty)
+    variance = small.pixels_per_disc / (50.0 * 32 * 32)
+    assert float(statistic.noise.mean()) == pytest.approx(variance, rel=0.01)
+    kernel = method._kernel(small, torch.device("cpu"))
+    lit = small.view_illumination
+    weight = (kernel.abs().double() ** 2 / lit[:, None]).sum(1)
+    seen = method._measured & (method._ring > 0)
+    power = (statistic.score.abs().double() ** 2).mean(0)
+    for part in (method._ring < 8, method._ring >= 8):
+        chosen = seen & part
+        ratio = power[chosen] / (weight[chosen] * variance)
+        assert float(ratio.mean()) == pytest.approx(1.0, abs=0.03)
+    # Weights of m → 1 would leave a larger error in what they estimate.
+    equal = (kernel.abs().double() ** 2).sum(1) ** 2 / (
+        kernel.abs().double() ** 2 * lit[:, None]
+    ).sum(1)
+    assert bool((weight[seen] >= equal[seen] * (1 - 1e-6)).all())
+    spectrum = torch.fft.fft2(method(empty, solver="obf"), norm="forward").abs().square().mean(0)
+    information = method.information()
+    inner = information > 0.1 * information.max()
+    low = inner & (information < information[inner].median())
+    ratio = spectrum[inner & ~low].mean() / spectrum[low].mean()
+    assert float(ratio) == pytest.approx(1.0, abs=0.05)
 
 
 def test_covering_factor_reaches_the_transfer_limit() -> None:
@@ -197,7 +236,7 @@ def test_two_defoci_fill_each_others_gaps_and_do_better_for_the_same_electrons()
     # that only one side band reaches pass at any defocus.
     qx, qy = optics.frequencies((96, 96), (2 / 3, 2 / 3))
     radius = (qx**2 + qy**2).sqrt()
-    for method, defocus, gain in ((singles[0], 500.0, 1.15), (singles[1], 900.0, 2.0)):
+    for method, defocus, gain in ((singles[0], 500.0, 1.05), (singles[1], 900.0, 2.0)):
         ring = (radius - 1 / math.sqrt(ATOMIC.wavelength * defocus)).abs() < 0.01
         dip = float(method.information()[ring].mean())
         assert float(joint.information()[ring].mean()) / 2 > gain * dip

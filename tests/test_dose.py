@@ -18,7 +18,9 @@ from misr4d.dose import (
 def test_electrons_per_probe_is_dose_times_step_squared() -> None:
     assert electrons_per_probe(200.0, ATOMIC) == 200.0
     assert electrons_per_probe(200.0, MOLECULAR) == 3200.0
-    assert electrons_per_pixel(200.0, MOLECULAR) == pytest.approx(3200.0 / 177)
+    assert electrons_per_pixel(200.0, MOLECULAR) == pytest.approx(
+        3200.0 / MOLECULAR.pixels_per_disc
+    )
 
 
 def test_counts_have_poisson_mean_and_variance_and_conserve_the_dose() -> None:

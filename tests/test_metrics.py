@@ -15,6 +15,7 @@ from misr4d.metrics import (
     ms_ssim,
     peak_to_background,
     psnr,
+    specimen_mask,
     truth_masks,
 )
 
@@ -241,3 +242,31 @@ def test_checkerboard_of_noise_of_a_smooth_image_and_of_a_pattern() -> None:
     assert checkerboard(-0.3 * (noise[0] + pattern) + 2.0, 3) == pytest.approx(one, rel=1e-6)
     with pytest.raises(ValueError, match="64 × 64 and period 3 do not fit"):
         checkerboard(torch.zeros(64, 64), 3)
+
+
+def test_correlation_inside_does_not_reward_the_outline() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.zeros(96, 96)
+    x = torch.arange(96) * 0.5
+    columns = 1 + torch.cos(2 * torch.pi * x / 3)
+    truth[24:72, 24:72] = (columns[:, None] * columns[None, :])[24:72, 24:72]
+    inside = specimen_mask(truth, (0.5, 0.5))
+    patch = inside.float() + 0.01 * torch.randn(96, 96, generator=generator)
+    assert correlation(patch, truth) > 0.5  # a featureless patch
+    assert abs(correlation(patch, truth, within=inside)) < 0.15
+    assert correlation(truth, truth, within=inside) == pytest.approx(1)
+    with pytest.raises(ValueError, match="at least two"):
+        correlation(truth, truth, within=torch.zeros(96, 96, dtype=torch.bool))
+
+
+def test_specimen_mask_closes_columns_and_leaves_vacuum() -> None:
+    x = torch.arange(120) * 0.5
+    columns = torch.exp(-(((x % 4) - 2) ** 2) / 0.3)
+    truth = columns[:, None] * columns[None, :]
+    assert specimen_mask(truth, (0.5, 0.5)).all()  # the crystal fills the field
+    truth[:40] = 0
+    inside = specimen_mask(truth, (0.5, 0.5))
+    assert not inside[10:30].any()
+    assert inside[50:110].all()
+    with pytest.raises(ValueError, match="0 in vacuum"):
+        specimen_mask(torch.zeros(20, 20), (1.0, 1.0))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, optics
+from misr4d.detector import TurnedAcquisition
 from misr4d.multislice import build_potential, simulate_datacube
 from misr4d.potential import Potential
 from misr4d.reciprocity import simulate_views
@@ -42,6 +43,7 @@ def test_an_astigmatic_probe_is_abtems() -> None:
         scan_shape=(16, 16),
         defocus=150.0,
         detector_pixel=pixel,
+        pixel_samples=1,
         astigmatism=(30.0, -45.0),
     )
     reference = simulate_datacube(potential, skewed).views(skewed)
@@ -62,10 +64,32 @@ def test_pixels_of_finite_size_are_binned_detector_pixels(perovskite_scene: Scen
     assert rms <= 0.02
 
 
-def test_vacuum_is_one_everywhere() -> None:
-    empty = Potential(torch.zeros(2, 48, 48), (16.0, 16.0), (2.0, 2.0))
-    views = simulate_views(empty, replace(ATOMIC, scan_shape=(16, 16)))
-    torch.testing.assert_close(views, torch.ones_like(views), atol=1e-5, rtol=0)
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("exact", [False, True])
+def test_vacuum_is_what_lights_each_pixel(samples: int, exact: bool) -> None:
+    """One in a fully lit pixel, and on the rim the share of it that the disc covers."""
+    empty = Potential(torch.zeros(3, 48, 48), (16.0, 16.0), (60.0, 60.0, 60.0))
+    acquisition = replace(ATOMIC, scan_shape=(16, 16), pixel_samples=samples)
+    views = simulate_views(empty, acquisition, exact=exact)
+    torch.testing.assert_close(views, acquisition.vacuum_views, atol=1e-5, rtol=0)
+    assert bool(acquisition.vacuum_views.min() == 1) is (samples == 1)
+
+
+@pytest.mark.parametrize("astigmatism", [(0.0, 0.0), (30.0, -45.0)])
+def test_interpolated_waves_are_those_propagated_on_their_own(
+    perovskite_scene: Scene, astigmatism: tuple[float, float]
+) -> None:
+    scene = perovskite_scene
+    pixel = 3 * scene.acquisition.detector_pixel
+    finite = replace(
+        scene.acquisition, detector_pixel=pixel, pixel_samples=3, astigmatism=astigmatism
+    )
+    exact = simulate_views(scene.potential, finite, exact=True)
+    contrast = float((exact - finite.vacuum_views).square().mean().sqrt())
+    for measured in (finite, TurnedAcquisition.of(finite, 33.0, True)):
+        exact = simulate_views(scene.potential, measured, exact=True)
+        error = float((simulate_views(scene.potential, measured) - exact).square().mean().sqrt())
+        assert error < (0.01 if scene.potential.thickness < 10 else 0.03) * contrast
 
 
 def test_registering_shift_lays_a_view_on_the_axial_one() -> None:

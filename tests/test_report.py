@@ -25,7 +25,7 @@ from misr4d.metrics import correlation
 from misr4d.reading import Quantity, Scan, read_scan
 from misr4d.recording import Recording
 from misr4d.refine import refine_scan
-from misr4d.report import Report, prepare, reconstruct
+from misr4d.report import Report, _half_set_resolution, prepare, reconstruct
 
 
 @pytest.fixture(scope="module")
@@ -350,3 +350,13 @@ def test_a_dry_run_says_what_is_known_and_missing_and_reads_no_pattern(path: Pat
     assert "3072 × 3072 pixels by informed in 961 tiles" in text
     with pytest.raises(ValueError, match="pass --energy"):
         reports.outlook(replace(scan, known={}))
+
+
+def test_half_sets_of_a_crystal_agree_beyond_a_gap() -> None:
+    frequency = torch.arange(1, 11, dtype=torch.float64) / 10
+    curve = torch.tensor([0.9, 0.9, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0])
+    periods = _half_set_resolution(frequency, curve, torch.full((10,), 400.0))
+    assert periods["half-bit"] > 3.3
+    assert periods["finest ring"] == pytest.approx(2.0)
+    nothing = _half_set_resolution(frequency, 0 * curve, torch.full((10,), 400.0))
+    assert nothing["finest ring"] == math.inf

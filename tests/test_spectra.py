@@ -7,22 +7,28 @@ from dataclasses import replace
 import pytest
 import torch
 
-from misr4d import ATOMIC
+from misr4d import ATOMIC, optics
 from misr4d.direct import DirectPtychography
 from misr4d.dose import expose
+from misr4d.metrics import contrast_to_noise, correlation, truth_masks
 from misr4d.optics import frequencies, interaction_parameter
 from misr4d.potential import Potential, truth
 from misr4d.reciprocity import simulate_views
 from misr4d.spectra import (
+    ceiling,
+    counting_rings,
+    equalised,
     fourier_ring_correlation,
     half_bit_threshold,
     highest_resolvable_frequency,
     power_spectrum,
     resolution,
     ring_mean,
+    score_rings,
     shot_noise_bound,
     snr_from_halves,
     spectral_snr,
+    weighted_ring_correlation,
 )
 
 
@@ -234,3 +240,100 @@ def test_shot_noise_bound_is_met_by_least_squares_ring_by_ring() -> None:
     )
     with pytest.raises(ValueError, match="phase has shape"):
         shot_noise_bound(method, phase[:5], dose)
+
+
+def test_rings_count_unless_they_are_empty() -> None:
+    frequency = torch.arange(1, 41, dtype=torch.float64) / 20
+    for power in (0.0, 2.0, 4.0, 8.0):  # a power law has no gap, however steep
+        assert counting_rings(frequency, frequency**-power).all()
+    gap = torch.ones(40)
+    gap[10:14] = 0.02
+    assert counting_rings(frequency, gap).logical_not().nonzero().flatten().tolist() == [
+        *(10, 11, 12, 13)
+    ]
+    ended = torch.ones(40)
+    ended[30:] = 0  # beyond what the probe transfers
+    assert counting_rings(frequency, ended).sum() == 30
+    with pytest.raises(ValueError, match="no ring can count"):
+        counting_rings(frequency, torch.zeros(40))
+
+
+def test_resolution_of_a_crystal_is_where_its_reflections_end() -> None:
+    # A square lattice of 3.2 Å, its reflections beyond 1.2 Å lost: between them there is nothing.
+    side, pixel = 192, 1 / 3
+    x = torch.arange(side, dtype=torch.float64) * pixel
+    column = torch.exp(-(((x % 3.2) - 1.6) ** 2) / 0.18)
+    truth = column[:, None] * column[None, :]
+    generator = torch.Generator().manual_seed(1)
+    qx, qy = optics.frequencies((side, side), (pixel, pixel))
+    kept = (qx**2 + qy**2).sqrt() < 1 / 1.2
+    image = torch.fft.ifft2(torch.fft.fft2(truth) * kept).real
+    image = image + 0.02 * torch.randn(image.shape, generator=generator, dtype=torch.float64)
+    scores = score_rings(image, truth, (pixel, pixel))
+    plain = resolution(scores.frequency, scores.curve)
+    assert plain > 3.3  # the first gap
+    assert 1.1 < scores.resolution < 1.5
+    assert scores.last_ring == pytest.approx(scores.resolution, rel=0.08)
+
+
+@pytest.mark.parametrize("period", [2.5, 4.0])
+def test_resolution_without_gaps_is_the_plain_one(period: float) -> None:
+    # A disordered specimen fills every ring, so that nothing is passed over.
+    side, pixel = 192, 1 / 3
+    generator = torch.Generator().manual_seed(2)
+    qx, qy = optics.frequencies((side, side), (pixel, pixel))
+    q = (qx**2 + qy**2).sqrt()
+    white = torch.randn((side, side), generator=generator, dtype=torch.float64)
+    truth = torch.fft.ifft2(torch.fft.fft2(white) * torch.exp(-(q**2)) / (0.05 + q)).real
+    noise = torch.randn((side, side), generator=generator, dtype=torch.float64) * truth.std()
+    image = torch.fft.ifft2(torch.fft.fft2(truth) * torch.exp(-((q * period) ** 2))).real
+    scores = score_rings(image + 0.05 * noise, truth, (pixel, pixel))
+    plain = resolution(scores.frequency, scores.curve)
+    ring = float(scores.frequency[1] - scores.frequency[0])
+    assert abs(1 / plain - 1 / scores.resolution) <= ring
+
+
+def test_resolution_is_not_carried_across_a_gap() -> None:
+    frequency = torch.arange(1, 6, dtype=torch.float64) / 10
+    curve = torch.tensor([0.9, 0.9, 0.1, 0.1, 0.49])
+    counting = torch.tensor([True, True, False, False, True])
+    value = 1 / resolution(frequency, curve, counting=counting)
+    assert 0.2 < value <= 0.3
+
+
+def test_weighted_ring_correlation_and_ceiling() -> None:
+    density, count = torch.tensor([4.0, 1.0]), torch.tensor([1.0, 4.0])
+    curve = torch.tensor([1.0, 0.0])
+    assert weighted_ring_correlation(curve, density, count) == pytest.approx(0.5)
+    assert ceiling(curve, density, count) == pytest.approx(0.5**0.5)
+
+
+def test_no_isotropic_filter_passes_the_ceiling() -> None:
+    generator = torch.Generator().manual_seed(3)
+    truth = torch.randn((60, 60), generator=generator, dtype=torch.float64)
+    image = truth + 2 * torch.randn((60, 60), generator=generator, dtype=torch.float64)
+    scores = score_rings(image, truth, (1.0, 1.0), width=1)
+    assert correlation(image, truth) <= scores.ceiling + 0.02  # corners lie beyond the rings
+    flat = equalised(image, truth, (1.0, 1.0), 1e-6)
+    assert correlation(flat, truth) <= scores.ceiling + 0.02
+
+
+def test_smoothing_gains_nothing_at_equal_resolution() -> None:
+    side, pixel = 96, 0.5
+    generator = torch.Generator().manual_seed(4)
+    qx, qy = optics.frequencies((side, side), (pixel, pixel))
+    q2 = qx**2 + qy**2
+    white = torch.randn((2, side, side), generator=generator, dtype=torch.float64)
+    truth = torch.fft.ifft2(torch.fft.fft2(white[0]) * torch.exp(-2 * q2)).real
+    image = truth + 0.8 * white[1]
+    smooth = torch.fft.ifft2(torch.fft.fft2(image) * torch.exp(-2 * q2)).real
+    signal, background = truth_masks(truth)
+    assert contrast_to_noise(smooth, signal, background) > 1.2 * contrast_to_noise(
+        image, signal, background
+    )
+    a, b = (equalised(one, truth, (pixel, pixel), 2.0) for one in (image, smooth))
+    assert contrast_to_noise(a, signal, background) == pytest.approx(
+        contrast_to_noise(b, signal, background), rel=0.02
+    )
+    inverted = equalised(-image, truth, (pixel, pixel), 2.0)
+    torch.testing.assert_close(inverted, a)

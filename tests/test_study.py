@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase import Atoms
 
 from misr4d import reciprocity
+from misr4d.audit import false_peaks
 from misr4d.metrics import correlation
 from misr4d.specimens import make_specimen
 from misr4d.study import METHODS, Scene, make_scene, place, starting_phase
@@ -70,21 +72,19 @@ def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
 def test_views_are_simulated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
     specimen = make_specimen("Li2CoO3")
-    first = place(specimen, pixel_samples=1).expected_views
+    first = place(specimen).expected_views
 
     def refuse(*_: object) -> None:
         raise AssertionError("simulated")
 
     monkeypatch.setattr(reciprocity, "simulate_views", refuse)
-    torch.testing.assert_close(
-        place(specimen, pixel_samples=1).expected_views, first, rtol=0, atol=0
-    )
+    torch.testing.assert_close(place(specimen).expected_views, first, rtol=0, atol=0)
     with pytest.raises(AssertionError, match="simulated"):
-        _ = place(specimen, 490.0, pixel_samples=1).expected_views
+        _ = place(specimen, 490.0).expected_views
 
 
 def test_views_alone_serve_what_needs_no_patterns() -> None:
-    scene = place(make_specimen("Li2CoO3"), pixel_samples=1)
+    scene = place(make_specimen("Li2CoO3"))
     exposed = scene.expose(300.0, seed=2)
     torch.testing.assert_close(exposed.views, scene.expose(300.0, seed=2).views, rtol=0, atol=0)
     assert exposed.views.shape == (scene.acquisition.number_of_views, 64, 64)
@@ -101,7 +101,7 @@ def test_refinement_is_kept_and_needs_a_finite_dose(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MISR4D_CACHE", str(tmp_path))
-    scene = place(make_specimen("Li2CoO3"), pixel_samples=1)
+    scene = place(make_specimen("Li2CoO3"))
     measurement = scene.expose(300.0, seed=0)
     image = METHODS["refined"](measurement)
     assert correlation(image, scene.truth) > correlation(
@@ -127,3 +127,25 @@ def test_every_method_improves_with_the_dose(scene: Scene, method: str) -> None:
 def test_a_defocus_that_repeats_the_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="defocus of 50 Å displaces the views by 1 Å"):
         make_scene("apoferritin", defocus=50.0)
+
+
+def test_vacuum_is_one_whichever_way_it_is_measured() -> None:
+    """Patterns and reciprocity agree on what a partly lit pixel gets, and so do false peaks."""
+    specimen = make_specimen("Li2CoO3")
+    blank = place(replace(specimen, atoms=Atoms(cell=specimen.atoms.cell, pbc=True)))
+    expected = blank.acquisition.vacuum_views
+    assert float(expected.min()) < 0.7
+    for measured in (blank.measure(math.inf, 0), blank.expose(math.inf, 0)):
+        torch.testing.assert_close(measured.views, expected, atol=1e-4, rtol=0)
+        assert float(METHODS["direct"](measured).abs().max()) < 1e-4
+    everywhere = torch.ones(blank.truth.shape, dtype=torch.bool)
+    # Under a fixed prior the estimate is linear, so that draws differ by counting alone.
+    prior, counts, spreads = 0.003, [], []
+    for measure in (blank.measure, blank.expose):
+        images = [blank.direct(measure(100.0, seed).views, prior=prior) for seed in range(4)]
+        spreads.append(float(torch.stack(images).std()))
+        peaks = [false_peaks(i, everywhere, 2.5 * spreads[0], blank.pixel) for i in images]
+        counts.append(sum(peaks) * math.prod(blank.acquisition.field))
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.03)
+    assert min(counts) > 100
+    assert abs(counts[0] - counts[1]) < 4 * math.sqrt(sum(counts))

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from misr4d import ATOMIC, training
+from misr4d import ATOMIC, learned, training
 from misr4d.optics import registering_shift
 from misr4d.training import (
     PRESETS,
@@ -72,6 +72,7 @@ def cached(supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"inputs": "sounds"}, "inputs is 'sounds'; expected one of views, aligned, direct"),
         ({"pool": 10_000}, "pool is 10000 and renewed 0.5; expected at most 400 specimens"),
         ({"network": "DualPath", "half": True}, "DualPath is trained in float32 alone"),
+        ({"start": "abc"}, "start is 'abc'; expected the SHA-256 of shipped weights"),
         ({"fresh_noise": False}, "DirectInformed is always given fresh noise"),
     ],
 )
@@ -203,6 +204,47 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path) -> None
     assert (tmp_path / "parts" / "loss.png").is_file() is False  # fewer steps than a log row
     with pytest.raises(ValueError, match=r"other settings \(learning_rate\)"):
         train(replace(TINY, learning_rate=1e-2), tmp_path / "parts", device="cpu")
+
+
+def test_a_run_goes_on_from_shipped_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the very weights, checked by their checksum, and resumed exactly without them."""
+    name = "DirectInformed"
+    config = replace(
+        training.shipped_training(name), steps=4, batch=1, checkpoint=1, specimens=5, molecular=0.0
+    )
+    assert config.start == learned.card(name)["sha256"]
+    shipped = learned.load_network(name).state_dict()
+    still = replace(config, steps=1, learning_rate=1e-12, weight_decay=0.0)
+    for key, value in load_file(train(still, tmp_path / "still", device="cpu")).items():
+        torch.testing.assert_close(value, shipped[key], atol=1e-6, rtol=0)
+    whole = load_file(train(config, tmp_path / "whole", device="cpu"))
+    train(config, tmp_path / "parts", device="cpu", stop_after=2)
+    record = learned.card(name)
+    monkeypatch.setattr(learned, "card", lambda _: record | {"sha256": "0" * 64})
+    parts = load_file(train(config, tmp_path / "parts", device="cpu"))
+    for key, value in whole.items():
+        torch.testing.assert_close(value, parts[key], rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"the shipped weights of DirectInformed have the SHA-256"):
+        train(config, tmp_path / "others", device="cpu")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="width is 8; the weights that the run starts from have"):
+        train(replace(config, width=8), tmp_path / "narrow", device="cpu")
+
+
+def test_examples_have_the_finite_pixels_of_the_study() -> None:
+    acquisition = acquisition_of("atomic", 1)
+    assert acquisition.pixel_samples == 3
+    rim = acquisition.view_illumination < 0.7
+    with np.load(example("atomic", 0, 1), allow_pickle=False) as stored:
+        views = torch.from_numpy(stored["views"]).float()
+    assert float(views[rim].mean()) < 0.75 * float(views[~rim].mean())
+    # The networks of views see them relative to vacuum.
+    config = replace(TINY, network="AttentionUNet", infinite=1.0, detector_noise=0.0)
+    (batch,) = make_batch(config, 0)
+    means = batch.inputs[0].mean((0, 2, 3))
+    assert float(means[rim].mean()) == pytest.approx(float(means[~rim].mean()), rel=0.25)
 
 
 def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:

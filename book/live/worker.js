@@ -112,7 +112,8 @@ function fourier(n, sign) {
   };
 }
 
-// γ of every view, sampled frequency and alias: DirectPtychography._kernel.
+// γ of every view, sampled frequency and alias, in units of the view's noise, whose variance is the
+// share of the pixel that the disc lights: DirectPtychography._kernel and its _whitening.
 function makeKernel(scene) {
   const { size: n, upsampling: r, samples } = scene;
   const fine = n * r;
@@ -138,18 +139,23 @@ function makeKernel(scene) {
   };
   const perView = samples.length / scene.views / 2;
   const gamma = complex(length);
+  scene.whitening = new Float64Array(scene.views);
   for (let view = 0; view < scene.views; view++) {
     gamma.re.fill(0);
     gamma.im.fill(0);
+    let lit = 0;
     for (let s = view * perView; s < (view + 1) * perView; s++) {
       const [kx, ky] = [samples[2 * s], samples[2 * s + 1]];
       if (kx * kx + ky * ky > limit) continue;
+      lit += 1 / perView;
       addHalf(axis(kx, -1), axis(ky, -1), limit, 1, scene.contrast, gamma);
       addHalf(axis(kx, 1), axis(ky, 1), limit, -1, scene.contrast, gamma);
     }
+    scene.whitening[view] = 1 / Math.sqrt(lit);
+    const scale = scene.whitening[view] / perView;
     for (let i = 0; i < length; i++) {
-      kernel.re[view * length + i] = gamma.re[scene.grid[i]] / perView;
-      kernel.im[view * length + i] = gamma.im[scene.grid[i]] / perView;
+      kernel.re[view * length + i] = gamma.re[scene.grid[i]] * scale;
+      kernel.im[view * length + i] = gamma.im[scene.grid[i]] * scale;
     }
   }
   return kernel;
@@ -318,9 +324,10 @@ class Direct {
     for (let view = 0; view < this.scene.views; view++) {
       image.re.set(views.subarray(view * positions, (view + 1) * positions));
       this.forward(image, spectrum);
+      const scale = this.scene.whitening[view] / positions;
       for (let f = 1; f < positions; f++) {
-        const re = spectrum.re[f] / positions;
-        const im = spectrum.im[f] / positions;
+        const re = spectrum.re[f] * scale;
+        const im = spectrum.im[f] * scale;
         energy += re * re + im * im;
         for (let i = f * a; i < (f + 1) * a; i++) {
           const kr = kernel.re[view * unknowns + i];
