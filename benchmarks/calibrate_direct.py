@@ -27,7 +27,7 @@ from misr4d.dose import expose
 from misr4d.networks import UPSAMPLING
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)
-CONTRASTS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2)
+CONTRASTS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.065, 0.08, 0.1, 0.13)
 DRAWS = 6  # of each regime
 NOISE = 2  # draws of the counting noise at each finite dose
 OUT = Path(misr4d.__file__).parent / "data" / "contrast_tuning.json"
