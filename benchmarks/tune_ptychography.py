@@ -7,11 +7,11 @@ Coordinate descent over step size, updates per iteration, low-pass filter and ob
 scored after every number of iterations until the score has stopped rising. A parameter's grid goes
 on until its best value has worse ones on either side, or lies at a bound that no grid sets
 (:data:`BOUNDS`). This is done on a quarter of the scan, 32 × 32 positions that hold both specimen
-and vacuum, and starts from the best of the dose before. Then the best and its neighbours are scored
-on whole scans, and the choice is made there. A start from a flat object and one from the image of
-parallax are run beside it. Score: ``tuning_draws.score``, mean over draws. Written to
-``misr4d/data/ptychography_tuning.json``; an interrupted run takes up where it stopped. About
-half an hour on one core.
+and vacuum, scored :data:`MARGIN` positions inside its edge, and begins with the best of the dose
+before. The step size is then searched again on whole scans, where the choice is made. A start from a
+flat object and one from the image of parallax are run beside it. Score: ``tuning_draws.score``, mean
+over draws. Written to ``misr4d/data/ptychography_tuning.json``; an interrupted run takes up where it
+stopped. About half an hour on one core.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from misr4d.study import Measurement, starting_phase
 DOSES = (300.0, 1000.0, 100.0, math.inf)  # each descent starts where the one before ended
 DRAWS = 2  # of each regime, with a noise seed of their own
 QUARTER = 32  # scan positions along a side, where the descent is done
+MARGIN = 6  # positions at the quarter's edge that are not scored: the probe saw what lies beyond
 WHOLE = 0.5  # of the quarter's step size: a whole scan, whose edges are quiet, is in no such hurry
 ITERATIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 RISING = 0.002  # gain per doubling of the iterations below which a score no longer rises
@@ -70,11 +71,17 @@ FIRST = {
     "atomic": PtychographySettings(0, 0.125, 32, "potential", None, "direct"),
     "molecular": PtychographySettings(0, 0.25, 32, "potential", 0.5, "direct"),
 }
+# Without noise the phase of direct ptychography is nothing that iterations improve: a reference is
+# then made from a flat object.
+FIRST_INFINITE = {
+    "atomic": PtychographySettings(0, 1.0, 32, "complex", None, "flat"),
+    "molecular": PtychographySettings(0, 1.0, 128, "potential", None, "flat"),
+}
 # Step size of a run that starts far from the truth, and its most iterations; what starts from the
 # image of parallax soon goes the way of what starts flat.
 FAR_STEP = {"atomic": 0.5, "molecular": 1.0}
 FAR = {"flat": 64, "parallax": 8}
-FAR_DOSES = (300.0, math.inf)
+FAR_DOSE = 300.0
 OUT = Path(misr4d.__file__).parent / "data" / "ptychography_tuning.json"
 # A score belongs to the code that made it.
 CODE = hashlib.sha256(
@@ -139,8 +146,11 @@ class Case:
 
     def score(self, image: Tensor) -> dict[str, float]:
         """Score an image of the field."""
-        scene = self.draw.scene
-        return score(image, self.part(scene.truth), self.part(self.draw.inside), scene.pixel)
+        scene, m = self.draw.scene, UPSAMPLING * MARGIN
+        shown = (image, self.part(scene.truth), self.part(self.draw.inside))
+        if self.field == "quarter":
+            shown = tuple(array[m:-m, m:-m] for array in shown)
+        return score(*shown, scene.pixel)
 
     def course(self, settings: PtychographySettings) -> Iterator[dict[str, Any]]:
         """Score a run after each number of iterations, from none on."""
@@ -218,7 +228,7 @@ class Tuner:
             best_n = max(means, key=lambda n: means[n])
             shown = {**given, "iterations": best_n, "score": round(means[best_n], 4)}
             print(self.regime, self.dose, field, shown, flush=True)
-        scores = self.means(field, settings)
+        scores = {n: mean for n, mean in self.means(field, settings).items() if n > 0}
         best = max(scores, key=lambda n: scores[n])
         return scores[best], best
 
@@ -291,14 +301,15 @@ def tune(regime: str) -> list[dict[str, Any]]:
     here = FIRST[regime]
     quarter = {}
     for dose in DOSES:
-        here = quarter[dose] = Tuner(regime, dose).descend(here)
+        first = FIRST_INFINITE[regime] if math.isinf(dose) else here
+        here = quarter[dose] = Tuner(regime, dose).descend(first)
     choice = []
     for dose, best in quarter.items():
         tuner = Tuner(regime, dose)
-        smaller = replace(best, step_size=best.step_size * WHOLE)
-        choice.append(tuner.choice(best, tuner.confirm(smaller)))
-    for dose in FAR_DOSES:
-        Tuner(regime, dose).far(quarter[dose])
+        step = best.step_size * (1.0 if best.start == "flat" else WHOLE)
+        choice.append(tuner.choice(best, tuner.confirm(replace(best, step_size=step))))
+    Tuner(regime, FAR_DOSE).far(quarter[FAR_DOSE])
+    Tuner(regime, math.inf).top(replace(quarter[FAR_DOSE], start="direct"))
     return sorted(choice, key=lambda row: float(row["dose"]))
 
 
@@ -329,7 +340,7 @@ def main() -> None:
         "bounds": BOUNDS,
         "rising": RISING,
         "gain": GAIN,
-        "other starts": [str(dose) for dose in FAR_DOSES],
+        "other starts": str(FAR_DOSE),
         "choice": choice,
         "runs": [run for r in REGIMES for dose in DOSES for run in courses(Tuner(r, dose).rows)],
     }
