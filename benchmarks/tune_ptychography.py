@@ -8,10 +8,10 @@ scored after every number of iterations until the score has stopped rising. A pa
 on until its best value has worse ones on either side, or lies at a bound that no grid sets
 (:data:`BOUNDS`). This is done on a quarter of the scan, 32 × 32 positions that hold both specimen
 and vacuum, scored :data:`MARGIN` positions inside its edge, and begins with the best of the dose
-before. The step size is then searched again on whole scans, where the choice is made. A start from a
-flat object and one from the image of parallax are run beside it. Score: ``tuning_draws.score``, mean
-over draws. Written to ``misr4d/data/ptychography_tuning.json``; an interrupted run takes up where it
-stopped. About half an hour on one core.
+before. The step size is then searched again on whole scans, where the choice is made. A start from
+a flat object and one from the image of parallax are run beside it. Score: ``tuning_draws.score``,
+mean over draws. Written to ``misr4d/data/ptychography_tuning.json``; an interrupted run takes up
+where it stopped. About half an hour on one core.
 """
 
 from __future__ import annotations
