@@ -1,143 +1,352 @@
-"""Tune py4DSTEM's single-slice ptychography per dose, on specimens that no page scores.
+"""Tune py4DSTEM's single-slice ptychography per dose, on draws of the corpus.
 
-    python benchmarks/tune_ptychography.py
+    python benchmarks/tune_ptychography.py             # all, and the record
+    python benchmarks/tune_ptychography.py atomic      # one regime, in a process beside the other's
 
-First step size × updates per iteration × iterations, then at the best of these the object type and
-a Butterworth filter between iterations at the finest period that the measurement carries. Score:
-mean correlation with the truth over the regime's tuning specimens (atomic: MoS₂ and CaTiO₃, a
-32×32 corner with both crystal and vacuum; molecular: the random ball of ``calibrate_direct.py``).
-Every score and the choice are written to ``misr4d/data/ptychography_tuning.json``. An interrupted
-run takes up where it stopped. About 40 minutes on one core.
+Coordinate descent over step size, updates per iteration, low-pass filter and object type, each run
+scored after every number of iterations until the score has stopped rising. A parameter's grid goes
+on until its best value has worse ones on either side, or lies at a bound that no grid sets
+(:data:`BOUNDS`). This is done on a quarter of the scan, 32 × 32 positions that hold both specimen
+and vacuum, scored :data:`MARGIN` positions inside its edge, and begins with the best of the dose
+before. The step size is then searched again on whole scans, where the choice is made. A start from
+a flat object and one from the image of parallax are run beside it. Score: ``tuning_draws.score``,
+mean over draws. Written to ``misr4d/data/ptychography_tuning.json``; an interrupted run takes up
+where it stopped. About half an hour on one core.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import math
+import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibrate_direct import random_ball
+import torch
+import tuning_draws
+from torch import Tensor
+from tuning_draws import REGIMES, SEED, Draw, draws, score
 
 import misr4d
-from misr4d import ATOMIC, MOLECULAR, Acquisition
-from misr4d.classical import PtychographySettings, ptychography_course
+from misr4d import classical, direct, probes
+from misr4d.classical import PtychographySettings, ptychography, ptychography_course
 from misr4d.datacube import Datacube
-from misr4d.metrics import correlation
-from misr4d.multislice import build_potential
-from misr4d.potential import truth
-from misr4d.probes import simulate_patterns
-from misr4d.specimens import Specimen, make_specimen
+from misr4d.networks import UPSAMPLING
+from misr4d.probes import camera_pixel
+from misr4d.study import Measurement, starting_phase
 
-DOSES = (100.0, 300.0, 1000.0, math.inf)
-# Step size, updates per iteration; more updates where a protein's low frequencies come slowly.
-COMMON = ((0.1, 32), (0.5, 8), (0.5, 32), (1.0, 8), (1.0, 32))
-GRID = {"atomic": COMMON, "molecular": (*COMMON, (1.0, 128))}
-ITERATIONS = (2, 4, 8, 16, 32)
-ATOMIC_CORNER = replace(ATOMIC, scan_shape=(32, 32))
-CASES: list[tuple[str, Specimen, Acquisition, float, float, float]] = [
-    ("atomic", make_specimen("CaTiO3"), ATOMIC_CORNER, 1 / 3, 2.0, 20.0),
-    ("atomic", make_specimen("MoS2"), ATOMIC_CORNER, 1 / 3, 2.0, 20.0),
-    ("molecular", random_ball(), MOLECULAR, 0.5, 20.0, 13.0),
-]
-FINEST = {"atomic": 1.0, "molecular": 0.375}  # Å⁻¹: about 2α/λ, and Nyquist of the ×3 image
+DOSES = (300.0, 1000.0, 100.0, math.inf)  # each descent starts where the one before ended
+DRAWS = 2  # of each regime, with a noise seed of their own
+QUARTER = 32  # scan positions along a side, where the descent is done
+MARGIN = 6  # positions at the quarter's edge that are not scored: the probe saw what lies beyond
+WHOLE = 0.5  # of the quarter's step size: a whole scan, whose edges are quiet, is in no such hurry
+ITERATIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+RISING = 0.002  # gain per doubling of the iterations below which a score no longer rises
+FALLEN = 0.01  # below its best: a run is given up
+GAIN = 0.001  # that a step of the descent must bring
+LADDERS: dict[str, dict[str, tuple[Any, ...]]] = {
+    regime: {
+        "step_size": tuple(2.0**k for k in range(-10, 3)),
+        "batches": (1, 2, 8, 32, 128, 512),
+        "lowpass": filters,  # Å⁻¹
+    }
+    for regime, filters in {
+        "atomic": (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, None),
+        "molecular": (0.125, 0.18, 0.25, 0.35, 0.5, 0.7, None),
+    }.items()
+}
+BOUNDS = {
+    "batches": "1 update per iteration is the least there is",
+    "lowpass": "none is a filter of infinite frequency",
+    "iterations": "0 iterations is the start itself",
+}
+FIRST = {
+    "atomic": PtychographySettings(0, 0.125, 32, "potential", None, "direct"),
+    "molecular": PtychographySettings(0, 0.25, 32, "potential", 0.5, "direct"),
+}
+# Without noise the phase of direct ptychography is nothing that iterations improve: a reference is
+# then made from a flat object.
+FIRST_INFINITE = {
+    "atomic": PtychographySettings(0, 1.0, 32, "complex", None, "flat"),
+    "molecular": PtychographySettings(0, 1.0, 128, "potential", None, "flat"),
+}
+# Step size of a run that starts far from the truth, and its most iterations; what starts from the
+# image of parallax soon goes the way of what starts flat.
+FAR_STEP = {"atomic": 0.5, "molecular": 1.0}
+FAR = {"flat": 64, "parallax": 8}
+FAR_DOSE = 300.0
 OUT = Path(misr4d.__file__).parent / "data" / "ptychography_tuning.json"
-PART = Path(__file__).resolve().parent.parent / "_build" / "tune_ptychography.json"
-TUNED = ("step_size", "batches", "iterations", "object_type", "lowpass")
+# A score belongs to the code that made it.
+CODE = hashlib.sha256(
+    "".join(map(inspect.getsource, (classical, direct, probes, tuning_draws))).encode()
+).hexdigest()[:12]
+PARTS = Path(__file__).resolve().parent.parent / "_build" / "tune_ptychography"
+TUNED = ("step_size", "batches", "object_type", "lowpass", "start")
+
 Rows = list[dict[str, Any]]
 
 
-def best(rows: Rows, regime: str, dose: float) -> dict[str, Any]:
-    """Find the regime's settings: fewest iterations within 0.005 of the highest mean score."""
-    scores: dict[tuple[Any, ...], list[float]] = {}
-    for row in rows:
-        if (row["regime"], row["dose"]) == (regime, str(dose)):
-            scores.setdefault(tuple(row[name] for name in TUNED), []).append(row["correlation"])
-    whole = max(len(values) for values in scores.values())
-    means = {key: float(np.mean(v)) for key, v in scores.items() if len(v) == whole}
-    good = [key for key, mean in means.items() if mean >= max(means.values()) - 0.005]
-    key = min(good, key=lambda key: (key[TUNED.index("iterations")], -means[key]))
-    return dict(zip(TUNED, key, strict=True)) | {"correlation": round(means[key], 4)}
+@lru_cache(maxsize=1)
+def all_draws(regime: str) -> tuple[Draw, ...]:
+    """Make the regime's draws, or read back patterns that were simulated before."""
+    found = tuple(draws(regime, DRAWS))
+    for draw in found:
+        path = PARTS / f"{regime}-{draw.index}.npy"
+        if path.is_file():
+            acquisition = draw.scene.acquisition
+            pixel = camera_pixel(acquisition.wavelength) / 3  # the simulated one
+            cube = Datacube(np.load(path), acquisition.step, (pixel, pixel))
+            vars(draw.scene)["patterns"] = cube  # where the scene would keep it
+        else:
+            temporary = path.with_suffix(".tmp.npy")
+            np.save(temporary, draw.scene.patterns.patterns)
+            temporary.replace(path)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A measurement of a draw, and the part of it that is reconstructed."""
+
+    draw: Draw
+    measurement: Measurement
+    field: str
+
+    @cached_property
+    def _corner(self) -> tuple[int, int]:
+        """First position of the quarter of the scan whose share of specimen is nearest a half."""
+        inside, n = self.draw.inside.float(), QUARTER * UPSAMPLING
+        corners = [(a, b) for a in (0, QUARTER) for b in (0, QUARTER)]
+        return min(
+            corners,
+            key=lambda c: abs(
+                float(inside[c[0] * UPSAMPLING :, c[1] * UPSAMPLING :][:n, :n].mean()) - 0.5
+            ),
+        )
+
+    def part(self, image: Tensor) -> Tensor:
+        """Cut the field out of an image on the ×3 grid."""
+        if self.field == "whole":
+            return image
+        (a, b), n = self._corner, QUARTER * UPSAMPLING
+        return image[a * UPSAMPLING :, b * UPSAMPLING :][:n, :n]
+
+    @lru_cache(maxsize=4)  # noqa: B019
+    def start(self, name: str) -> Tensor | None:
+        """Phase that a run begins with."""
+        phase = starting_phase(self.measurement, name)
+        return None if phase is None else self.part(phase).contiguous()
+
+    def score(self, image: Tensor) -> dict[str, float]:
+        """Score an image of the field."""
+        scene, m = self.draw.scene, UPSAMPLING * MARGIN
+        shown = (image, self.part(scene.truth), self.part(self.draw.inside))
+        if self.field == "quarter":
+            shown = tuple(array[m:-m, m:-m] for array in shown)
+        return score(*shown, scene.pixel)
+
+    def course(self, settings: PtychographySettings) -> Iterator[dict[str, Any]]:
+        """Score a run after each number of iterations, from none on."""
+        scene, cube = self.draw.scene, self.measurement.whole
+        if self.field == "quarter":
+            a, b = self._corner
+            positions = cube.patterns[a : a + QUARTER, b : b + QUARTER]
+            cube = replace(cube, patterns=np.ascontiguousarray(positions))
+        label = {**self.draw.label, "noise": self.draw.index}
+        initial = self.start(settings.start)
+        if initial is not None:
+            yield label | {"iterations": 0} | self.score(initial)
+        course = ptychography_course(
+            cube, scene.focused, UPSAMPLING, settings, ITERATIONS, initial=initial
+        )
+        for iterations, image in course:
+            yield label | {"iterations": iterations} | self.score(image)
+
+    def cpu_seconds(self, settings: PtychographySettings) -> float:
+        """Time one reconstruction."""
+        initial, cube = self.start(settings.start), self.measurement.whole
+        began = time.process_time()
+        ptychography(cube, self.draw.scene.focused, UPSAMPLING, settings, initial=initial)
+        return round(time.process_time() - began, 1)
 
 
 class Tuner:
-    """Scores on record, and the scene at hand."""
+    """Scores of one regime and dose on record, and the descent over them."""
 
-    def __init__(self) -> None:
-        PART.parent.mkdir(exist_ok=True)
-        self.rows: Rows = json.loads(PART.read_text()) if PART.exists() else []
+    def __init__(self, regime: str, dose: float) -> None:
+        PARTS.mkdir(parents=True, exist_ok=True)
+        self.regime, self.dose = regime, dose
+        self.path = PARTS / f"{CODE}-{regime}-{dose:g}.json"
+        self.rows: Rows = json.loads(self.path.read_text()) if self.path.exists() else []
 
-    def score(self, case: int, dose: float, settings: PtychographySettings) -> None:
-        """Score one run after each number of iterations, unless it is on record."""
-        regime, specimen, acquisition, _, _, _ = CASES[case]
-        label = {"regime": regime, "specimen": specimen.name, "dose": str(dose)}
-        given = {name: asdict(settings)[name] for name in TUNED if name != "iterations"}
-        if any(label | given == {k: row[k] for k in (*label, *given)} for row in self.rows):
-            return
-        began = time.monotonic()
-        clean, reference, focused = self.scene(case)
-        counts = clean.patterns
-        if not math.isinf(dose):
-            area = acquisition.step[0] * acquisition.step[1]
-            counts = np.random.default_rng(0).poisson(counts * dose * area).astype(np.float32)
-        noisy = Datacube(counts, clean.step, clean.detector_pixel)
-        course = ptychography_course(noisy, focused, 3, settings, ITERATIONS)
-        for iterations, image in course.items():
-            found = round(correlation(image, reference), 4)
-            self.rows.append(label | given | {"iterations": iterations, "correlation": found})
-        PART.write_text(json.dumps(self.rows))
-        top = max(self.rows[-len(course) :], key=lambda row: row["correlation"])
-        print(f"{top}  {time.monotonic() - began:.0f} s", flush=True)
+    @lru_cache(maxsize=2)  # noqa: B019
+    def cases(self, field: str) -> tuple[Case, ...]:
+        """Measure every draw; the noise of each has its own seed."""
+        cases = []
+        for draw in all_draws(self.regime):
+            measurement = draw.scene.measure(self.dose, draw.index)
+            cases.append(Case(draw, replace(measurement, halves=None), field))
+        return tuple(cases)
 
-    def scene(self, case: int) -> tuple[Any, ...]:
-        """Simulate patterns at infinite dose, truth and focused acquisition of one case."""
-        if getattr(self, "_case", None) != case:
-            _, specimen, acquisition, sampling, thickness, angle = CASES[case]
-            potential = build_potential(specimen, sampling, thickness)
-            clean = simulate_patterns(potential, acquisition, max_angle=angle)
-            focused = acquisition.refocused(potential.thickness / 2)
-            self._case, self._scene = case, (clean, truth(potential, acquisition), focused)
-        return self._scene
+    def means(self, field: str, settings: PtychographySettings) -> dict[int, float]:
+        """Mean score over all draws after each number of iterations."""
+        wanted = {"field": field} | {name: getattr(settings, name) for name in TUNED}
+        scores: dict[int, list[float]] = {}
+        for row in self.rows:
+            if wanted.items() <= row.items():
+                scores.setdefault(row["iterations"], []).append(row["score"])
+        return {n: float(np.mean(s)) for n, s in scores.items() if len(s) == DRAWS}
+
+    def top(
+        self, settings: PtychographySettings, *, field: str = "quarter", most: int = ITERATIONS[-1]
+    ) -> tuple[float, int]:
+        """Best mean score of a setting and after how many iterations; run if not on record."""
+        if not self.means(field, settings):
+            given = {name: getattr(settings, name) for name in TUNED}
+            label = {"regime": self.regime, "dose": str(self.dose), "field": field} | given
+            runs = [case.course(settings) for case in self.cases(field)]
+            fresh: Rows = []
+            means: dict[int, float] = {}
+            for rows in zip(*runs, strict=True):
+                fresh += [label | row for row in rows]
+                n = rows[0]["iterations"]
+                means[n] = float(np.mean([row["score"] for row in rows]))
+                best = max(means.values())
+                earlier = max((s for m, s in means.items() if 2 * m <= n), default=-1.0)
+                settled = n >= 4 and best - earlier < RISING
+                if n >= most or settled or means[n] < best - FALLEN:
+                    break
+            self.rows += fresh
+            self.path.write_text(json.dumps(self.rows))
+            best_n = max(means, key=lambda n: means[n])
+            shown = {**given, "iterations": best_n, "score": round(means[best_n], 4)}
+            print(self.regime, self.dose, field, shown, flush=True)
+        scores = {n: mean for n, mean in self.means(field, settings).items() if n > 0}
+        best = max(scores, key=lambda n: scores[n])
+        return scores[best], best
+
+    def neighbours(self, settings: PtychographySettings, name: str) -> list[PtychographySettings]:
+        """List the settings one rung below and above in one parameter."""
+        ladder = LADDERS[self.regime][name]
+        rung = ladder.index(getattr(settings, name))
+        rungs = [i for i in (rung - 1, rung + 1) if 0 <= i < len(ladder)]
+        return [replace(settings, **{name: ladder[i]}) for i in rungs]
+
+    def descend(self, here: PtychographySettings) -> PtychographySettings:
+        """Move along one parameter after the other until none of them gains."""
+        stuck = False
+        while not stuck:
+            stuck = True
+            for name in ("step_size", "lowpass", "batches", "object_type"):
+                best = self.best_neighbour(here, name)
+                while self.top(best)[0] > self.top(here)[0] + GAIN:
+                    here, stuck = best, False
+                    best = self.best_neighbour(here, name)
+        return here
+
+    def best_neighbour(self, here: PtychographySettings, name: str) -> PtychographySettings:
+        """Find the best of the settings that differ by one rung of one parameter."""
+        if name == "object_type":
+            other = {"complex": "potential", "potential": "complex"}[here.object_type]
+            return replace(here, object_type=other)
+        return max(self.neighbours(here, name), key=lambda s: self.top(s)[0])
+
+    def confirm(self, here: PtychographySettings) -> PtychographySettings:
+        """Move on in step size on whole scans, from the best of the quarter."""
+        stuck = False
+        while not stuck:
+            stuck = True
+            for near in self.neighbours(here, "step_size"):
+                if self.top(near, field="whole")[0] > self.top(here, field="whole")[0] + GAIN:
+                    here, stuck = near, False
+        return here
+
+    def choice(self, quarter: PtychographySettings, whole: PtychographySettings) -> dict[str, Any]:
+        """Say what was chosen, where the quarter of the scan had it, and the spread over draws."""
+        score, iterations = self.top(whole, field="whole")
+        quarter = replace(quarter, iterations=self.top(quarter)[1])
+        chosen = {name: getattr(whole, name) for name in TUNED} | {"iterations": iterations}
+        rows = [r for r in self.rows if (chosen | {"field": "whole"}).items() <= r.items()]
+        scores = [row["score"] for row in rows]
+        return {
+            "regime": self.regime,
+            "dose": str(self.dose),
+            **chosen,
+            "score": round(score, 4),
+            "draws": len(rows),
+            "lowest": min(scores),
+            "highest": max(scores),
+            "cpu_seconds": self.cases("whole")[0].cpu_seconds(PtychographySettings(**chosen)),
+            "quarter": {name: getattr(quarter, name) for name in (*TUNED, "iterations")},
+        }
+
+    def far(self, here: PtychographySettings) -> None:
+        """Run from other starts, which take more and larger steps."""
+        for start, most in FAR.items():
+            for kind in ("potential", "complex"):
+                step = FAR_STEP[self.regime]
+                other = replace(here, start=start, object_type=kind, step_size=step, batches=32)
+                self.top(other, most=most)
+
+
+def tune(regime: str) -> list[dict[str, Any]]:
+    """Tune a regime at every dose, and say what was chosen."""
+    here = FIRST[regime]
+    quarter = {}
+    for dose in DOSES:
+        first = FIRST_INFINITE[regime] if math.isinf(dose) else here
+        here = quarter[dose] = Tuner(regime, dose).descend(first)
+    choice = []
+    for dose, best in quarter.items():
+        tuner = Tuner(regime, dose)
+        step = best.step_size * (1.0 if best.start == "flat" else WHOLE)
+        choice.append(tuner.choice(best, tuner.confirm(replace(best, step_size=step))))
+    Tuner(regime, FAR_DOSE).far(quarter[FAR_DOSE])
+    Tuner(regime, math.inf).top(replace(quarter[FAR_DOSE], start="direct"))
+    return sorted(choice, key=lambda row: float(row["dose"]))
+
+
+def courses(rows: Rows) -> Rows:
+    """Gather the scores of a run after each number of iterations into lists."""
+    along = ("iterations", "score", "inside", "rings")
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        label = {name: value for name, value in row.items() if name not in (*along, "seconds")}
+        run = found.setdefault(tuple(label.values()), label | {name: [] for name in along})
+        for name in along:
+            run[name].append(row[name])
+    return list(found.values())
 
 
 def main() -> None:
-    tuner = Tuner()
-    for case, (regime, *_) in enumerate(CASES):
-        for dose in DOSES:
-            for step_size, batches in GRID[regime]:
-                settings = PtychographySettings(step_size=step_size, batches=batches)
-                tuner.score(case, dose, settings)
-    first = {(r, d): best(tuner.rows, r, d) for r in FINEST for d in DOSES}
-    for case, (regime, *_) in enumerate(CASES):
-        for dose in DOSES:
-            top = first[regime, dose]
-            found = PtychographySettings(step_size=top["step_size"], batches=top["batches"])
-            tuner.score(case, dose, replace(found, object_type="potential"))
-            tuner.score(case, dose, replace(found, lowpass=FINEST[regime]))
-    choice = [
-        {"regime": regime, "dose": str(dose)} | best(tuner.rows, regime, dose)
-        for regime in FINEST
-        for dose in DOSES
-    ]
-    record = {
-        "command": "python benchmarks/tune_ptychography.py",
-        "grid": {
-            "step_size, batches": GRID,
-            "iterations": ITERATIONS,
-            "at the best of these": ["object_type potential", "lowpass at the finest period"],
-            "lowpass": FINEST,
-        },
-        "choice": choice,
-        "scores": tuner.rows,
-    }
-    temporary = OUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(OUT)
+    torch.set_num_threads(1)
+    regimes = sys.argv[1:] or REGIMES
+    choice = [row for regime in regimes for row in tune(regime)]
     for row in choice:
         print(row)
+    if sys.argv[1:]:
+        return
+    record = {
+        "command": "python benchmarks/tune_ptychography.py",
+        "seed": SEED,
+        "grid": LADDERS | {"iterations": ITERATIONS},
+        "bounds": BOUNDS,
+        "rising": RISING,
+        "gain": GAIN,
+        "other starts": str(FAR_DOSE),
+        "choice": choice,
+        "runs": [run for r in REGIMES for dose in DOSES for run in courses(Tuner(r, dose).rows)],
+    }
+    temporary = OUT.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    temporary.replace(OUT)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,9 @@ def _single_precision(transform: Callable[[Tensor], Tensor]) -> Callable[[Any], 
 
 
 class _Quicker:
-    """NumPy for py4DSTEM's ptychography, without the two places where NumPy 1 is slow.
+    """NumPy for py4DSTEM's ptychography: complex64 is transformed in single precision.
 
-    It transforms complex64 in double precision, and takes its exponential number by number. What is
-    not defined here is NumPy's own.
+    NumPy 1 transforms it in double. What is not defined here is NumPy's own.
     """
 
     fft = SimpleNamespace(
@@ -66,20 +65,76 @@ class _Quicker:
         }
     )
 
-    @staticmethod
-    def exp(array: Any) -> Any:
-        """Exponential; of complex64 by sine and cosine, which NumPy takes many at a time."""
-        if getattr(array, "dtype", None) != np.complex64:
-            return np.exp(array)
-        result = np.empty_like(array)
-        np.cos(array.imag, out=result.real)
-        np.sin(array.imag, out=result.imag)
-        if array.real.any():
-            result *= np.exp(array.real)
-        return result
-
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
+
+
+class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # type: ignore[misc]
+    """py4DSTEM's gradient descent with the same steps, and no part of them done twice.
+
+    Positions at the same fraction of a pixel share one shifted probe, the object's transmission is
+    computed once for all patches, and a measured modulus is put in without going by the phase.
+    """
+
+    _object_initial: Any
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._xp = _Quicker()
+
+    def start_from(self, phase: NDArray[Any], spacing: Sequence[float]) -> None:
+        """Take a phase [rad] on a grid that begins at the first probe position as first object.
+
+        Its edge is carried on to the object's, which the probe reaches beyond the scan.
+        """
+        first = np.asarray(self._positions_px)[0]
+        grid = [
+            (np.arange(n) - first[axis]) * self.sampling[axis] / spacing[axis]
+            for axis, n in enumerate(self._object_shape)
+        ]
+        placed = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
+        potential = self._object_type == "potential"
+        given = placed.astype(np.float32) if potential else np.exp(1j * placed)
+        self._object_initial = given.astype(self._object_initial.dtype)
+
+    def _return_shifted_probes(self, probe: Any, fractions: Any) -> Any:
+        # A thousandth of a pixel is below what the patterns tell.
+        shared, which = np.unique(np.round(fractions, 3), axis=0, return_inverse=True)
+        if 2 * len(shared) > len(fractions):
+            return super()._return_shifted_probes(probe, fractions)
+        shifted = super()._return_shifted_probes(probe, shared)
+        return shifted if len(shared) == 1 else shifted[which]
+
+    def _overlap_projection(
+        self, current: Any, rows: Any, columns: Any, shifted_probes: Any
+    ) -> tuple[Any, Any, Any]:
+        potential = self._object_type == "potential"
+        patches = (np.exp(1j * current) if potential else current)[rows, columns]
+        return shifted_probes, patches, shifted_probes * patches
+
+    def _gradient_descent_fourier_projection(
+        self, amplitudes: Any, overlap: Any, fourier_mask: Any, virtual_detector_masks: Any
+    ) -> tuple[Any, Any]:
+        wave = self._xp.fft.fft2(overlap)
+        modulus = np.abs(wave)
+        error = ((amplitudes - modulus) ** 2).sum()
+        wave *= amplitudes / np.maximum(modulus, np.finfo(np.float32).tiny) - 1
+        return self._xp.fft.ifft2(wave), error
+
+    def _sum_overlapping_patches_bincounts(self, patches: Any, positions_px: Any) -> Any:
+        size = patches.shape[-2:]
+        corners = np.round(positions_px).astype(int) - [n // 2 for n in size]
+        shape = tuple(self._object_shape)
+        if (corners < 0).any() or (corners + size > shape).any():  # a patch goes round the edge
+            patches = np.broadcast_to(patches, (len(corners), *size))
+            return super()._sum_overlapping_patches_bincounts(patches, positions_px)
+        centred = np.fft.fftshift(patches, (-2, -1))
+        total = np.zeros(shape, centred.dtype)
+        for patch, (x, y) in zip(
+            np.broadcast_to(centred, (len(corners), *size)), corners.tolist(), strict=True
+        ):
+            total[x : x + size[0], y : y + size[1]] += patch
+        return total
 
 
 def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
@@ -287,6 +342,7 @@ class PtychographySettings:
     batches: int = 8  # updates per iteration; our choice, py4DSTEM's default is one
     object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
     lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
+    start: Literal["flat", "parallax", "direct"] = "flat"  # the first object; py4DSTEM's default
 
 
 def ptychography(
@@ -295,6 +351,7 @@ def ptychography(
     upsampling: int = 3,
     settings: PtychographySettings | None = None,
     *,
+    initial: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
     """Single-slice iterative ptychography by py4DSTEM, with the probe known and held.
@@ -309,6 +366,9 @@ def ptychography(
         Output pixels per scan step; the object is solved on its own grid and interpolated.
     settings : PtychographySettings, optional
         py4DSTEM's defaults unless given; at low dose they must be tuned.
+    initial : Tensor, optional
+        Phase ``(upsampling·Rx, upsampling·Ry)`` [rad] to start from, by the method that
+        ``settings.start`` names; a flat object is started from without one.
     seed : int
         Order of the batches.
 
@@ -317,15 +377,21 @@ def ptychography(
     Tensor
         Phase ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
 
+    Raises
+    ------
+    ValueError
+        If the settings name a start and none is given, or the other way round, or it does not fit
+        the scan.
+
     References
     ----------
     Varnavides et al., arXiv:2309.05250.
     """
     settings = settings or PtychographySettings()
     course = ptychography_course(
-        cube, acquisition, upsampling, settings, [settings.iterations], seed=seed
+        cube, acquisition, upsampling, settings, [settings.iterations], initial=initial, seed=seed
     )
-    return course[settings.iterations]
+    return dict(course)[settings.iterations]
 
 
 def ptychography_course(
@@ -335,17 +401,29 @@ def ptychography_course(
     settings: PtychographySettings,
     checkpoints: Sequence[int],
     *,
+    initial: Tensor | None = None,
     seed: int = 0,
-) -> dict[int, Tensor]:
-    """Images of one :func:`ptychography` run after several numbers of iterations.
+) -> Iterator[tuple[int, Tensor]]:
+    """Images of one :func:`ptychography` run after several numbers of iterations, as they come.
 
     Parameters are those of :func:`ptychography`; `checkpoints` rise and replace
     ``settings.iterations``.
     """
+    shape = tuple(upsampling * n for n in cube.patterns.shape[:2])
+    if (initial is None) != (settings.start == "flat"):
+        raise ValueError(
+            f"start is {settings.start!r} and initial is {'not ' * (initial is None)}given; "
+            "expected a phase for any start but 'flat', which has none"
+        )
+    if initial is not None and (tuple(initial.shape) != shape or not initial.isfinite().all()):
+        raise ValueError(
+            f"initial has shape {tuple(initial.shape)} or is not finite; expected {shape}, "
+            f"{upsampling} pixels per scan step"
+        )
     cube = _fast_window(cube)
-    positions = cube.patterns.shape[0] * cube.patterns.shape[1]
+    largest = math.ceil(cube.patterns.shape[0] * cube.patterns.shape[1] / settings.batches)
     with _quiet():
-        run = py4DSTEM.process.phase.SingleslicePtychography(
+        run = _QuickPtychography(
             energy=acquisition.energy,
             datacube=_py4dstem(cube, acquisition),
             defocus=acquisition.defocus,
@@ -355,7 +433,6 @@ def ptychography_course(
             device="cpu",
             verbose=False,
         )
-        run._xp = _Quicker()
         run.preprocess(
             force_com_shifts=_centres(cube),
             force_com_rotation=0,
@@ -364,13 +441,17 @@ def ptychography_course(
             plot_center_of_mass=False,
             plot_rotation=False,
             plot_probe_overlaps=False,
+            max_batch_size=largest,
         )
-        images, done = {}, 0
-        for stop in checkpoints:
+    if initial is not None:
+        run.start_from(initial.numpy(), [n / upsampling for n in cube.step])
+    done = 0
+    for stop in checkpoints:
+        with _quiet():
             run.reconstruct(
                 num_iter=stop - done,
                 step_size=settings.step_size,
-                max_batch_size=math.ceil(positions / settings.batches),
+                max_batch_size=largest,
                 fix_probe=True,
                 reset=done == 0,
                 seed_random=seed + done,
@@ -378,9 +459,8 @@ def ptychography_course(
                 q_lowpass=settings.lowpass,
                 butterworth_filter=settings.lowpass is not None,
             )
-            done = stop
-            images[stop] = _on_scan_grid(run, cube, upsampling, settings.object_type)
-    return images
+        done = stop
+        yield stop, _on_scan_grid(run, cube, upsampling, settings.object_type)
 
 
 def _fast_window(cube: Datacube) -> Datacube:

@@ -35,7 +35,11 @@ __all__ = [
 Solver = Literal["joint", "wiener", "obf", "ssb"]
 
 AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
-"""Amplitude contrast by regime, chosen by ``benchmarks/calibrate_direct.py`` on other specimens."""
+"""Amplitude contrast by regime: our choice, near the best on draws of the corpus.
+
+``benchmarks/calibrate_direct.py`` finds the best, and :func:`misr4d.settings.contrast_tuning` says
+by how little. The shipped networks are trained on images with these values.
+"""
 
 # Rings of the spectrum differ from their neighbours' mean by as much as this factor (our choice).
 _RING_SPREAD = 3.0

@@ -1,8 +1,9 @@
 """Tuned settings on record, and the grids that they were chosen from.
 
-``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json``, and
-``benchmarks/calibrate_refine.py`` wrote ``data/refine_tuning.json``, both on specimens that no page
-scores.
+``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json``,
+``benchmarks/calibrate_refine.py`` wrote ``data/refine_tuning.json``, and
+``benchmarks/calibrate_direct.py`` wrote ``data/contrast_tuning.json``: all on draws of
+:mod:`misr4d.corpus`, none of which any page scores.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 from misr4d.classical import PtychographySettings
 from misr4d.refine import Trust
 
-__all__ = ["prior_trust", "ptychography_settings", "ptychography_tuning", "refine_tuning"]
+__all__ = [
+    "contrast_tuning",
+    "prior_trust",
+    "ptychography_settings",
+    "ptychography_tuning",
+    "refine_tuning",
+]
 
 
 @cache
@@ -27,13 +34,18 @@ def _record(name: str) -> dict[str, Any]:
 
 
 def ptychography_tuning() -> dict[str, Any]:
-    """Read the record of ptychography's tuning: the grid, every score, and the choice."""
+    """Read the record of ptychography's tuning: every score, and the choice."""
     return _record("ptychography_tuning")
 
 
 def refine_tuning() -> dict[str, Any]:
     """Read how the second stage's trust in the first was chosen: every score, and the choice."""
     return _record("refine_tuning")
+
+
+def contrast_tuning() -> dict[str, Any]:
+    """Read how the amplitude contrast of direct ptychography was chosen, score by score."""
+    return _record("contrast_tuning")
 
 
 def prior_trust(regime: str) -> Trust:
@@ -77,5 +89,5 @@ def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
         return abs(math.log(known / dose))
 
     best = min(choices, key=distance)
-    tuned = ("step_size", "batches", "iterations", "object_type", "lowpass")
+    tuned = ("step_size", "batches", "iterations", "object_type", "lowpass", "start")
     return PtychographySettings(**{name: best[name] for name in tuned})

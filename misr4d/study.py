@@ -40,6 +40,7 @@ __all__ = [
     "make_scene",
     "method_key",
     "place",
+    "starting_phase",
 ]
 
 # Wave-field sampling and slice thickness [Å] of each regime, and the largest recorded angle
@@ -307,11 +308,32 @@ def _parallax(m: Measurement) -> Tensor:
     return parallax(m.views, m.scene.focused, UPSAMPLING)
 
 
+def starting_phase(m: Measurement, start: str) -> Tensor | None:
+    """Phase that iterative ptychography starts from, on the ×3 grid; none for a flat object.
+
+    Parameters
+    ----------
+    m : Measurement
+    start : {"flat", "parallax", "direct"}
+        ``PtychographySettings.start``. The image of parallax is no phase in rad: it is given the
+        spread of direct ptychography's.
+    """
+    if start == "flat":
+        return None
+    views = m.whole.views(m.scene.acquisition)  # not m.views: patterns may have been replaced
+    direct = m.scene.direct(views)
+    if start == "direct":
+        return direct
+    image = parallax(views, m.scene.focused, UPSAMPLING)
+    return image * (direct.std() / image.std())
+
+
 def _ptychography(m: Measurement) -> Tensor:
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
+    initial = starting_phase(m, settings.start)
     given = (m.whole, m.scene.focused, UPSAMPLING, settings)
-    key = result_key(classical.ptychography, given=given, data=())
-    return _made_once("ptychography", key, lambda: classical.ptychography(*given))
+    key = result_key(classical.ptychography, given=(given, initial), data=())
+    return _made_once("ptychography", key, lambda: classical.ptychography(*given, initial=initial))
 
 
 def _ssb(m: Measurement) -> Tensor:

@@ -98,7 +98,7 @@ for name in (crystal, glass, protein):
 # * **Direct ptychography**: the least-squares solution of the weak-phase equations for all views and
 #   all {term}`aliases` together. Its noise level and the object's power spectrum are read off the noisy
 #   views themselves, ring by ring; no truth and no training enter. Its one fixed number, the
-#   amplitude contrast, was chosen on other specimens (`benchmarks/calibrate_direct.py`). The
+#   amplitude contrast, is near the best on draws of the training corpus (`benchmarks/calibrate_direct.py`). The
 #   3 × 3 aliases that the image holds are solved; what solving more changes is measured below.
 # * **Networks**, those whose weights are shipped: the attention U-Net is the paper's, on the stacked
 #   views; the dual path is that of the paper's text, on the same views as a set; the informed network

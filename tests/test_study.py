@@ -15,7 +15,7 @@ from misr4d.metrics import correlation
 from misr4d.potential import Potential
 from misr4d.probes import camera_pixel
 from misr4d.specimens import Specimen, make_specimen
-from misr4d.study import METHODS, Scene, make_scene, place
+from misr4d.study import METHODS, Scene, make_scene, place, starting_phase
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,23 @@ def test_both_routes_to_counts_have_the_same_rate() -> None:
         assert float(counts.mean()) == pytest.approx(rate, abs=5 * error)
         own = counts.var((1, 2)).mean()
         assert float(own) == pytest.approx(rate, rel=0.03)
+
+
+def test_a_first_phase_is_that_of_the_method_named(scene: Scene) -> None:
+    measurement = scene.measure(300.0, seed=0)
+    assert starting_phase(measurement, "flat") is None
+    direct, aligned = (starting_phase(measurement, name) for name in ("direct", "parallax"))
+    assert direct is not None
+    assert aligned is not None
+    torch.testing.assert_close(direct, METHODS["direct"](measurement))
+    torch.testing.assert_close(aligned.std(), direct.std())
+    assert correlation(aligned, METHODS["parallax"](measurement)) == pytest.approx(1.0)
+    # Patterns alone count: what they were replaced by is what is started from.
+    other = scene.measure(300.0, seed=1)
+    swapped = replace(measurement, patterns=other.patterns)
+    again = starting_phase(swapped, "direct")
+    assert again is not None
+    torch.testing.assert_close(again, METHODS["direct"](other))
 
 
 def test_no_electron_is_counted_at_infinite_dose(scene: Scene) -> None:
