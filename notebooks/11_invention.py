@@ -713,6 +713,8 @@ Markdown(
     f"""
 ## What was seen
 
+Numbers are medians of {draws} draws where nothing else is said, and those of one draw by ptychography.
+
 * **Vacuum.** At {low:g} e⁻/Å² the false peaks in 100 Å² are {named(part(nothing, "vacuum"), low)}; at
   {high:g} e⁻/Å² {named(part(nothing, "vacuum"), high)}.
 * **Shuffled scan**, at {low:g} e⁻/Å²: {named(part(nothing, "shuffled"), low)}; at {high:g} e⁻/Å²
