@@ -28,7 +28,7 @@
 # because it takes so long. Last, the informed network says of every pixel how far it may be off: does it
 # say so where it is?
 #
-# **How long it takes.** About six minutes on two cores the first time: the patterns of six scans are
+# **How long it takes.** About five minutes on one core the first time: the patterns of six scans are
 # simulated, and with ptychography, whose images are kept, their electrons counted in every pixel.
 
 # %% tags=["parameters"]
