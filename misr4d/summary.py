@@ -52,7 +52,10 @@ class Summary:
             plus = "+" if sign else ""
 
             def word(value: float) -> str:
-                text = "∞" if value == math.inf else f"{value:{plus}.{digits}f}"
+                if value == math.inf:
+                    return "∞"
+                # Adding 0 takes the sign from what rounds to nothing.
+                text = f"{round(value, digits) + 0.0:{plus}.{digits}f}"
                 return text.replace("-", "−")
 
         low, median, high = word(self.low), word(self.median), word(self.high)

@@ -28,7 +28,7 @@
 # because it takes so long. Last, the informed network says of every pixel how far it may be off: does it
 # say so where it is?
 #
-# **How long it takes.** About six minutes on two cores the first time: the patterns of six scans are
+# **How long it takes.** About five minutes on one core the first time: the patterns of six scans are
 # simulated, and with ptychography, whose images are kept, their electrons counted in every pixel.
 
 # %% tags=["parameters"]
@@ -712,6 +712,8 @@ if with_ptychography:
 Markdown(
     f"""
 ## What was seen
+
+Numbers are medians of {draws} draws where nothing else is said, and those of one draw by ptychography.
 
 * **Vacuum.** At {low:g} e⁻/Å² the false peaks in 100 Å² are {named(part(nothing, "vacuum"), low)}; at
   {high:g} e⁻/Å² {named(part(nothing, "vacuum"), high)}.

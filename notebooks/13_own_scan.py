@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # A scan of one's own
+# # Your own scan
 #
 # **What the paper says** (§2.2). Before reconstruction its pipeline calibrates a scan: recentring, an
 # affine transformation, the interchange of the domains. How well that must be done, and how well it can

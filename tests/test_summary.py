@@ -25,6 +25,11 @@ def test_what_is_infinite_stays_infinite() -> None:
     assert summarise([1.0, 2.0, math.inf]).median == 2
 
 
+def test_what_rounds_to_nothing_has_no_sign() -> None:
+    assert summarise([-0.004, -0.001, 0.004]).text() == "0.00 (n = 3)"
+    assert summarise([-0.006]).text() == "−0.01 (n = 1)"
+
+
 def test_text_says_how_many() -> None:
     assert summarise([0.5]).text() == "0.50 (n = 1)"
     assert summarise([-0.1, 0.1, 0.3]).text(1, sign=True) == "+0.1 (−0.1 to +0.3, n = 3)"
