@@ -23,7 +23,7 @@ from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import electrons_per_pixel, electrons_per_probe, expose
 from misr4d.fetch import cache_folder
 from misr4d.keys import result_key
-from misr4d.learned import attention_unet, dual_path, informed
+from misr4d.learned import attention_unet, card, dual_path, informed
 from misr4d.multislice import build_potential
 from misr4d.networks import UPSAMPLING
 from misr4d.potential import Potential, Thermal, truth
@@ -427,11 +427,13 @@ def method_key(
     elif method == "refined":
         tuned = prior_trust(regime)
     network = NETWORK_OF.get(method)
-    weights = [f"weights/{network}.{kind}" for kind in ("json", "safetensors")] if network else []
+    # Of its card the run that built it: scores on it may be measured anew without new weights.
+    weights = [f"weights/{network}.safetensors"] if network else []
+    trained = card(network)["training"] if network else None
     return result_key(
         METHODS[method],
         *roots,
-        given=(method, specimen, dose, tuned, given),
+        given=(method, specimen, dose, tuned, trained, given),
         data=[*data_files(specimen), *weights],
         apart=(f"{__name__}:METHODS",),
     )
