@@ -78,7 +78,7 @@ def check(name: str) -> None:
     """
     folder, reference = measure(name)
     settings = BEGIN[name] | ({"rate": RATE} if "rate" in BEGIN[name] else {})
-    image = run_peer(name, folder, [settings | {"epochs": [EPOCHS]}])[0].images[-1]
+    image = run_peer(name, {folder: [settings | {"epochs": [EPOCHS]}]})[0][0].images[-1]
     agreement = {}
     for sign, turns, mirrored in itertools.product((1, -1), range(4), (False, True)):
         turned = torch.rot90(image.T if mirrored else image, turns, (0, 1))

@@ -1,19 +1,20 @@
 """Counts out to a peer's environment, and its image back onto the study's ×3 grid.
 
-A folder is all that the two processes share. ``counts.npz`` holds the electrons of every detector
-pixel ``counts`` (Rx, Ry, Qx, Qy), the optical axis at (Qx // 2, Qy // 2), and the geometry:
-``step`` [Å], ``pixel`` [mrad], ``energy`` [eV], ``semiangle`` [mrad], ``defocus`` [Å], positive for
-underfocus and counted from the middle of the specimen. ``settings.json`` is a list of settings, one
-for each run. The peer writes ``images_0.npz`` of the first run and so on: its phases ``phases``
-(epochs, X, Y), which pixel of them the first probe position is ``first``, its pixel ``pixel`` [Å],
-and the processor time until each ``seconds``, the reading of the counts left out.
+A folder is all that the two processes share; each peer has one in it. ``counts.npz`` holds the
+electrons of every detector pixel ``counts`` (Rx, Ry, Qx, Qy), the optical axis at
+(Qx // 2, Qy // 2), and the geometry: ``step`` [Å], ``pixel`` [mrad], ``energy`` [eV], ``semiangle``
+[mrad], ``defocus`` [Å], positive for underfocus and counted from the middle of the specimen. In the
+peer's folder ``settings.json`` is a list of settings, one for each run. The peer writes
+``images_0.npz`` of the first run and so on: its phases ``phases`` (epochs, X, Y), which pixel of
+them the first probe position is ``first``, its pixel ``pixel`` [Å], and the processor time until
+each ``seconds``, the reading of the counts left out.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def write_counts(folder: Path, cube: Datacube, acquisition: Acquisition, electro
     )
 
 
-def run_peer(name: str, folder: Path, runs: Sequence[dict[str, Any]]) -> list[Course]:
-    """Let a peer reconstruct the counts of a folder, once for each settings, on one core.
+def run_peer(name: str, tasks: Mapping[Path, Sequence[dict[str, Any]]]) -> list[list[Course]]:
+    """Let a peer reconstruct the counts of each folder, once for each settings, on one core.
 
     Raises
     ------
@@ -97,22 +98,28 @@ def run_peer(name: str, folder: Path, runs: Sequence[dict[str, Any]]) -> list[Co
         If it cannot be installed or fails.
     """
     python = install(name)
-    (folder / "settings.json").write_text(json.dumps(runs), encoding="utf-8")
-    results = [folder / f"images_{number}.npz" for number in range(len(runs))]
-    for path in results:
-        path.unlink(missing_ok=True)
+    places = [folder / name.replace(" ", "_") for folder in tasks]
+    for place, runs in zip(places, tasks.values(), strict=True):
+        place.mkdir(exist_ok=True)
+        (place / "settings.json").write_text(json.dumps(runs), encoding="utf-8")
+        for path in place.glob("images_*.npz"):
+            path.unlink()
     script = Path(__file__).with_name(PEERS[name].runner)
     done = subprocess.run(
-        [str(python), str(script), str(folder)],
+        [str(python), str(script), *map(str, places)],
         env=single_thread(),
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"{name} failed with {runs}:\n{done.stderr[-2000:]}")
-    with np.load(folder / "counts.npz") as given:
-        shape, step = given["counts"].shape[:2], float(given["step"])
-    return [_read_course(path, shape, step) for path in results]
+        raise RuntimeError(f"{name} failed with {[*tasks.values()]}:\n{done.stderr[-2000:]}")
+    courses = []
+    for place, (folder, runs) in zip(places, tasks.items(), strict=True):
+        with np.load(folder / "counts.npz") as given:
+            shape, step = given["counts"].shape[:2], float(given["step"])
+        paths = [place / f"images_{number}.npz" for number in range(len(runs))]
+        courses.append([_read_course(path, shape, step) for path in paths])
+    return courses
 
 
 def _read_course(path: Path, shape: tuple[int, int], step: float) -> Course:

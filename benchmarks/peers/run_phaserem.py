@@ -1,9 +1,9 @@
-"""phaserEM's gradient engine on the counts of a folder; runs in phaserEM's environment.
+"""phaserEM's gradient engine on the counts of folders; runs in phaserEM's environment.
 
-    _build/peers/phaserEM/bin/python benchmarks/peers/run_phaserem.py FOLDER
+    _build/peers/phaserEM/bin/python benchmarks/peers/run_phaserem.py FOLDER ...
 
-Reads ``counts.npz`` and ``settings.json``, writes ``images_0.npz`` and so on; ``exchange.py`` says
-what they hold. The probe is known and held, the object is one slice.
+Reads ``../counts.npz`` and ``settings.json``, writes ``images_0.npz`` and so on; ``exchange.py``
+says what they hold. The probe is known and held, the object is one slice.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def reconstruct(folder: Path, given: dict[str, float], settings: dict[str, Any])
 
 def main(folder: Path) -> None:
     every = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    with np.load(folder / "counts.npz") as file:
+    with np.load(folder.parent / "counts.npz") as file:
         counts = file["counts"]
         given = {k: float(file[k]) for k in ("step", "pixel", "energy", "semiangle", "defocus")}
     given |= {"rows": counts.shape[0], "columns": counts.shape[1]}
@@ -137,4 +137,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for argument in sys.argv[1:]:
+        main(Path(argument))

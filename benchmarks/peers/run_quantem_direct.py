@@ -1,9 +1,9 @@
-"""quantem's direct ptychography on the counts of a folder; runs in quantem's environment.
+"""quantem's direct ptychography on the counts of folders; runs in quantem's environment.
 
-    _build/peers/quantem/bin/python benchmarks/peers/run_quantem_direct.py FOLDER
+    _build/peers/quantem/bin/python benchmarks/peers/run_quantem_direct.py FOLDER ...
 
-Reads ``counts.npz`` and ``settings.json``, writes ``images_0.npz`` and so on; ``exchange.py`` says
-what they hold. Detector pixels are binned 3×3, as for this package's direct ptychography.
+Reads ``../counts.npz`` and ``settings.json``, writes ``images_0.npz`` and so on; ``exchange.py``
+says what they hold. Detector pixels are binned 3×3, as for this package's direct ptychography.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def reconstruct(counts: Any, given: dict[str, float], settings: dict[str, Any]) 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     every = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    with np.load(folder / "counts.npz") as file:
+    with np.load(folder.parent / "counts.npz") as file:
         counts = file["counts"].astype(np.float32)
         given = {k: float(file[k]) for k in ("step", "pixel", "energy", "semiangle", "defocus")}
     for number, settings in enumerate(every):
@@ -81,4 +81,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for argument in sys.argv[1:]:
+        main(Path(argument))

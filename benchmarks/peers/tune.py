@@ -41,6 +41,7 @@ CORNER = 32  # probe positions along either axis
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
 PARTS = HOME / "tuning"
 Settings = dict[str, Any]
+Corner = tuple[Path, Tensor, Tensor, tuple[float, float]]
 
 # Of each setting the values tried first, the factor by which the grid is extended, and its natural
 # ends. A factor of None: the values are all that there are.
@@ -84,9 +85,9 @@ BEGIN: dict[str, Settings] = {
     },
 }
 AGAIN = {  # what is tuned at the other doses too
-    "phaserEM": ("rate", "smoothing"),
+    "phaserEM": ("smoothing",),
     "quantem direct": ("kernel", "noise"),
-    "quantem": ("rate", "smoothing"),
+    "quantem": ("smoothing",),
 }
 # Epochs of a run, twice as many where the last is best; a direct method has none.
 EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 8}
@@ -123,14 +124,13 @@ class Tuner:
         self.path = PARTS / f"{peer}-{regime}.json"
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else "[]"
         self.rows: list[dict[str, Any]] = json.loads(text)
-        self._corners: dict[tuple[int, float], Any] = {}
+        self._corners: dict[tuple[int, float], Corner] = {}
 
     def score(self, candidates: Sequence[Settings], dose: float) -> list[tuple[float, int]]:
         """Best mean score over the draws of each, and after how many epochs."""
         epochs = [EPOCHS[self.peer]] * len(candidates)
         while True:
-            for index in DRAWS[self.regime]:
-                self.run(candidates, dose, index, epochs)
+            self.run(candidates, dose, epochs)
             results = []
             for number, settings in enumerate(candidates):
                 rows = [self.on_record(settings, dose, i) for i in DRAWS[self.regime]]
@@ -150,30 +150,37 @@ class Tuner:
         label = {"draw": index, "dose": dose, "settings": settings}
         return next((row for row in self.rows if row.items() >= label.items()), None)
 
-    def run(
-        self, candidates: Sequence[Settings], dose: float, index: int, epochs: Sequence[int]
-    ) -> None:
-        """Run what is not on record for as many epochs."""
-        missing = []
-        for settings, count in zip(candidates, epochs, strict=True):
-            row = self.on_record(settings, dose, index)
-            if row is None or len(row["scores"]) < count:
-                missing.append((settings, count))
-        if not missing:
+    def run(self, candidates: Sequence[Settings], dose: float, epochs: Sequence[int]) -> None:
+        """Run what is not on record for as many epochs, all in one process of the peer."""
+        tasks: dict[Path, list[dict[str, Any]]] = {}
+        for index in DRAWS[self.regime]:
+            for settings, count in zip(candidates, epochs, strict=True):
+                row = self.on_record(settings, dose, index)
+                if row is None or len(row["scores"]) < count:
+                    folder = self.corner(index, dose)[0]
+                    runs = tasks.setdefault(folder, [])
+                    runs.append(settings | {"epochs": list(range(1, count + 1))})
+        if not tasks:
             return
+        results = dict(zip(tasks, run_peer(self.peer, tasks), strict=True))
+        for index in DRAWS[self.regime]:
+            folder, truth, inside, pixel = self.corner(index, dose)
+            for asked, course in zip(tasks.get(folder, []), results.get(folder, []), strict=True):
+                settings = {name: value for name, value in asked.items() if name != "epochs"}
+                label = {"draw": index, "dose": dose, "settings": settings}
+                scores = [round(mean_score(i, truth, pixel, inside), 4) for i in course.images]
+                self.rows = [old for old in self.rows if not old.items() >= label.items()]
+                row = label | {"scores": scores, "seconds": round(course.seconds[-1], 1)}
+                self.rows.append(row)
+                best = int(np.argmax(scores))
+                print(self.peer, self.regime, label, scores[best], best + 1, flush=True)
+        write_whole(self.path, json.dumps(self.rows))
+
+    def corner(self, index: int, dose: float) -> Corner:
+        """Find a draw's corner, which one process makes once."""
         if (index, dose) not in self._corners:
             self._corners[index, dose] = corner(self.regime, index, dose)
-        folder, truth, inside, pixel = self._corners[index, dose]
-        runs = [settings | {"epochs": list(range(1, n + 1))} for settings, n in missing]
-        courses = run_peer(self.peer, folder, runs)
-        for (settings, _), course in zip(missing, courses, strict=True):
-            scores = [round(mean_score(image, truth, pixel, inside), 4) for image in course.images]
-            label = {"draw": index, "dose": dose, "settings": settings}
-            self.rows = [old for old in self.rows if not old.items() >= label.items()]
-            self.rows.append(label | {"scores": scores, "seconds": round(course.seconds[-1], 1)})
-            best = int(np.argmax(scores))
-            print(self.peer, self.regime, label, scores[best], best + 1, flush=True)
-        write_whole(self.path, json.dumps(self.rows))
+        return self._corners[index, dose]
 
     def descend(self, begin: Settings, dose: float, again: bool) -> tuple[Settings, dict[str, Any]]:
         """Improve one setting after the other; the grids that were tried.
