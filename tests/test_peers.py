@@ -91,7 +91,7 @@ def test_versions_are_those_that_the_environments_pin(
             assert versions[pinned[name].package.lower()] == pinned[name].version
             assert versions["python"].startswith(pinned[name].python)
     assert {row["version"] for row in table["rows"]} == {
-        pinned[row["peer"]].version for row in table["rows"]
+        pinned[row["method"]].version for row in table["rows"]
     }
 
 
@@ -100,14 +100,14 @@ def test_each_number_has_three_draws_and_the_tuned_settings(
 ) -> None:
     compare = peers["compare"]
     rows = table["rows"]
-    assert any(row["peer"] == "phaserEM" for row in rows)
-    for peer in {row["peer"] for row in rows}:
+    assert any(row["method"] == "phaserEM" for row in rows)
+    for peer in {row["method"] for row in rows}:
         for specimen in compare.SPECIMENS:
             for dose in compare.DOSES:
                 drawn = [
                     row
                     for row in rows
-                    if (row["peer"], row["specimen"], row["dose"]) == (peer, specimen, dose)
+                    if (row["method"], row["specimen"], row["dose"]) == (peer, specimen, dose)
                 ]
                 assert {row["seed"] for row in drawn} == set(range(compare.DRAWS))
                 assert compare.DRAWS >= 3
@@ -124,7 +124,7 @@ def test_stored_image_has_the_score_of_its_row(name: str, table: dict[str, Any])
     row = next(
         row
         for row in table["rows"]
-        if (row["peer"], row["specimen"], row["dose"], row["draw"])
+        if (row["method"], row["specimen"], row["dose"], row["draw"])
         == ("phaserEM", specimen, float(dose), 0)
     )
     again = score_image(image, make_scene(specimen))

@@ -115,8 +115,9 @@ def tabulate(peers: Sequence[str]) -> list[dict[str, Any]]:
                     "specimen": specimen,
                     "regime": scene.specimen.regime,
                     "dose": dose,
-                    "peer": peer,
+                    "method": peer,
                     "draw": draw,
+                    "thickness": None,
                     "seed": draw,
                     **score_image(torch.from_numpy(np.load(place)), scene),
                     **record,
@@ -147,7 +148,7 @@ def main() -> None:
         for dose in DOSES:
             reconstruct(specimen, dose, asked)
     rows = tabulate(list(PEERS))
-    present = [name for name in PEERS if any(row["peer"] == name for row in rows)]
+    present = [name for name in PEERS if any(row["method"] == name for row in rows)]
     record = {
         "command": "python benchmarks/peers/compare.py",
         "doses": DOSES,
