@@ -4,7 +4,7 @@ PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
-.PHONY: book figures test lint pair bench lock readme clean help
+.PHONY: book figures test lint pair bench peers lock readme clean help
 
 book: .venv/.ready ## run the notebooks that changed and render the book (PROFILE=ci or paper)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py book --profile $(PROFILE)
@@ -25,6 +25,11 @@ pair: .venv/.ready ## rewrite notebooks/*.ipynb from their .py sources
 
 bench: .venv/.ready ## print speed ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
+
+peers: .venv/.ready ## tune and run other programs on the same counts, each in its own environment
+	$(BIN)/python benchmarks/peers/check.py
+	$(BIN)/python benchmarks/peers/tune.py
+	$(BIN)/python benchmarks/peers/compare.py
 
 readme: .venv/.ready ## refresh the README's picture and verdicts from the notebooks' results
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py readme --profile $(PROFILE)

@@ -1,0 +1,170 @@
+"""Images of today's other programs from the counts that the study's methods get, and their scores.
+
+    python benchmarks/peers/compare.py [PEER ...]
+
+Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose. Writes
+``notebooks/study/peers.json``, a row for each specimen, dose, draw and peer with the bench's
+scores, and ``peers_images.npz``, the images of phaserEM's first draw in 256 grey levels. An image
+that was made with the same settings is read back from ``_build/peers/images``, so that a change of
+the scores alone costs no reconstruction; the counts are kept there too, 1.6 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from environments import HOME, PEERS, versions
+from exchange import run_peer, write_counts
+from torch import Tensor
+
+from misr4d.bench import score_image, write_whole
+from misr4d.dose import electrons_per_probe
+from misr4d.study import make_scene
+
+SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
+DOSES = (100.0, 300.0, 1000.0)  # e⁻/Å²
+DRAWS = 3  # of the counting noise, the seeds 0, 1 and 2 of the bench
+SHOWN = "phaserEM"  # whose images the book shows
+STUDY = Path(__file__).resolve().parents[2] / "notebooks" / "study"
+IMAGES = HOME / "images"
+
+
+def tuned(peer: str, regime: str, dose: float) -> dict[str, Any]:
+    """Look up a peer's settings, epochs among them, at the nearest dose on record.
+
+    Raises
+    ------
+    ValueError
+        If the peer was not tuned.
+    """
+    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
+    rows = [row for row in record["choice"] if (row["peer"], row["regime"]) == (peer, regime)]
+    if not rows:
+        raise ValueError(f"{peer} has no settings for regime {regime!r}; run tune.py {peer} first")
+    row = min(rows, key=lambda row: abs(math.log(row["dose"] / dose)))
+    return {**row["settings"], "epochs": row["epochs"]}
+
+
+def reconstruct(specimen: str, dose: float, peers: Sequence[str]) -> None:
+    """Let each peer make the images of a dose that are not there yet, all of the same counts."""
+    scene = make_scene(specimen)
+    for peer in peers:
+        settings = tuned(peer, scene.specimen.regime, dose)
+        tasks = {}
+        for draw in range(DRAWS):
+            record = _place(specimen, dose, draw, peer).with_suffix(".json")
+            done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+            if done.get("settings") != settings or done.get("version") != PEERS[peer].version:
+                folder = _measurement(specimen, dose, draw)
+                if not (folder / "counts.npz").is_file():
+                    cube = scene.measure(dose, seed=draw).whole
+                    electrons = electrons_per_probe(dose, scene.acquisition)
+                    write_counts(folder, cube, scene.focused, electrons)
+                tasks[folder] = [settings | {"epochs": [settings["epochs"]]}]
+        if not tasks:
+            continue
+        for folder, [course] in zip(tasks, run_peer(peer, tasks), strict=True):
+            draw = int(folder.name.rsplit("-", 1)[1])
+            place = _place(specimen, dose, draw, peer)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            np.save(place, course.images[-1].numpy())
+            record = {
+                "settings": settings,
+                "version": PEERS[peer].version,
+                "seconds": round(course.seconds[-1], 1),
+            }
+            write_whole(place.with_suffix(".json"), json.dumps(record))
+            print(specimen, dose, draw, peer, record, flush=True)
+
+
+def _measurement(specimen: str, dose: float, draw: int) -> Path:
+    return HOME / "measurements" / f"{specimen}-{dose:g}-{draw}"
+
+
+def _place(specimen: str, dose: float, draw: int, peer: str) -> Path:
+    return IMAGES / f"{specimen}-{dose:g}-{draw}-{peer.replace(' ', '_')}.npy"
+
+
+def measurements() -> Iterator[tuple[str, float, int]]:
+    """Every specimen, dose and draw."""
+    for specimen in SPECIMENS:
+        for dose in DOSES:
+            for draw in range(DRAWS):
+                yield specimen, dose, draw
+
+
+def tabulate(peers: Sequence[str]) -> list[dict[str, Any]]:
+    """Score every image that was made."""
+    rows = []
+    for specimen, dose, draw in measurements():
+        scene = make_scene(specimen)
+        for peer in peers:
+            place = _place(specimen, dose, draw, peer)
+            if not place.is_file():
+                continue
+            record = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
+            rows.append(
+                {
+                    "specimen": specimen,
+                    "regime": scene.specimen.regime,
+                    "dose": dose,
+                    "method": peer,
+                    "draw": draw,
+                    "thickness": None,
+                    "seed": draw,
+                    **score_image(torch.from_numpy(np.load(place)), scene),
+                    **record,
+                }
+            )
+    return rows
+
+
+def levels(image: Tensor) -> tuple[np.ndarray[Any, Any], float, float]:
+    """Turn an image into 256 grey levels, the value of level 0 and that of a step."""
+    low, high = float(image.min()), float(image.max())
+    step = (high - low) / 255
+    return ((image - low) / step).round().to(torch.uint8).numpy(), low, step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--specimen", choices=SPECIMENS, help="one alone")
+    given = parser.parse_args()
+    asked = given.peers
+    if unknown := [name for name in asked if name not in PEERS]:
+        parser.error(f"unknown peer {unknown[0]!r}; known: {', '.join(PEERS)}")
+    torch.set_num_threads(1)
+    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
+    asked = asked or [name for name in PEERS if any(r["peer"] == name for r in record["choice"])]
+    for specimen in [given.specimen] if given.specimen else SPECIMENS:
+        for dose in DOSES:
+            reconstruct(specimen, dose, asked)
+    rows = tabulate(list(PEERS))
+    present = [name for name in PEERS if any(row["method"] == name for row in rows)]
+    record = {
+        "command": "python benchmarks/peers/compare.py",
+        "doses": DOSES,
+        "draws": DRAWS,
+        "versions": {name: versions(name) for name in present},
+        "rows": rows,
+    }
+    write_whole(STUDY / "peers.json", json.dumps(record, indent=1) + "\n")
+    shown: dict[str, Any] = {}
+    for specimen, dose, draw in measurements():
+        if draw == 0 and (place := _place(specimen, dose, draw, SHOWN)).is_file():
+            grey, low, step = levels(torch.from_numpy(np.load(place)))
+            name = f"{specimen}-{dose:g}"
+            shown[name], shown[f"{name}-scale"] = grey, np.array([low, step])
+    np.savez_compressed(STUDY / "peers_images.npz", **shown)
+
+
+if __name__ == "__main__":
+    main()
