@@ -192,14 +192,15 @@ for row, name in zip(grid, TRIO, strict=True):
         figures.show_image(axes, image, field, limits=limits, bar=bar if first else None)
     figures.show_image(row[3], centred, field, limits=limits)
     inner = figures.middle(shown[name]["moved"], whole, part)[0]
-    moved = row[4].imshow(inner, cmap="RdBu_r", vmin=-1, vmax=1, extent=(0, 1, 1, 0))
+    reach = max(abs(limit) for limit in figures.display_limits([inner], 0.5))
+    moved = row[4].imshow(inner, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=(0, 1, 1, 0))
+    figure.colorbar(moved, ax=row[4], shrink=0.8, aspect=20)
     row[4].set(xticks=[], yticks=[])
     row[4].spines[:].set_visible(False)
     row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 18))
 titles = ("direct", "informed (first)", "refined (second)", "truth", "moved / σ")
 for axes, title in zip(grid[0], titles, strict=True):
     axes.set_title(title)
-figure.colorbar(moved, ax=grid[:, 4], shrink=0.6, aspect=30)
 figure.suptitle(figures.dose_label(pictured), fontsize=9)
 path = figures.save(figure, "refined_images")
 plt.close(figure)
@@ -212,7 +213,7 @@ Image(path)
 #
 # First and second stage at one dose, the same electrons, a specimen's images under the same grey limits
 # (scale bars 5 Å and 50 Å). Right: how far the electrons moved the first stage, in its own standard
-# deviations.
+# deviations, each on a scale of its own.
 # ```
 
 # %% tags=["hide-input", "remove-output"]

@@ -469,6 +469,10 @@ figures.save_results(
 # %% tags=["remove-input"]
 
 
+def counted(dose):
+    return sum(row["dose"] == dose for row in table)
+
+
 def worst(dose, key):
     values = [abs(row[key]) for row in table if row["dose"] == dose]
     return max(values) if values else float("nan")
@@ -482,9 +486,9 @@ beyond = sum(
 )
 Markdown(
     "## What was seen\n\n"
-    f"At {figures.dose_label(high)} the defocus was within {worst(high, 'defocus'):.1f} % of the truth and "
+    f"At {figures.dose_label(high)} (n = {counted(high)}) the defocus was within {worst(high, 'defocus'):.1f} % of the truth and "
     f"the rotation within {worst(high, 'rotation'):.2f}°: the goal of {DEFOCUS_GOAL:g} % and "
-    f"{ROTATION_GOAL:g}° is {'met' if met else 'missed'}. At {figures.dose_label(least)} they were within "
+    f"{ROTATION_GOAL:g}° is {'met' if met else 'missed'}. At {figures.dose_label(least)} (n = {counted(least)}) they were within "
     f"{worst(least, 'defocus'):.1f} % and {worst(least, 'rotation'):.1f}°. The detector's axes were told "
     f"right in {sides} of {len(table) + len(failed)} scans. Of {2 * len(table)} estimates {beyond} were off "
     "by more than three of the standard errors that were stated for them. The informed image of the "
