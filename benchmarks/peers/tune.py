@@ -90,7 +90,7 @@ AGAIN = {  # what is tuned at the other doses too
     "quantem": ("smoothing",),
 }
 # Epochs of a run, twice as many where the last is best; a direct method has none.
-EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 8}
+EPOCHS = {"phaserEM": 16, "quantem direct": 1, "quantem": 8}
 
 
 def mean_score(image: Tensor, truth: Tensor, pixel: tuple[float, float], inside: Tensor) -> float:
