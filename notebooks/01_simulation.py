@@ -28,7 +28,7 @@
 # direction and size of every view's displacement; whether the fast engine that makes the views of
 # all later chapters agrees with abTEM's full scan; and how many electrons a view has.
 #
-# **How long it takes.** About a minute on two cores, most of it abTEM's scan of 4096 positions.
+# **How long it takes.** About a minute and a half on one core, most of it abTEM's scan of 4096 positions.
 
 # %% tags=["parameters"]
 specimen: str = "Li2CoO3"  # a crystal of misr4d.specimens.SPECIMENS
@@ -191,7 +191,9 @@ Image(path)
 # ## The same views, by reciprocity
 #
 # By {term}`reciprocity`, one plane wave sent backwards from each detector pixel replaces one probe for
-# each position. The two must agree to rounding, because everything that follows uses the faster.
+# each position. A pixel of finite size takes many plane waves, of which a few are propagated and the
+# others interpolated. The two ways must agree to far less than counting noise, because everything that
+# follows uses the faster; with every wave propagated (`exact=True`) they agree to rounding.
 
 # %%
 fast = simulate_views(potential, acquisition)
@@ -217,15 +219,16 @@ Image(path)
 # %% [markdown]
 # ```{figure} ../figures/reciprocity_check.png
 # :name: fig-reciprocity-check
-# :alt: One view from the full scan, the same view by reciprocity, and their difference, which is noise
+# :alt: One view from the full scan, the same view by reciprocity, and their small difference, which is that of interpolated waves
 #
-# One off-axis view made in two ways, and their difference on a grey range of its own.
+# One off-axis view made in two ways, and their difference on a grey range of its own: what the
+# interpolation of waves within a detector pixel leaves.
 # ```
 
 # %% tags=["remove-input"]
 Markdown(
     f"Over all {len(views)} views the correlation is {agreement:.6f} and the RMS difference "
-    f"{difference:.1e} of the views' own variation."
+    f"{difference:.1%} of the views' own variation."
 )
 
 # %% [markdown]
@@ -532,7 +535,7 @@ Markdown(
 
 * The chain of §2.2–2.3 runs true to scale, and views displaced by known sub-pixel amounts come out
   of it. **Fig. 1a and 2 are reproduced** in substance.
-* Views by reciprocity equal abTEM's to {difference:.0e} of their variation, so later chapters
+* Views by reciprocity equal abTEM's to {difference:.1%} of their variation, so later chapters
   may use them.
 * At {doses[0]:g} e⁻/Å² a detector pixel receives {shares[0]:.2f} electrons a position: a single view
   correlates {signal[0]:.2f} with its own infinite-dose self. What a method recovers at such a dose
