@@ -90,7 +90,7 @@ AGAIN = {  # what is tuned at the other doses too
     "quantem": ("smoothing",),
 }
 # Epochs of a run, twice as many where the last is best; a direct method has none.
-EPOCHS = {"phaserEM": 16, "quantem direct": 1, "quantem": 8}
+EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 8}
 
 
 def mean_score(image: Tensor, truth: Tensor, pixel: tuple[float, float], inside: Tensor) -> float:
@@ -131,19 +131,19 @@ class Tuner:
         epochs = [EPOCHS[self.peer]] * len(candidates)
         while True:
             self.run(candidates, dose, epochs)
-            results = []
-            for number, settings in enumerate(candidates):
+            results, lengths = [], []
+            for settings in candidates:
                 rows = [self.on_record(settings, dose, i) for i in DRAWS[self.regime]]
                 means = np.mean([row["scores"] for row in rows if row], axis=0)
                 best = int(means.argmax())
                 results.append((float(means[best]), best + 1))
-                epochs[number] = len(means) * (2 if best == len(means) - 1 else 1)
+                lengths.append(len(means))
             # An end of the epochs matters only where the settings may be chosen.
             leader = max(results)
             number = results.index(leader)
-            if leader[1] < epochs[number] or EPOCHS[self.peer] == 1:
+            if leader[1] < lengths[number] or EPOCHS[self.peer] == 1:
                 return results
-            epochs = [n if i == number else 1 for i, n in enumerate(epochs)]
+            epochs = [2 * n if i == number else 1 for i, n in enumerate(lengths)]
 
     def on_record(self, settings: Settings, dose: float, index: int) -> dict[str, Any] | None:
         """Row of scores after each epoch."""
