@@ -90,7 +90,6 @@ def main(name: str, folder: Path | None, device: str | None, rescore: bool) -> N
         known = {
             "data": "specimens of misr4d.corpus, drawn from the seed; none of the paper's thirteen",
             "device": device,
-            "seconds": float(last["seconds"]),
             "final_loss": float(last["loss"]),
             "command": f"misr4d train with the values under 'training'; then "
             f"python benchmarks/ship_network.py {name}",

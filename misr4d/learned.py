@@ -153,6 +153,17 @@ def load_network(name: str, device: str = "cpu") -> nn.Module:
     return network.to(device).eval()
 
 
+def _joined(first: str, second: str) -> str:
+    """Log of two runs, one after the other: steps and seconds go on."""
+    head, *rows = first.splitlines()
+    last = dict(zip(head.split(","), rows[-1].split(","), strict=True))
+    step, seconds = int(last["step"]), float(last["seconds"])
+    for row in csv.DictReader(second.splitlines()):
+        spent = f"{seconds + float(row['seconds']):.1f}"
+        rows.append(f"{step + int(row['step'])},{row['loss']},{row['rate']},{spent}")
+    return "\n".join([head, *rows]) + "\n"
+
+
 def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     """Ship a training's result: half-precision weights and a card, in the package's own folder.
 
@@ -160,10 +171,11 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     ----------
     weights : Path
         ``weights.safetensors`` of a finished :func:`misr4d.training.train`, its ``log.csv`` beside.
+        A run that went on from the weights shipped so far goes on in their log, too.
     name : str
         One of :data:`SHIPPED`.
     extra : dict
-        What the card shall say beside configuration and checksum.
+        What the card shall say beside configuration, seconds of all runs and checksum.
     """
     from safetensors import safe_open
 
@@ -174,14 +186,27 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     content = save(half)
     folder = Path(str(_FOLDER))
     folder.mkdir(parents=True, exist_ok=True)
+    log = weights.with_name("log.csv").read_text(encoding="utf-8")
+    before: list[dict[str, Any]] = []
+    if config.get("start"):
+        shipped = card(name)
+        if shipped["sha256"] != config["start"]:
+            raise ValueError(
+                f"the run went on from weights {config['start'][:12]}…; shipped are "
+                f"{shipped['sha256'][:12]}…, so their log cannot be continued"
+            )
+        log = _joined((folder / f"{name}.csv").read_text(encoding="utf-8"), log)
+        before = [*shipped.get("before", []), shipped["training"]]
     record = {
         "network": name,
         "parameters": sum(v.numel() for v in half.values()),
         "training": config,
+        "before": before,
+        "seconds": float(log.splitlines()[-1].rsplit(",", 1)[1]),
         **extra,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    _replace(folder / f"{name}.csv", weights.with_name("log.csv").read_bytes())
+    _replace(folder / f"{name}.csv", log.encode())
     _replace(folder / f"{name}.safetensors", content)
     return _write_card(folder, record)
 

@@ -665,7 +665,8 @@ lines = [
     f"correlation to its own: {lowest_dose(label)}."
     for label, name in NETWORKS.items()
 ]
-stacks = card("AttentionUNet")["training"]
+runs = [card("AttentionUNet")["training"], *card("AttentionUNet")["before"]]
+stacks = sum(run["steps"] * run["batch"] for run in runs)
 Markdown(
     f"""
 ## What was seen
@@ -676,7 +677,7 @@ Markdown(
     + "\n".join(lines)
     + f"""
 * **The paper's network** is {widths(network)[0]} channels wide here, where the paper's has
-  {widths(as_published)[0]}, and saw {stacks["steps"] * stacks["batch"]} noisy stacks. What it lacks is a
+  {widths(as_published)[0]}, and saw {stacks} noisy stacks. What it lacks is a
   statement about this training, not about the paper's, which was far longer: whatever the geometry of
   the views gives direct ptychography for nothing, it has to learn.
 * The deviation's intervals, calibrated on other draws than they are checked on, hold {held(0.68)} of

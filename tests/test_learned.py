@@ -14,6 +14,7 @@ from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.dose import expose
 from misr4d.learned import (
     Estimate,
+    _joined,
     amend,
     attention_unet,
     calibrated_intervals,
@@ -222,3 +223,16 @@ def test_noise_added_to_the_statistic_is_that_of_counted_electrons() -> None:
     measured = method.information() > 1e-3 * method.information().max()
     power = torch.fft.fft2(images, norm="ortho").abs().square().mean(0)[measured].mean()
     assert float(power) == pytest.approx(1.0, abs=0.05)
+
+
+def test_log_of_a_run_that_went_on_goes_on() -> None:
+    head = "step,loss,rate,seconds\n"
+    joined = _joined(head + "20,0.5,1e-3,10.0\n", head + "20,0.4,1e-4,7.5\n40,0.3,1e-5,15.0\n")
+    assert joined.splitlines()[1:] == ["20,0.5,1e-3,10.0", "40,0.4,1e-4,17.5", "60,0.3,1e-5,25.0"]
+
+
+def test_cards_state_the_time_of_all_runs() -> None:
+    for name in ("AttentionUNet", "DirectInformed"):
+        assert card(name)["seconds"] == training_log(name)[-1]["seconds"]
+        steps = sum(run["steps"] for run in [card(name)["training"], *card(name)["before"]])
+        assert steps == training_log(name)[-1]["step"]
