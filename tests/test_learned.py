@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,8 +37,8 @@ from tests.conftest import weak_phase
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder of its own, with a small network in it."""
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package folder of its own, with a small network in it, which no later test may find."""
     monkeypatch.setattr(learned, "_FOLDER", tmp_path)
     load_network.cache_clear()
     config = Training(width=8, depth=3)
@@ -53,7 +54,8 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     known = {"device": "a test", "calibration": {"intervals": factors}}
     pack(weights, "DirectInformed", known)
-    return tmp_path
+    yield tmp_path
+    load_network.cache_clear()
 
 
 def test_a_packed_network_comes_back(shipped: Path) -> None:
