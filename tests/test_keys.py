@@ -77,8 +77,8 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
     "row: iDPC": (of_method("iDPC"), SCENE | {"classical"}, {"direct", "reciprocity", "refine"}),
     "row: ptychography": (
         of_method("ptychography"),
-        SCENE | {"classical", "settings"},
-        {"corpus", "direct", "learned", "reciprocity", "refine", "training"},
+        SCENE | {"classical", "direct", "settings"},  # it starts from the direct phase
+        {"corpus", "learned", "reciprocity", "refine", "training"},
     ),
     "row: direct": (of_method("direct"), SCENE | {"direct"}, {"classical", "learned", "refine"}),
     "row: informed": (of_method("informed"), SCENE | NETWORK, {"classical", "corpus", "refine"}),
