@@ -34,7 +34,7 @@ PACKAGE = Path(__file__).resolve().parent
 DATA: Mapping[str, Sequence[str]] = {
     "specimens": ("*.npz",),
     "learned": ("weights/*",),
-    "settings": ("ptychography_tuning.json", "refine_tuning.json"),
+    "settings": ("contrast_tuning.json", "ptychography_tuning.json", "refine_tuning.json"),
 }
 """Files below ``data`` that a module reads; a file may also be named by a string in the code."""
 

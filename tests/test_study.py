@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
 import torch
 from ase import Atoms
 
-from misr4d import ATOMIC, reciprocity
+from misr4d import ATOMIC, reciprocity, refine
 from misr4d.audit import false_peaks
 from misr4d.dose import electrons_per_pixel
 from misr4d.metrics import correlation
@@ -100,7 +101,8 @@ def test_views_are_simulated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     specimen = make_specimen("Li2CoO3")
     first = place(specimen).expected_views
 
-    def refuse(*_: object) -> None:
+    @wraps(reciprocity.simulate_views)  # keys are traced by name
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("simulated")
 
     monkeypatch.setattr(reciprocity, "simulate_views", refuse)
@@ -133,7 +135,12 @@ def test_refinement_is_kept_and_needs_a_finite_dose(
     assert correlation(image, scene.truth) > correlation(
         METHODS["direct"](measurement), scene.truth
     )
-    monkeypatch.setattr("misr4d.study.refinement.refine", None)  # it is not run again
+
+    @wraps(refine.refine)
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("refined again")
+
+    monkeypatch.setattr(refine, "refine", refuse)
     torch.testing.assert_close(METHODS["refined"](measurement), image, rtol=0, atol=0)
     with pytest.raises(ValueError, match="dose is inf"):
         METHODS["refined"](scene.expose(math.inf, 0))
