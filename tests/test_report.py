@@ -209,7 +209,7 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The field is not periodic: without a rim of unknown counts, its edge would be wrong."""
-    monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=4))
+    monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=8))
     found = reconstruct(read_scan(path), method="refined")
     assert list(found.images) == ["direct", "informed", "refined"] == list(found.resolution)
     torch.testing.assert_close(found.images["informed"], report.mean)
