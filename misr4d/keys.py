@@ -2,8 +2,9 @@
 
 Code is traced by its syntax, definition by definition, from the function that makes the result to
 all that it names, and to what these name, through every module of the package. Comments, docstrings
-and layout do not enter, nor does what is never named. Of packages outside, the versions enter of
-those that the traced code names.
+and layout do not enter, nor does what is never named, nor the module in which a definition lies: one
+that is moved with its text unchanged makes the same results. Of packages outside, the versions enter
+of those that the traced code names, and the full names of what it imports from them.
 
 What the trace cannot see is said by the caller: files that are read (:data:`DATA`), and tables of
 functions of which a result uses one entry (`apart`). ``tests/test_keys.py`` runs what is cached
@@ -13,6 +14,7 @@ and compares each function that was called with the trace.
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import math
 import sys
@@ -69,6 +71,16 @@ class _Undocumented(ast.NodeTransformer):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
         return node
+
+
+class _Unimported(ast.NodeTransformer):
+    """Removes imports."""
+
+    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802 (named by ast)
+        """Leave it out."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802 (named by ast)
+        """Leave it out."""
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -148,7 +160,7 @@ class Trace:
         Names of the definitions that are reached, such as ``misr4d.study:Scene.truth``, sorted,
         with the hash of each.
     outside : tuple of str
-        Packages outside this one that they name, sorted.
+        What they import from outside this package, such as ``numpy`` or ``torch.nn``, sorted.
     texts : frozenset of str
         Every string in them.
     """
@@ -160,8 +172,11 @@ class Trace:
     @cached_property
     def digest(self) -> bytes:
         """Hash of the definitions and of the versions of what is outside."""
-        versions = [(name, _version(name)) for name in self.outside]
-        return hashlib.sha256(repr((self.parts, versions, sys.version_info[:2])).encode()).digest()
+        code = sorted((label.rpartition(":")[2], node) for label, node in self.parts)
+        packages = {name.split(".")[0] for name in self.outside} - sys.stdlib_module_names
+        versions = [(name, _version(name)) for name in sorted(packages)]
+        whole = (code, self.outside, versions, sys.version_info[:2])
+        return hashlib.sha256(repr(whole).encode()).digest()
 
     @property
     def modules(self) -> set[str]:
@@ -197,7 +212,7 @@ class _Tracer:
     def reach(self, module: str, name: str) -> None:
         """Enter a name of a module, wherever it is defined; an empty one is the whole module."""
         if module.split(".")[0] != self.root.name:
-            self.outside.add(module.split(".")[0])
+            self.outside.add(f"{module}.{name}".rstrip("."))
             return
         if f"{module}.{name}".startswith(f"{self.root.name}.keys"):
             return  # a key names a result and changes none
@@ -327,7 +342,9 @@ def _parts(node: ast.AST) -> tuple[list[ast.AST], dict[str, tuple[str, str]]]:
 
 @cache
 def _node_hash(node: ast.AST) -> str:
-    return hashlib.sha256(ast.dump(node).encode()).hexdigest()
+    """Hash a definition without its imports: what they bind is traced, wherever it comes from."""
+    whole = _Unimported().visit(copy.deepcopy(node))
+    return hashlib.sha256(ast.dump(whole).encode()).hexdigest()
 
 
 def trace(*roots: Root, apart: Sequence[str] = ()) -> Trace:
@@ -373,8 +390,9 @@ def _trace(
     parts = {
         label: _node_hash(node) for label, node in tracer.reached.items() if label not in apart
     }
-    outside = tracer.outside - sys.stdlib_module_names
-    return Trace(tuple(sorted(parts.items())), tuple(sorted(outside)), frozenset(tracer.texts))
+    return Trace(
+        tuple(sorted(parts.items())), tuple(sorted(tracer.outside)), frozenset(tracer.texts)
+    )
 
 
 @cache
