@@ -26,15 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import misr4d
-from misr4d.acquisition import Acquisition
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import expose
-from misr4d.metrics import checkerboard, correlation
-from misr4d.networks import UPSAMPLING, direct_features
-from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation, resolution
-from misr4d.study import place
-from misr4d.training import (
+from misr4d.companion.study import place
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.dose import expose
+from misr4d.learn.networks import UPSAMPLING, direct_features
+from misr4d.learn.training import (
     Training,
     acquisition_of,
     aligned,
@@ -44,6 +40,10 @@ from misr4d.training import (
     make_batch,
     train,
 )
+from misr4d.measure.metrics import checkerboard, correlation
+from misr4d.measure.spectra import fourier_ring_correlation, resolution
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.specimens.catalogue import make_specimen
 
 BASE = Training(
     network="AttentionUNet",

@@ -5,7 +5,7 @@
 The mean pattern is a stand-in's (``misr4d demo``), without its own faults. Each draw counts the sum
 of all patterns at a dose. False alarms: good pixels taken for bad, in all draws without a fault.
 Misses: one fault a draw, put where it lies in the disc or beside it, and how often it is not found.
-``misr4d/pixels.py`` quotes the table.
+``misr4d/calibrate/pixels.py`` quotes the table.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.demo import make_stand_in
-from misr4d.dose import electrons_per_probe
-from misr4d.pixels import find_bad_pixels
+from misr4d.calibrate.pixels import find_bad_pixels
+from misr4d.companion.demo import make_stand_in
+from misr4d.core.dose import electrons_per_probe
 
 DOSES = (1.0, 10.0, 100.0, 1000.0)  # e⁻/Å²
 HOT = (2.0, 3.0, 4.0, 5.0, 10.0)  # counts over those of a good pixel there

@@ -2,10 +2,10 @@
 
 Called by ``python benchmarks/ship_network.py DirectInformed --rescore``.
 
-The factors that turn a deviation into an interval come from draws of `misr4d.corpus` under one
-seed; the share of pixels that the intervals hold is counted on draws under another. Neither is the
-training's. A third of the specimens have detector noise, and vacuum counts with its share of the
-training. Coverage is given for every regime and dose, with its spread over specimens.
+The factors that turn a deviation into an interval come from draws of `misr4d.specimens.corpus`
+under one seed; the share of pixels that the intervals hold is counted on draws under another.
+Neither is the training's. A third of the specimens have detector noise, and vacuum counts with its
+share of the training. Coverage is given for every regime and dose, with its spread over specimens.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from misr4d.acquisition import Acquisition
-from misr4d.direct import DirectPtychography, Statistic
-from misr4d.dose import electrons_per_pixel
-from misr4d.learned import starting_point
-from misr4d.networks import direct_features
-from misr4d.training import DEFOCI, Training, acquisition_of, example
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.dose import electrons_per_pixel
+from misr4d.learn.learned import starting_point
+from misr4d.learn.networks import direct_features
+from misr4d.learn.training import DEFOCI, Training, acquisition_of, example
+from misr4d.reconstruction.direct import DirectPtychography, Statistic
 
 SHARES = (0.68, 0.95)
 DOSES = (50.0, 100.0, 300.0, 1000.0, 10_000.0, math.inf)  # e⁻/Å²

@@ -5,9 +5,9 @@
 For each amplitude contrast the image of every draw at every dose is scored against the truth
 (``tuning_draws.score``). The grid goes on from zero, the least that absorption can be, until the
 score falls. Every score, the choice and what the value in use lacks to it on each draw go to
-``misr4d/data/contrast_tuning.json``. The value in use is ``misr4d.direct.AMPLITUDE_CONTRAST``:
-networks are trained on direct images, so it gives way only to a lead that matters. About six
-minutes on one core.
+``misr4d/data/contrast_tuning.json``. The value in use is
+``misr4d.reconstruction.direct.AMPLITUDE_CONTRAST``: networks are trained on direct images, so it
+gives way only to a lead that matters. About six minutes on one core.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from tuning_draws import REGIMES, SEED, draws, generator, score
 
 import misr4d
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import expose
-from misr4d.networks import UPSAMPLING
+from misr4d.core.dose import expose
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)
 CONTRASTS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.065, 0.08, 0.1, 0.13)

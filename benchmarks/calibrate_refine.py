@@ -2,14 +2,14 @@
 
     python benchmarks/calibrate_refine.py
 
-`misr4d.refine` weighs the first stage's image by a factor w on the inverse of its variance, and
-gives way where the electrons want it farther off than t deviations. Specimens drawn like those of
-the training, but from another seed, are refined under every w and t of a grid, and refined once
-more with a false column painted into the first stage. The choice for a regime is the pair of the
-highest mean correlation with the truth; how much of the false column it takes away stands beside
-it. (A shorter tail takes away more, and lets single pixels follow their noise.) Every score and the
-choice are written to ``misr4d/data/refine_tuning.json``. An interrupted run takes up where it
-stopped. About 20 minutes on one core.
+`misr4d.reconstruction.refine` weighs the first stage's image by a factor w on the inverse of its
+variance, and gives way where the electrons want it farther off than t deviations. Specimens drawn
+like those of the training, but from another seed, are refined under every w and t of a grid, and
+refined once more with a false column painted into the first stage. The choice for a regime is the
+pair of the highest mean correlation with the truth; how much of the false column it takes away
+stands beside it. (A shorter tail takes away more, and lets single pixels follow their noise.) Every
+score and the choice are written to ``misr4d/data/refine_tuning.json``. An interrupted run takes up
+where it stopped. About 20 minutes on one core.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ import numpy as np
 import torch
 
 import misr4d
-from misr4d.audit import signature
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import electrons_per_pixel
-from misr4d.keys import result_key
-from misr4d.learned import card, informed
-from misr4d.metrics import correlation
-from misr4d.networks import UPSAMPLING
-from misr4d.refine import Trust, refine
-from misr4d.spectra import fourier_ring_correlation, resolution
-from misr4d.training import DEFOCI, acquisition_of, simulate_example
+from misr4d.core.dose import electrons_per_pixel
+from misr4d.core.keys import result_key
+from misr4d.learn.learned import card, informed
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.learn.training import DEFOCI, acquisition_of, simulate_example
+from misr4d.measure.audit import signature
+from misr4d.measure.metrics import correlation
+from misr4d.measure.spectra import fourier_ring_correlation, resolution
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.reconstruction.refine import Trust, refine
 
 SEED = 1  # no training draws from it
 SPECIMENS = 3  # of each regime

@@ -3,9 +3,9 @@
     python benchmarks/finite_pixels.py [--old reciprocity.py]
 
 CPU seconds of one thread, and the root mean square of the difference over that of the contrast. An
-older ``misr4d/reciprocity.py`` given with ``--old`` (``git show COMMIT:misr4d/reciprocity.py``)
-takes the place of the exact path in both. What the two constants of the module should be is what
-``--phase`` and ``--margin`` show.
+older ``misr4d/simulate/reciprocity.py`` given with ``--old`` (``git show
+COMMIT:misr4d/simulate/reciprocity.py``) takes the place of the exact path in both. What the two
+constants of the module should be is what ``--phase`` and ``--margin`` show.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import click
 import torch
 from torch import Tensor
 
-from misr4d import reciprocity
-from misr4d.specimens import make_specimen
-from misr4d.study import place
+from misr4d.companion.study import place
+from misr4d.simulate import reciprocity
+from misr4d.specimens.catalogue import make_specimen
 
 CASES = (("Li2CoO3", None), ("apoferritin", None), ("CaTiO3", 125.0), ("CaTiO3", 200.0))
 

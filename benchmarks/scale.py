@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 import psutil
 
-from misr4d.report import METHODS, Method
+from misr4d.report.report import METHODS, Method
 
 SOURCE = 32  # positions along each axis of what is repeated
 STAGES = ("prepare", "views", "reconstruct")
@@ -89,8 +89,8 @@ def measure(
     workers: int | None = None,
 ) -> dict[str, float]:
     """Seconds and peak memory of each stage, in this process."""
-    from misr4d.reading import read_scan
-    from misr4d.report import prepare, reconstruct
+    from misr4d.io.reading import read_scan
+    from misr4d.report.report import prepare, reconstruct
 
     known = {"energy": 300e3, "step": 1.0, "semiangle": 10.0, "defocus": 500.0, "rotation": 0.0}
     with tempfile.TemporaryDirectory() as folder:

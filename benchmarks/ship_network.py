@@ -20,12 +20,12 @@ from typing import Any
 import click
 from calibrate_deviation import calibrate
 
-from misr4d.bench import score_image
-from misr4d.learned import SHIPPED, amend, card, load_network, pack
-from misr4d.specimens import make_specimen
-from misr4d.study import METHODS, place
-from misr4d.summary import summarise
-from misr4d.training import recorded_training
+from misr4d.companion.bench import score_image
+from misr4d.companion.study import METHODS, place
+from misr4d.learn.learned import SHIPPED, amend, card, load_network, pack
+from misr4d.learn.training import recorded_training
+from misr4d.measure.summary import summarise
+from misr4d.specimens.catalogue import make_specimen
 
 HELD_OUT = ("Li2CoO3", "CuZr", "apoferritin")
 DOSES = (50.0, 100.0, 300.0, 1000.0, math.inf)
@@ -88,7 +88,7 @@ def main(name: str, folder: Path | None, device: str | None, rescore: bool) -> N
         with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
             last = list(csv.DictReader(file))[-1]
         known = {
-            "data": "specimens of misr4d.corpus, drawn from the seed; none of the paper's thirteen",
+            "data": "specimens of misr4d.specimens.corpus, drawn from the seed; none is scored",
             "device": device,
             "final_loss": float(last["loss"]),
             "command": f"misr4d train with the values under 'training'; then "

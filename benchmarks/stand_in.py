@@ -4,7 +4,8 @@
 
 For each specimen, seed and dose: errors of defocus, rotation, transpose, drift and centre, beside
 the standard errors that are stated, and bad pixels that were missed or invented.
-``misr4d/demo.py`` quotes the largest; ``tests/test_demo.py`` holds a part of it.
+``misr4d/companion/demo.py`` quotes the largest; ``tests/companion/test_demo.py`` holds a part of
+it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from misr4d.demo import DRIFT, compare, make_stand_in
-from misr4d.reading import read_scan
-from misr4d.report import prepare
+from misr4d.companion.demo import DRIFT, compare, make_stand_in
+from misr4d.io.reading import read_scan
+from misr4d.report.report import prepare
 
 
 def main() -> None:

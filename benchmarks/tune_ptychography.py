@@ -35,12 +35,13 @@ from torch import Tensor
 from tuning_draws import REGIMES, SEED, Draw, draws, score
 
 import misr4d
-from misr4d import classical, direct, probes
-from misr4d.classical import PtychographySettings, ptychography, ptychography_course
-from misr4d.datacube import Datacube
-from misr4d.networks import UPSAMPLING
-from misr4d.probes import camera_pixel
-from misr4d.study import Measurement, starting_phase
+from misr4d.companion.study import Measurement, starting_phase
+from misr4d.core.datacube import Datacube
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.reconstruction import classical, direct
+from misr4d.reconstruction.classical import PtychographySettings, ptychography, ptychography_course
+from misr4d.simulate import probes
+from misr4d.simulate.probes import camera_pixel
 
 DOSES = (300.0, 1000.0, 100.0, math.inf)  # each descent starts where the one before ended
 DRAWS = 2  # of each regime, with a noise seed of their own

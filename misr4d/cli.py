@@ -124,7 +124,7 @@ def main(ctx: click.Context, debug: bool) -> None:
 @click.option("--thickness", type=_THICKNESS, help="Thickness along the beam, Å.")
 def info(specimen: str, thickness: float | None) -> None:
     """Print a SPECIMEN's composition, density, size, source and licence."""
-    from misr4d.specimens import describe, format_description, make_specimen
+    from misr4d.specimens.catalogue import describe, format_description, make_specimen
 
     try:
         click.echo(format_description(describe(make_specimen(specimen, thickness=thickness))))
@@ -174,7 +174,7 @@ def bench(
     """Measure specimens × doses × methods × draws into one table."""
     from dataclasses import replace
 
-    from misr4d.bench import PLANS, Plan, run
+    from misr4d.companion.bench import PLANS, Plan, run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     chosen = PLANS[size]
@@ -255,8 +255,8 @@ def train(
     """
     from dataclasses import replace
 
-    from misr4d.training import PRESETS, shipped_training
-    from misr4d.training import train as run
+    from misr4d.learn.training import PRESETS, shipped_training
+    from misr4d.learn.training import train as run
 
     given = {name: value for name, value in changes.items() if value is not None}
     try:
@@ -300,7 +300,7 @@ def simulate(
 
     SPECIMEN is one of the paper's, such as Li2CoO3, CuZr or apoferritin; a wrong name lists them.
     """
-    from misr4d.recording import record_scan
+    from misr4d.io.recording import record_scan
 
     try:
         recording = record_scan(
@@ -409,10 +409,10 @@ def reconstruct(
     Hot and dead detector pixels are found and replaced by noise of the level around them.
     No training is needed.
     """
-    from misr4d.pixels import read_bad_pixels
-    from misr4d.reading import read_scan
-    from misr4d.report import outlook
-    from misr4d.report import reconstruct as run
+    from misr4d.calibrate.pixels import read_bad_pixels
+    from misr4d.io.reading import read_scan
+    from misr4d.report.report import outlook
+    from misr4d.report.report import reconstruct as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if bad_pixels is not None and keep_all_pixels:
@@ -467,8 +467,8 @@ def sweep(
     STUDY is a YAML file: `bench: true` or `notebook: FILE.ipynb`, and below `grid` a list of
     values for each parameter; below `parameters` those that are the same in every run.
     """
-    from misr4d.sweep import read_study
-    from misr4d.sweep import sweep as run
+    from misr4d.companion.sweep import read_study
+    from misr4d.companion.sweep import sweep as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
@@ -522,7 +522,7 @@ def demo(
     perhaps transposed detector with hot pixels, of a specimen that drifts. scan.h5 is then
     reconstructed as by misr4d reconstruct; what it does not say is in truth.npz.
     """
-    from misr4d.demo import format_comparison, make_stand_in, run
+    from misr4d.companion.demo import format_comparison, make_stand_in, run
 
     electrons = _numbers((dose,))[0]
     if not (math.isfinite(electrons) and electrons > 0):
@@ -548,7 +548,7 @@ def fetch(name: str) -> None:
     It is checked against its published sum and kept, whole or not at all; what is there already
     is not fetched again.
     """
-    from misr4d.fetch import DATASETS, fetch_dataset
+    from misr4d.specimens.fetch import DATASETS, fetch_dataset
 
     try:
         path = fetch_dataset(name)

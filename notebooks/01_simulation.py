@@ -31,7 +31,7 @@
 # **How long it takes.** About a minute and a half on one core, most of it abTEM's scan of 4096 positions.
 
 # %% tags=["parameters"]
-specimen: str = "Li2CoO3"  # a crystal of misr4d.specimens.SPECIMENS
+specimen: str = "Li2CoO3"  # a crystal of misr4d.specimens.catalogue.SPECIMENS
 thickness: float = 20.0  # Å along the beam
 sampling: float = 1 / 3  # Å, wave field
 slice_thickness: float = 2.0  # Å
@@ -42,7 +42,7 @@ draws: int = 8  # noise draws of that section
 seed: int = 0  # of the counting noise
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -54,20 +54,21 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC, bench, figures
-from misr4d.classical import summed_bright_field
-from misr4d.datacube import Datacube
-from misr4d.direct import DirectPtychography
-from misr4d.dose import electrons_per_pixel, expose
-from misr4d.learned import attention_unet, informed, load_network
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.multislice import build_potential, simulate_datacube
-from misr4d.networks import direct_features
-from misr4d.potential import truth
-from misr4d.reciprocity import simulate_views
-from misr4d.specimens import make_specimen
-from misr4d.study import METHODS, place
-from misr4d.summary import plain, select, summarise
+from misr4d import ATOMIC
+from misr4d.companion import bench, figures
+from misr4d.companion.study import METHODS, place
+from misr4d.core.datacube import Datacube
+from misr4d.core.dose import electrons_per_pixel, expose
+from misr4d.learn.learned import attention_unet, informed, load_network
+from misr4d.learn.networks import direct_features
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.summary import plain, select, summarise
+from misr4d.reconstruction.classical import summed_bright_field
+from misr4d.reconstruction.direct import DirectPtychography
+from misr4d.simulate.multislice import build_potential, simulate_datacube
+from misr4d.simulate.reciprocity import simulate_views
+from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.potential import truth
 
 figures.use_style()
 

@@ -21,7 +21,7 @@
 # not overfit (claim C13), with losses that depend on the scan step. The text of §2.2 describes another
 # network, which fuses any number of views (claim C14).
 #
-# **What is measured here.** Both networks are in `misr4d.networks`, and a third that starts from
+# **What is measured here.** Both networks are in `misr4d.learn.networks`, and a third that starts from
 # {term}`direct ptychography`, the {term}`informed network`. Those whose weights are shipped were trained on the same endless specimens; the table
 # below says how large they are and how long that took, which is little. This page draws them at work,
 # shows what they are trained on, a small run, the curves of the shipped runs, and what they make of
@@ -38,7 +38,7 @@ doses: list[float] = [100.0, 300.0, 1000.0]  # e⁻/Å² of the pictures
 seed: int = 0  # of the noise draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -52,9 +52,11 @@ from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator, MaxNLocator
 from safetensors.torch import load_file
 
-from misr4d import REGIMES, bench, figures
-from misr4d.corpus import draw_specimen
-from misr4d.learned import (
+from misr4d import REGIMES
+from misr4d.companion import bench, figures
+from misr4d.companion.study import METHODS as STUDIED
+from misr4d.companion.study import UPSAMPLING, place
+from misr4d.learn.learned import (
     SHIPPED,
     attention_unet,
     card,
@@ -64,12 +66,11 @@ from misr4d.learned import (
     training_log,
     view_groups,
 )
-from misr4d.networks import AttentionUNet
-from misr4d.potential import project_atoms, truth
-from misr4d.specimens import make_specimen
-from misr4d.study import METHODS as STUDIED
-from misr4d.study import UPSAMPLING, place
-from misr4d.training import PRESETS, build_network, loss_of, make_batch, train
+from misr4d.learn.networks import AttentionUNet
+from misr4d.learn.training import PRESETS, build_network, loss_of, make_batch, train
+from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.corpus import draw_specimen
+from misr4d.specimens.potential import project_atoms, truth
 
 figures.use_style()
 

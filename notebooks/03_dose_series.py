@@ -42,7 +42,7 @@ seed: int = 0  # of the first draw
 study: str = ""  # folder that `misr4d bench` wrote, instead of the committed study
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -56,14 +56,14 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator
 
-from misr4d import bench, figures
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
-from misr4d.frames import Series, read_levels, save_frames
-from misr4d.learned import card
-from misr4d.metrics import correlation, dose_to_reach, specimen_mask
-from misr4d.spectra import RINGS, power_spectrum
-from misr4d.study import METHODS, UPSAMPLING, make_scene
-from misr4d.summary import plain, select, summarise
+from misr4d.companion import bench, figures
+from misr4d.companion.frames import Series, read_levels, save_frames
+from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
+from misr4d.learn.learned import card
+from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
+from misr4d.measure.spectra import RINGS, power_spectrum
+from misr4d.measure.summary import plain, select, summarise
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
 
 figures.use_style()
 doses = sorted(doses)

@@ -37,7 +37,7 @@ ptychography_draws: int = 1  # of them, how many it has, at a minute each
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -51,10 +51,10 @@ import torch
 from IPython.display import Image, Markdown
 from scipy.stats import mannwhitneyu
 
-from misr4d import bench, figures
-from misr4d.metrics import line_profile, peak_to_background, specimen_mask
-from misr4d.study import METHODS, make_scene
-from misr4d.summary import plain, select, summarise
+from misr4d.companion import bench, figures
+from misr4d.companion.study import METHODS, make_scene
+from misr4d.measure.metrics import line_profile, peak_to_background, specimen_mask
+from misr4d.measure.summary import plain, select, summarise
 
 figures.use_style()
 TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 4d–f

@@ -37,7 +37,7 @@ draws: int = 8  # noise draws of every method but ptychography, which has one
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -49,9 +49,10 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import figures
-from misr4d.dose import expose
-from misr4d.spectra import (
+from misr4d.companion import figures
+from misr4d.companion.study import METHODS, make_scene
+from misr4d.core.dose import expose
+from misr4d.measure.spectra import (
     RINGS,
     fourier_ring_correlation,
     half_bit_threshold,
@@ -63,8 +64,7 @@ from misr4d.spectra import (
     shot_noise_bound,
     spectral_snr,
 )
-from misr4d.study import METHODS, make_scene
-from misr4d.summary import plain, summarise
+from misr4d.measure.summary import plain, summarise
 
 figures.use_style()
 NETWORKS = ("attention U-Net", "dual path", "informed")
@@ -294,7 +294,7 @@ Image(path)
 # $$ (eq-bound)
 #
 # with n electrons in a fully lit pixel, N scan positions and the share $m_k$ of pixel k that is lit. It
-# bounds every linear estimate without a {term}`prior`; `misr4d.spectra.shot_noise_bound` derives it.
+# bounds every linear estimate without a {term}`prior`; `misr4d.measure.spectra.shot_noise_bound` derives it.
 # A filter changes neither curve.
 
 # %% tags=["hide-input", "remove-output"]

@@ -35,7 +35,7 @@ seed: int = 0  # of the pictures' noise draw
 study: str = ""  # folder that `misr4d bench` wrote, instead of the committed study
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -49,15 +49,15 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import bench, figures
-from misr4d.classical import PtychographySettings, iterative_dpc, ptychography
-from misr4d.frames import read_levels
-from misr4d.goals import CLASSICAL, as_records, as_table, judge
-from misr4d.learned import SHIPPED, card
-from misr4d.metrics import correlation, dose_to_reach, specimen_mask
-from misr4d.settings import ptychography_tuning
-from misr4d.study import METHODS, UPSAMPLING, make_scene
-from misr4d.summary import plain, select, summarise
+from misr4d.companion import bench, figures
+from misr4d.companion.frames import read_levels
+from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge
+from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
+from misr4d.learn.learned import SHIPPED, card
+from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
+from misr4d.measure.summary import plain, select, summarise
+from misr4d.reconstruction.classical import PtychographySettings, iterative_dpc, ptychography
+from misr4d.reconstruction.settings import ptychography_tuning
 
 figures.use_style()
 TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5

@@ -38,7 +38,7 @@ draws: int = 8  # noise draws behind each median of the table
 seed: int = 0  # of the first noise draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -50,11 +50,12 @@ import matplotlib.pyplot as plt
 from ase.data.colors import jmol_colors
 from IPython.display import Image, Markdown
 
-from misr4d import REGIMES, bench, figures
-from misr4d.probes import camera_pixel
-from misr4d.specimens import SPECIMENS, describe, make_specimen
-from misr4d.study import METHODS, SIMULATION, place
-from misr4d.summary import plain, select, summarise
+from misr4d import REGIMES
+from misr4d.companion import bench, figures
+from misr4d.companion.study import METHODS, SIMULATION, place
+from misr4d.measure.summary import plain, select, summarise
+from misr4d.simulate.probes import camera_pixel
+from misr4d.specimens.catalogue import SPECIMENS, describe, make_specimen
 
 figures.use_style()
 LEFT_OUT = ("iDPC", "ptychography", "refined")  # two need whole patterns, one needs minutes

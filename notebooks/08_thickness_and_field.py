@@ -40,7 +40,7 @@ with_ptychography: bool = False  # also draw ptychography at every thickness
 study: str = ""  # folder that `misr4d bench` wrote, instead of the committed study
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -53,13 +53,14 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC, bench, figures
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.specimens import make_specimen
-from misr4d.spectra import score_rings
-from misr4d.study import METHODS, make_scene, place
-from misr4d.summary import plain, select, summarise
-from misr4d.training import DETECTOR_BIAS, Training
+from misr4d import ATOMIC
+from misr4d.companion import bench, figures
+from misr4d.companion.study import METHODS, make_scene, place
+from misr4d.learn.training import DETECTOR_BIAS, Training
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import score_rings
+from misr4d.measure.summary import plain, select, summarise
+from misr4d.specimens.catalogue import make_specimen
 
 figures.use_style()
 MEASURED = ("summed VBF", "parallax", "direct", "attention U-Net", "dual path", "informed")

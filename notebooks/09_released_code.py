@@ -36,7 +36,7 @@ draws: int = 8  # noise draws behind each median
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -48,18 +48,19 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC, MOLECULAR, figures
-from misr4d.acquisition import Acquisition
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import electrons_per_pixel, expose
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.multislice import build_potential
-from misr4d.potential import truth
-from misr4d.probes import simulate_patterns
-from misr4d.reciprocity import simulate_views
-from misr4d.released import areal_dose, carried_probe, magnified, scan_with_cut_probe
-from misr4d.specimens import make_specimen
-from misr4d.summary import summarise
+from misr4d import ATOMIC, MOLECULAR
+from misr4d.companion import figures
+from misr4d.companion.released import areal_dose, carried_probe, magnified, scan_with_cut_probe
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.dose import electrons_per_pixel, expose
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.summary import summarise
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.simulate.multislice import build_potential
+from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.reciprocity import simulate_views
+from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.potential import truth
 
 figures.use_style()
 

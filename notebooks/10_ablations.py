@@ -37,7 +37,7 @@ draws: int = 8  # noise draws behind each median
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -51,13 +51,13 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import figures
-from misr4d.chapter_claims import any_number, checkerboards, fresh_noise
-from misr4d.learned import load_network
-from misr4d.metrics import checkerboard, correlation, specimen_mask
-from misr4d.specimens import make_specimen
-from misr4d.study import METHODS, UPSAMPLING, place
-from misr4d.summary import plain, summarise
+from misr4d.companion import figures
+from misr4d.companion.chapter_claims import any_number, checkerboards, fresh_noise
+from misr4d.companion.study import METHODS, UPSAMPLING, place
+from misr4d.learn.learned import load_network
+from misr4d.measure.metrics import checkerboard, correlation, specimen_mask
+from misr4d.measure.summary import plain, summarise
+from misr4d.specimens.catalogue import make_specimen
 
 figures.use_style()
 record = json.loads((files("misr4d") / "data" / "ablations.json").read_text(encoding="utf-8"))

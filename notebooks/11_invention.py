@@ -43,7 +43,7 @@ with_ptychography: bool = True  # minutes the first time
 ptychography_dose: float = 1000.0  # e⁻/Å², one of the doses
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -58,8 +58,13 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from IPython.display import Image, Markdown
 
-from misr4d import figures
-from misr4d.audit import (
+from misr4d.companion import figures
+from misr4d.companion.study import METHODS as STUDIED
+from misr4d.companion.study import UPSAMPLING, place
+from misr4d.core.datacube import Datacube
+from misr4d.core.dose import count_electrons, electrons_per_pixel, thin
+from misr4d.learn.learned import SHIPPED, attention_unet, card, dual_path, informed
+from misr4d.measure.audit import (
     central_column,
     detect,
     false_peaks,
@@ -70,16 +75,11 @@ from misr4d.audit import (
     signature,
     turn_disc,
 )
-from misr4d.datacube import Datacube
-from misr4d.dose import count_electrons, electrons_per_pixel, thin
-from misr4d.learned import SHIPPED, attention_unet, card, dual_path, informed
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.settings import ptychography_settings
-from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation
-from misr4d.study import METHODS as STUDIED
-from misr4d.study import UPSAMPLING, place
-from misr4d.summary import summarise
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import fourier_ring_correlation
+from misr4d.measure.summary import summarise
+from misr4d.reconstruction.settings import ptychography_settings
+from misr4d.specimens.catalogue import make_specimen
 
 figures.use_style()
 

@@ -19,7 +19,7 @@
 # **What the paper says** (§1). Its introduction promises "iterative phase retrieval constrained by a
 # physics-informed denoiser" after the fusion. Neither its released code nor its results contain it.
 #
-# **What is measured here.** That second stage, as built in `misr4d.refine`: whether it improves on the
+# **What is measured here.** That second stage, as built in `misr4d.reconstruction.refine`: whether it improves on the
 # {term}`informed network`'s image and on {term}`direct ptychography`, on the same electrons; whether a reader can tell
 # from the counts alone that an image does not explain them; and from which dose on the electrons
 # overrule a first stage that painted a defect over.
@@ -33,7 +33,7 @@ pictured: float = 300.0  # e⁻/Å² of the pictures, one of the doses
 seed: int = 0  # of the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -49,17 +49,17 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from IPython.display import Image, Markdown
 
-from misr4d import figures
-from misr4d.audit import central_column, detect, false_peaks, shuffle_positions, signature
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.learned import card, informed
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.refine import plug_and_play, refine
-from misr4d.settings import prior_trust, refine_tuning
-from misr4d.specimens import make_specimen
-from misr4d.spectra import RINGS, score_rings
-from misr4d.study import METHODS, UPSAMPLING, place
-from misr4d.summary import summarise
+from misr4d.companion import figures
+from misr4d.companion.study import METHODS, UPSAMPLING, place
+from misr4d.learn.learned import card, informed
+from misr4d.measure.audit import central_column, detect, false_peaks, shuffle_positions, signature
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import RINGS, score_rings
+from misr4d.measure.summary import summarise
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.reconstruction.refine import plug_and_play, refine
+from misr4d.reconstruction.settings import prior_trust, refine_tuning
+from misr4d.specimens.catalogue import make_specimen
 
 figures.use_style()
 doses = sorted(doses)
@@ -259,7 +259,7 @@ Image(path)
 # As a prior, as above, the network speaks once. As a *plug-and-play denoiser* it speaks again
 # after every refinement, and counts half as much each time. It knows specimens that are weak; so it is
 # given views from which the refined image has removed what is not linear in the phase
-# (`misr4d.refine.as_weak`). Beside the crystal and the glass stands the crystal at 5 nm, which is no
+# (`misr4d.reconstruction.refine.as_weak`). Beside the crystal and the glass stands the crystal at 5 nm, which is no
 # longer weak.
 
 # %%

@@ -23,7 +23,7 @@
 # **What is measured here.** What `misr4d reconstruct` makes of a scan of which nobody told it the
 # defocus, the rotation or the centre: each step of the calibration, its result against the truth over
 # doses, and the image. The scan is a *stand-in*, simulated to be as untidy as a microscope's
-# (`misr4d.demo`, or `misr4d demo` on the command line), with the truth kept from the program in a second
+# (`misr4d.companion.demo`, or `misr4d demo` on the command line), with the truth kept from the program in a second
 # file. A published scan is reconstructed too, if `misr4d fetch WS2` has put it there.
 #
 # **How long it takes.** About a minute on one core.
@@ -37,7 +37,7 @@ pictured: float = 1000.0  # e⁻/Å² of the pictures, one of the doses
 seed: int = 0  # of the stand-in and the first draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -52,12 +52,13 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.patches import Circle
 
-from misr4d import Acquisition, figures
-from misr4d.demo import compare, make_stand_in
-from misr4d.fetch import DATASETS
-from misr4d.focus import registered_power
-from misr4d.reading import Quantity, read_scan
-from misr4d.report import prepare, reconstruct
+from misr4d import Acquisition
+from misr4d.calibrate.focus import registered_power
+from misr4d.companion import figures
+from misr4d.companion.demo import compare, make_stand_in
+from misr4d.io.reading import Quantity, read_scan
+from misr4d.report.report import prepare, reconstruct
+from misr4d.specimens.fetch import DATASETS
 
 figures.use_style()
 doses = sorted(doses)
@@ -110,7 +111,7 @@ Markdown("| quantity | value | who says it |\n|---|---|---|\n" + known + "\n" + 
 #
 # Bad pixels come first, because a hot row pulls at everything else. They are found in the sum of all
 # patterns and replaced by noise of the level around them, which carries no information
-# (`misr4d.pixels`). A disc fitted to what is left gives the centre ({numref}`fig-own-detector`). The counts give the dose, less what
+# (`misr4d.calibrate.pixels`). A disc fitted to what is left gives the centre ({numref}`fig-own-detector`). The counts give the dose, less what
 # is scattered past the detector.
 
 # %%
@@ -173,7 +174,7 @@ Image(path)
 # of both the views are shifted back and added up: at the right one their sum is strong. That map
 # ({numref}`fig-own-focus`) is searched for either way round of the detector's axes. Its top is then refined by what two side bands
 # explain, with the drift beside it, since a drift displaces the views too, but not as a turn or a focus
-# would (`misr4d.focus`).
+# would (`misr4d.calibrate.focus`).
 
 # %%
 views = ready.cube.views(ready.acquisition)

@@ -28,13 +28,13 @@
 # minutes to half an hour; [](../book/teaching.md) says which belongs to which lesson.
 
 # %% tags=["parameters"]
-crystal: str = "Li2CoO3"  # of misr4d.specimens.SPECIMENS, in the atomic regime
+crystal: str = "Li2CoO3"  # of misr4d.specimens.catalogue.SPECIMENS, in the atomic regime
 element: str = "Co"  # of the atom that exercise 10 forges
 dose: float = 200.0  # e⁻/Å²
 seed: int = 0  # of the first noise draw
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -52,21 +52,22 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from misr4d import ATOMIC, MOLECULAR, figures
-from misr4d.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose, thin
-from misr4d.learned import informed, load_network
-from misr4d.metrics import correlation, dose_to_reach, specimen_mask
-from misr4d.multislice import build_potential
-from misr4d.networks import direct_features
-from misr4d.optics import wave_sampling_limit
-from misr4d.potential import truth
-from misr4d.probes import camera_pixel
-from misr4d.reciprocity import simulate_views
-from misr4d.released import areal_dose
-from misr4d.specimens import make_specimen
-from misr4d.spectra import fourier_ring_correlation, half_bit_threshold, resolution
-from misr4d.summary import summarise
+from misr4d import ATOMIC, MOLECULAR
+from misr4d.companion import figures
+from misr4d.companion.released import areal_dose
+from misr4d.core.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose, thin
+from misr4d.core.optics import wave_sampling_limit
+from misr4d.learn.learned import informed, load_network
+from misr4d.learn.networks import direct_features
+from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
+from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+from misr4d.measure.summary import summarise
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.simulate.multislice import build_potential
+from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate.reciprocity import simulate_views
+from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.potential import truth
 
 acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
 sample = make_specimen(crystal)

@@ -22,7 +22,7 @@
 # need not be the one that made its figures.
 #
 # **What is measured here.** Nothing anew: this page reads the committed study and what the other chapters
-# wrote, and judges it by the rules of `misr4d.claims`. The verdict on a claim is one on the paper's network
+# wrote, and judges it by the rules of `misr4d.companion.claims`. The verdict on a claim is one on the paper's network
 # *as it could be trained here*, which the next cell describes. Beside it are the {term}`informed network` and
 # {term}`direct ptychography`, which learns nothing. {term}`Ptychography <ptychography>`, the rival in most
 # claims, is the best that was measured: py4DSTEM's, which is the paper's program, tuned on other specimens,
@@ -34,7 +34,7 @@
 upsampling: int = 3  # r, the refinement of the scan grid; paper §2.1.1
 
 # %% tags=["hide-input"]
-from misr4d.parameters import check_parameters
+from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
@@ -42,13 +42,12 @@ check_parameters(globals())
 import torch
 from IPython.display import Markdown
 
-from misr4d import MOLECULAR, figures
-from misr4d.bench import read_study
-from misr4d.claims import judge, read_results
-from misr4d.goals import PTYCHOGRAPHY, program
-from misr4d.learned import card, load_network
-from misr4d.networks import AttentionUNet
-from misr4d.verdicts import (
+from misr4d import MOLECULAR
+from misr4d.companion import figures
+from misr4d.companion.bench import read_study
+from misr4d.companion.claims import judge, read_results
+from misr4d.companion.goals import PTYCHOGRAPHY, program
+from misr4d.companion.verdicts import (
     CANNOT,
     CONTRADICTED,
     FEWEST,
@@ -62,6 +61,8 @@ from misr4d.verdicts import (
     counted,
     what_changed,
 )
+from misr4d.learn.learned import card, load_network
+from misr4d.learn.networks import AttentionUNet
 
 study = read_study()
 claims = judge(read_results(figures.output_folder()), study, MOLECULAR, upsampling)
@@ -249,7 +250,7 @@ Markdown(
 )
 
 # %% [markdown]
-# **Exercise.** Choose another threshold, such as `SEEN` in `misr4d.verdicts` or `NEAR` in `misr4d.chapter_claims`, and run this page
+# **Exercise.** Choose another threshold, such as `SEEN` in `misr4d.companion.verdicts` or `NEAR` in `misr4d.companion.chapter_claims`, and run this page
 # again. Which verdicts depend on it?
 #
 # ```{dropdown} Solution

@@ -23,7 +23,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from misr4d.reading import READERS
+from misr4d.io.reading import READERS
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "own_scans.md"
 KNOWN = ("--energy", "300e3", "--step", "1", "--semiangle", "10", "--defocus", "500")

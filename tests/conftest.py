@@ -13,12 +13,13 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from misr4d import ATOMIC, Acquisition, optics
-from misr4d.multislice import build_potential
-from misr4d.potential import Potential
-from misr4d.recording import Recording, record_scan
-from misr4d.specimens import Specimen
-from misr4d.workers import SIDE_BY_SIDE
+from misr4d import ATOMIC, Acquisition
+from misr4d.core import optics
+from misr4d.core.workers import SIDE_BY_SIDE
+from misr4d.io.recording import Recording, record_scan
+from misr4d.simulate.multislice import build_potential
+from misr4d.specimens.catalogue import Specimen
+from misr4d.specimens.potential import Potential
 
 # For the workers of tests that run side by side, and for the processes that tests start.
 os.environ.update(SIDE_BY_SIDE)

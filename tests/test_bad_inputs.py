@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from misr4d import cli, reading, specimens
+from misr4d import cli
 from misr4d.cli import main
-from misr4d.reading import read_scan
-from misr4d.recording import Recording
-from misr4d.report import FILES as WRITTEN
-from misr4d.report import Report, reconstruct
+from misr4d.io import reading
+from misr4d.io.reading import read_scan
+from misr4d.io.recording import Recording
+from misr4d.report.report import FILES as WRITTEN
+from misr4d.report.report import Report, reconstruct
+from misr4d.specimens import catalogue as specimens
 from tests import bad_inputs
 from tests.bad_inputs import CALLS, FILES, LISTS, VALUES, BadCall, BadFile
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from misr4d import __version__, bench
+from misr4d import __version__
 from misr4d.cli import main
-from misr4d.networks import NETWORKS
-from misr4d.recording import Recording
-from misr4d.specimens import SPECIMENS
-from misr4d.training import PRESETS
+from misr4d.companion import bench
+from misr4d.io.recording import Recording
+from misr4d.learn.networks import NETWORKS
+from misr4d.learn.training import PRESETS
+from misr4d.specimens.catalogue import SPECIMENS
 
 
 def call(*arguments: str) -> Result:

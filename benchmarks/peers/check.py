@@ -23,12 +23,12 @@ from torch import Tensor
 from tune import BEGIN
 
 from misr4d import ATOMIC
-from misr4d.metrics import correlation
-from misr4d.multislice import build_potential
-from misr4d.networks import UPSAMPLING
-from misr4d.potential import truth
-from misr4d.probes import simulate_patterns
-from misr4d.specimens import Specimen
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.measure.metrics import correlation
+from misr4d.simulate.multislice import build_potential
+from misr4d.simulate.probes import simulate_patterns
+from misr4d.specimens.catalogue import Specimen
+from misr4d.specimens.potential import truth
 
 FIRST, SIDE = (16, 20), 24  # first probe position and positions along either axis
 ELECTRONS = 1e5  # of a probe position

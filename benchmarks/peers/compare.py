@@ -24,9 +24,9 @@ from environments import HOME, PEERS, versions
 from exchange import run_peer, write_counts
 from torch import Tensor
 
-from misr4d.bench import score_image, write_whole
-from misr4d.dose import electrons_per_probe
-from misr4d.study import make_scene
+from misr4d.companion.bench import score_image, write_whole
+from misr4d.companion.study import make_scene
+from misr4d.core.dose import electrons_per_probe
 
 SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
 DOSES = (100.0, 300.0, 1000.0)  # e⁻/Å²

@@ -26,13 +26,13 @@ from environments import HOME, install, versions
 from exchange import run_peer, write_counts
 from torch import Tensor
 
-from misr4d.bench import write_whole
-from misr4d.corpus import draw_specimen
-from misr4d.dose import electrons_per_probe
-from misr4d.metrics import correlation, specimen_mask
-from misr4d.networks import UPSAMPLING
-from misr4d.spectra import score_rings
-from misr4d.study import place
+from misr4d.companion.bench import write_whole
+from misr4d.companion.study import place
+from misr4d.core.dose import electrons_per_probe
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import score_rings
+from misr4d.specimens.corpus import draw_specimen
 
 SEED = 4  # no training and no other tuning draws from it
 DRAWS = {"atomic": (4, 11), "molecular": (1, 2)}

@@ -9,7 +9,7 @@ ions, lipids or ligands. Each molecule is turned so that its longest principal a
 and its shortest along z, the beam.
 
 Of the fibril 2BEG one chain is kept, with the fibril's axis along x and the widest direction of
-its cross-section along y; ``misr4d.specimens`` repeats it along x.
+its cross-section along y; ``misr4d.specimens.catalogue`` repeats it along x.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What a scan does not say: disc, descan, rotation, drift, defocus, bad pixels."""

@@ -1,0 +1,1 @@
+"""What only the book needs: scenes, bench, claims, figures, the released code."""

@@ -1,0 +1,173 @@
+"""Images as grey levels: those of the page on which a reader compares them, and stored ones."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from misr4d.companion.figures import display_limits, output_folder
+
+__all__ = ["Series", "read_levels", "save_frames"]
+
+LEVELS = 64  # our choice: no eye tells more apart, and noise does not compress
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is compared of one specimen.
+
+    Parameters
+    ----------
+    name, title : str
+        For file names, and for the reader.
+    field : (float, float)
+        Size of every image [Å].
+    bar : float
+        Scale bar [Å].
+    truth : Tensor
+        ``(X, Y)``, under the grey limits of the method `like`.
+    images : mapping
+        ``(X, Y)`` by method and dose [e⁻/Å²]; a pair that was not run is left out.
+    scores : mapping
+        Correlation inside the specimen and resolution [Å] of each image; a resolution may be inf.
+    like : str
+        Method whose grey limits the truth shares.
+    """
+
+    name: str
+    title: str
+    field: tuple[float, float]
+    bar: float
+    truth: Tensor
+    images: Mapping[tuple[str, float], Tensor]
+    scores: Mapping[tuple[str, float], tuple[float, float]]
+    like: str = "direct"
+
+
+def _grey(image: Tensor, limits: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = limits
+    share = np.clip((image.detach().cpu().double().numpy() - low) / (high - low), 0, 1)
+    steps = np.round(share * (LEVELS - 1)) / (LEVELS - 1)
+    return np.asarray(np.round(255 * steps), dtype=np.uint8)
+
+
+def _dose(dose: float) -> float | str:
+    return "inf" if math.isinf(dose) else dose
+
+
+def save_frames(series: Sequence[Series], doses: Sequence[float]) -> Path:
+    """Save every image as a grey PNG, a pixel to a pixel, and an ``index.json`` beside them.
+
+    The images of a method share their grey limits over all doses, as in a row of a figure.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        With the same methods; one that has no image of a dose leaves a gap in the index.
+    doses : sequence of float
+        [e⁻/Å²]; inf is written ``"inf"``.
+
+    Returns
+    -------
+    Path
+        The folder, ``frames`` in the output folder, written whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If an image has a dose that is not among `doses`, or no scores.
+    """
+    folder = output_folder() / "frames"
+    temporary = folder.with_name("frames.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    entries = [_save_series(one, doses, temporary) for one in series]
+    index = {"doses": [_dose(dose) for dose in doses], "specimens": entries}
+    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    (temporary / "index.json").write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    return folder
+
+
+def _save_series(one: Series, doses: Sequence[float], folder: Path) -> dict[str, Any]:
+    for method, dose in one.images:
+        if dose not in doses:
+            raise ValueError(
+                f"{one.name} has an image by {method} at {dose:g} e⁻/Å²; expected one of {doses}"
+            )
+        if (method, dose) not in one.scores:
+            raise ValueError(f"{one.name} has no scores of {method} at {dose:g} e⁻/Å²")
+    methods = list(dict.fromkeys(method for method, _ in one.images))
+    if one.like not in methods:
+        raise ValueError(f"{one.name} has no image by {one.like!r}, like which the truth is shown")
+    frames: dict[str, list[dict[str, Any] | None]] = {}
+    for place, method in enumerate(methods):
+        own = {dose: one.images[method, dose] for dose in doses if (method, dose) in one.images}
+        # The truth stands in the row of the method that it is like, mean removed.
+        limits = display_limits(
+            [*own.values(), *([one.truth - one.truth.mean()] if method == one.like else [])]
+        )
+        if method == one.like:
+            shared = limits
+        frames[method] = []
+        for number, dose in enumerate(doses):
+            if dose not in own:
+                frames[method].append(None)
+                continue
+            file = f"{one.name}_{place}_{number}.png"
+            Image.fromarray(_grey(own[dose], limits)).save(folder / file, optimize=True)
+            fit, period = one.scores[method, dose]
+            frames[method].append(
+                {
+                    "file": file,
+                    "correlation": round(fit, 4),
+                    "resolution": round(period, 4) if math.isfinite(period) else None,
+                }
+            )
+    file = f"{one.name}_truth.png"
+    Image.fromarray(_grey(one.truth - one.truth.mean(), shared)).save(folder / file, optimize=True)
+    frames["truth"] = [{"file": file} for _ in doses]
+    return {
+        "name": one.name,
+        "title": one.title,
+        "field": list(one.field),
+        "bar": one.bar,
+        "frames": frames,
+    }
+
+
+def read_levels(path: Path) -> dict[tuple[str, float], Tensor]:
+    """Read images that were stored as 256 grey levels, such as those of a peer in the study.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npz`` file with the levels of each image, ``NAME-DOSE`` ``(X, Y)``, and beside them
+        ``NAME-DOSE-scale``: the value of level 0 and that of a step.
+
+    Returns
+    -------
+    dict
+        Images by specimen and dose [e⁻/Å²]; empty where there is no file.
+    """
+    if not path.is_file():
+        return {}
+    images = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for key in (key for key in stored.files if not key.endswith("-scale")):
+            low, step = stored[f"{key}-scale"]
+            name, _, dose = key.rpartition("-")
+            images[name, float(dose)] = torch.from_numpy(stored[key] * step + low).float()
+    return images

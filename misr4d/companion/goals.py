@@ -1,0 +1,759 @@
+"""What the learned method was asked to reach, and whether it does: judged from the bench's table.
+
+Every function takes rows as :func:`misr4d.companion.bench.run` returns them, or the weights' cards,
+and none runs a method. A network is compared with a rival draw by draw, on the same electrons;
+where the rival has one draw, each of the network's is compared with that one. Every median and
+spread is :func:`misr4d.measure.summary.summarise`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from misr4d.companion.figures import dose_label
+from misr4d.measure.metrics import dose_to_reach
+from misr4d.measure.summary import Summary, summarise
+
+__all__ = [
+    "CLASSICAL",
+    "PEERS",
+    "PTYCHOGRAPHY",
+    "Case",
+    "Goal",
+    "as_records",
+    "as_table",
+    "beats_classical",
+    "behind",
+    "best_ptychography",
+    "calibrated",
+    "compare",
+    "contrast_ratio",
+    "dose_ratio",
+    "judge",
+    "never_worse_than_direct",
+    "program",
+    "same_budget",
+    "scores",
+    "scores_text",
+]
+
+CLASSICAL = ("summed VBF", "iDPC", "parallax", "ptychography", "SSB", "OBF", "direct")
+"""Methods of the package that learn nothing."""
+
+PEERS = ("phaserEM", "quantem", "PtyRAD")
+"""Ptychography by today's strongest programs, where the table holds it."""
+
+PTYCHOGRAPHY = ("ptychography", *PEERS)
+"""Iterative ptychography, first py4DSTEM's, which is the paper's program."""
+
+OURS = "informed"
+PERIODS = ("resolution", "last_ring", "half_bit", "half_0143")
+Rows = Sequence[Mapping[str, Any]]
+
+
+def program(method: str) -> str:
+    """Name a method in a sentence, ptychography by its program."""
+    return "py4DSTEM" if method == "ptychography" else method
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison behind a goal.
+
+    Parameters
+    ----------
+    specimen : str
+    dose : float
+        e⁻/Å².
+    rival : str
+        Method compared with.
+    measure : str
+        Column of the table.
+    ours, theirs : Summary
+        Score of each: of a period its frequency [Å⁻¹], of a correlation its size. Ours has no draw
+        where a dose is compared and the method was not run at the rival's.
+    lead : Summary
+        What the goal is about, over pairs of draws: a difference or a ratio.
+    met : bool or None
+        None if the table cannot tell.
+    standing : int
+        1 if the median of `lead` is in our favour, −1 if in the rival's, 0 if level.
+    bounded : bool
+        That median is an upper bound, because the lowest dose measured is past the target already.
+    inverted : bool
+        The rival's images show the truth with its sign turned; they are ranked by what they show.
+    """
+
+    specimen: str
+    dose: float
+    rival: str
+    measure: str
+    ours: Summary
+    theirs: Summary
+    lead: Summary
+    met: bool | None
+    standing: int
+    bounded: bool = False
+    inverted: bool = False
+
+    @property
+    def n(self) -> int:
+        """Draws that the comparison rests on: of the side that has fewer."""
+        return min(self.lead.n, self.theirs.n)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the median is in our favour."""
+        return self.standing > 0
+
+    @property
+    def against(self) -> str:
+        """The rival in words."""
+        return program(self.rival) + (" (inverted)" if self.inverted else "")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A goal, what was measured, and the verdict.
+
+    Parameters
+    ----------
+    key : str
+        Short name, for other pages.
+    asked, measured : str
+        Sentences for a table.
+    met : bool or None
+        None if the table cannot tell.
+    cases : tuple of Case
+        The comparisons behind it.
+    """
+
+    key: str
+    asked: str
+    measured: str
+    met: bool | None
+    cases: tuple[Case, ...] = field(default=())
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        return {True: "met", False: "not met", None: "not decided"}[self.met]
+
+
+def _of(
+    rows: Rows, specimen: str, dose: float, method: str, thickness: float | None = None
+) -> list[Mapping[str, Any]]:
+    """Rows of one method on one specimen at one dose; of the specimen's own thickness by default.
+
+    Rows of a series of thickness or defocus are of other scans, and enter only if asked for.
+    """
+    return [
+        row
+        for row in rows
+        if (row["specimen"], row["method"], float(row["dose"])) == (specimen, method, dose)
+        and row.get("thickness") == thickness
+        and row.get("defocus") is None
+    ]
+
+
+def scores(
+    rows: Rows,
+    specimen: str,
+    dose: float,
+    method: str,
+    measure: str,
+    *,
+    thickness: float | None = None,
+) -> dict[int, float]:
+    """Score of each draw, the higher the better.
+
+    A period becomes its frequency [Å⁻¹], none becomes 0. A correlation counts by its size, and of
+    an inverted image the mean ring correlation too: what the image shows is there, upside down.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        The bench's table.
+    specimen, method, measure : str
+    dose : float
+        e⁻/Å².
+    thickness : float, optional
+        Of a thickness series [Å]; by default the specimen's own.
+
+    Returns
+    -------
+    dict
+        By draw; empty if the table does not hold the measure.
+    """
+    by_draw = {}
+    for row in _of(rows, specimen, dose, method, thickness):
+        value = row.get(measure)
+        if measure in PERIODS:
+            value = 0.0 if value is None else 1 / float(value)
+        elif value is not None and (
+            measure.startswith("correlation") or (measure == "weighted_frc" and row.get("inverted"))
+        ):
+            value = abs(value)
+        if value is not None:
+            by_draw[int(row["draw"])] = float(value)
+    return by_draw
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _inverted(rows: Rows, specimen: str, dose: float, method: str) -> bool:
+    signs = [bool(row.get("inverted")) for row in _of(rows, specimen, dose, method)]
+    return 2 * sum(signs) > len(signs)
+
+
+def best_ptychography(
+    rows: Rows,
+    specimen: str,
+    dose: float,
+    measure: str = "correlation",
+    *,
+    thickness: float | None = None,
+    among: Sequence[str] = PTYCHOGRAPHY,
+) -> str | None:
+    """Name the ptychography with the highest median score: py4DSTEM's or a peer's.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        The bench's table, with the peers' rows.
+    specimen, measure : str
+    dose : float
+        e⁻/Å².
+    thickness : float, optional
+        Of a thickness series [Å].
+    among : sequence of str
+        Methods to choose from.
+
+    Returns
+    -------
+    str or None
+        None if none of them was measured there.
+    """
+    medians = {
+        method: summarise(values.values()).median
+        for method in among
+        if (values := scores(rows, specimen, dose, method, measure, thickness=thickness))
+    }
+    return max(medians, key=lambda method: medians[method]) if medians else None
+
+
+def _pairs(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[tuple[float, float]]:
+    if len(theirs) == 1:
+        (only,) = theirs.values()
+        return [(value, only) for value in ours.values()]
+    return [(ours[draw], theirs[draw]) for draw in sorted(ours.keys() & theirs.keys())]
+
+
+def compare(
+    rows: Rows,
+    specimen: str,
+    dose: float,
+    rival: str,
+    measure: str,
+    met: Callable[[Summary], bool],
+    *,
+    ratio: bool = False,
+    method: str = OURS,
+) -> Case | None:
+    """Compare a method with a rival on one specimen at one dose.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        The bench's table.
+    specimen, rival, method : str
+    dose : float
+        e⁻/Å².
+    measure : str
+        Column of the table, scored as :func:`scores` says.
+    met : callable
+        From the summary of the pairwise differences, or ratios, to the verdict.
+    ratio : bool
+        Take ours over theirs instead of ours less theirs.
+
+    Returns
+    -------
+    Case or None
+        None if the table does not hold both.
+
+    Raises
+    ------
+    ValueError
+        If a ratio to zero is asked for.
+    """
+    ours = scores(rows, specimen, dose, method, measure)
+    theirs = scores(rows, specimen, dose, rival, measure)
+    pairs = _pairs(ours, theirs)
+    if not pairs:
+        return None
+    if ratio and any(b == 0 for _, b in pairs):
+        raise ValueError(
+            f"{rival} has a {measure} of 0 on {specimen} at {dose:g} e⁻/Å²; no ratio to it exists"
+        )
+    lead = summarise(a / b if ratio else a - b for a, b in pairs)
+    return Case(
+        specimen,
+        dose,
+        rival,
+        measure,
+        summarise(a for a, _ in pairs),
+        summarise([b for _, b in pairs] if len(theirs) > 1 else theirs.values()),
+        lead,
+        bool(met(lead)),
+        _sign(lead.median - (1 if ratio else 0)),
+        inverted=_inverted(rows, specimen, dose, rival),
+    )
+
+
+def _measured(rows: Rows, regime: str | None = None) -> tuple[list[str], list[float]]:
+    """Specimens in the table's order, and rising doses."""
+    chosen = [row for row in rows if regime in (None, row.get("regime"))]
+    specimens = list(dict.fromkeys(str(row["specimen"]) for row in chosen))
+    return specimens, sorted({float(row["dose"]) for row in chosen})
+
+
+def _together(cases: Iterable[Case]) -> bool | None:
+    verdicts = [case.met for case in cases]
+    if not verdicts or (None in verdicts and False not in verdicts):
+        return None
+    return False not in verdicts
+
+
+def _period(frequency: float) -> str:
+    return f"{1 / frequency:.2f} Å" if frequency > 0 else "none"
+
+
+def scores_text(case: Case, digits: int = 2) -> str:
+    """Scores of both sides with their spread, as in ``0.90 (n = 8) against 0.85 (n = 3)``."""
+    word = _period if case.measure in PERIODS else None
+    ours, theirs = (side.text(digits, word=word) for side in (case.ours, case.theirs))
+    return f"{ours} against {theirs} of {case.against}"
+
+
+def _where(case: Case) -> str:
+    return f"on {case.specimen} at {dose_label(case.dose)}"
+
+
+def _lead(case: Case) -> str:
+    """Word an advantage, with its spread."""
+    unit = " Å⁻¹" if case.measure in PERIODS else ""
+    lead = case.lead.text(3, sign=True)
+    return f"{scores_text(case, 3)}, {lead}{unit}, {_where(case)}"
+
+
+def behind(cases: Iterable[Case]) -> str:
+    """Say where a ptychography is ahead, to open a finding with; empty if nowhere."""
+    cases = list(cases)
+    several = len({case.measure for case in cases}) > 1
+    lost: dict[str, list[str]] = {}
+    for case in cases:
+        if case.standing < 0 and case.rival in PTYCHOGRAPHY:
+            where = lost.setdefault(f"{program(case.rival)} {_where(case)}", [])
+            where.append(_NAMES.get(case.measure, case.measure))
+    words = [
+        f"{place} by {' and '.join(measures)}" if several else place
+        for place, measures in lost.items()
+    ]
+    return f"behind {', '.join(words)}; " if words else ""
+
+
+def _doses(doses: Sequence[float]) -> str:
+    """Doses as a list in words, as in ``100, 300 and 1000 e⁻/Å²``."""
+    names = [f"{d:g}" for d in doses if math.isfinite(d)]
+    text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"{text} e⁻/Å²"
+
+
+_NAMES = {
+    "correlation": "correlation inside the specimen",
+    "resolution": "FRC-0.5 resolution",
+    "weighted_frc": "weighted ring correlation",
+}
+NOT_MEASURED = "not measured: the table does not hold both methods"
+
+
+def beats_classical(
+    rows: Rows, measure: str, *, doses: tuple[float, float] = (50.0, 1000.0), method: str = OURS
+) -> Goal:
+    """Judge whether a network is ahead of the best classical method wherever atoms are seen.
+
+    Every atomic specimen, every dose in a range. The rival of each comparison is the method that
+    learns nothing, peers included, with the smallest median difference. Met if that median is
+    above zero.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+    measure : {"correlation", "resolution"}
+    doses : (float, float)
+        Range that the goal names [e⁻/Å²]; those in it that the table holds are judged.
+    method : str
+    """
+    specimens, levels = _measured(rows, "atomic")
+    levels = [d for d in levels if doses[0] <= d <= doses[1]]
+    cases = []
+    for specimen in specimens:
+        for dose in levels:
+            against = [
+                compare(rows, specimen, dose, rival, measure, lambda s: s.median > 0, method=method)
+                for rival in (*CLASSICAL, *PEERS)
+            ]
+            known = [case for case in against if case is not None]
+            if known:
+                cases.append(min(known, key=lambda case: case.lead.median))
+    asked = (
+        f"{method} ahead of the best method that learns nothing, tuned, in {_NAMES[measure]}, on "
+        f"atomic specimens, at every dose from {doses[0]:g} to {doses[1]:g} e⁻/Å²"
+    )
+    if not cases:
+        return Goal(f"classical_{measure}", asked, NOT_MEASURED, None)
+    ahead = sum(case.met is True for case in cases)
+    clear = sum(case.lead.low > 0 for case in cases)
+    lacking = {
+        d for d in levels for s in specimens if best_ptychography(rows, s, d, measure) is None
+    }
+    measured = (
+        f"{behind(cases)}ahead in {ahead} of {len(cases)} comparisons at {_doses(levels)}, with "
+        f"the lower end of the spread too in {clear}; least: "
+        f"{_lead(min(cases, key=lambda c: c.lead.median))}"
+    )
+    if lacking:
+        measured += f". No ptychography at {_doses(sorted(lacking))}"
+    return Goal(f"classical_{measure}", asked, measured, _together(cases), tuple(cases))
+
+
+def never_worse_than_direct(rows: Rows, measure: str, *, method: str = OURS) -> Goal:
+    """Judge whether a network is nowhere worse than direct ptychography beyond the spread.
+
+    Every specimen, every dose. Worse beyond the spread: even the upper end of the spread of the
+    pairwise differences is below zero. At infinite dose there is one draw, and any deficit counts.
+    """
+    specimens, levels = _measured(rows)
+    against = [
+        compare(rows, s, d, "direct", measure, lambda s: s.high >= 0, method=method)
+        for s in specimens
+        for d in levels
+    ]
+    cases = [case for case in against if case is not None]
+    asked = (
+        f"{method} nowhere worse than direct ptychography beyond its spread in {_NAMES[measure]}: "
+        "every specimen, every dose, infinite included"
+    )
+    key = f"direct_{measure}"
+    if not cases:
+        return Goal(key, asked, NOT_MEASURED, None)
+    worse = sorted((c for c in cases if not c.met), key=lambda c: c.lead.median)
+    measured = f"worse in {len(worse)} of {len(cases)} comparisons"
+    if worse:
+        measured += ": " + "; ".join(_lead(case) for case in worse)
+    else:
+        measured += f"; least: {_lead(min(cases, key=lambda c: c.lead.median))}"
+    if any(math.isinf(case.dose) for case in cases):
+        measured += ". At infinite dose there is one draw, so the spread is zero"
+    return Goal(key, asked, measured, _together(cases), tuple(cases))
+
+
+def contrast_ratio(
+    rows: Rows,
+    *,
+    dose: float = 300.0,
+    factor: float = 3.0,
+    method: str = OURS,
+    measure: str = "cnr",
+    among: Sequence[str] = PTYCHOGRAPHY,
+) -> Goal:
+    """Judge whether a network's contrast to noise is so many times that of the best ptychography.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+    dose : float
+        e⁻/Å².
+    factor : float
+        Of claim C2.
+    method : str
+    measure : {"cnr", "cnr_raw"}
+        At one resolution, or of the images as they are, which smoothing raises.
+    among : sequence of str
+        Ptychographies, of which the best by this measure is the rival on each specimen.
+    """
+    specimens, _ = _measured(rows)
+    against = [
+        compare(
+            rows,
+            *(specimen, dose, rival, measure, lambda s: s.median >= factor),
+            ratio=True,
+            method=method,
+        )
+        for specimen in specimens
+        if (rival := best_ptychography(rows, specimen, dose, measure, among=among))
+    ]
+    cases = sorted((c for c in against if c is not None), key=lambda case: -case.lead.median)
+    asked = (
+        f"contrast to noise of {method} at least {factor:g} times that of the best ptychography at "
+        f"{dose:g} e⁻/Å² (claim C2)"
+    )
+    if not cases:
+        return Goal("contrast", asked, NOT_MEASURED, None)
+    each = "; ".join(
+        f"{case.lead.text()} times on {case.specimen}, {scores_text(case)}" for case in cases
+    )
+    return Goal("contrast", asked, behind(cases) + each, _together(cases), tuple(cases))
+
+
+def dose_ratio(
+    rows: Rows,
+    share: float,
+    *,
+    claim: str = "",
+    method: str = OURS,
+    measure: str = "resolution",
+) -> Goal:
+    """Judge whether a network reaches ptychography's FRC resolution at a share of its dose.
+
+    For every specimen and every finite dose at which ptychography was run, against the best of it
+    there. Each of the network's draws is a curve against dose, interpolated by
+    :func:`misr4d.measure.metrics.dose_to_reach`; nothing is extrapolated. A curve that is past the
+    target at the lowest dose gives an upper bound, one that never reaches it an infinite ratio.
+    Where ptychography resolves nothing there is no target, and no comparison.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+    share : float
+        Largest share of ptychography's dose.
+    claim : str
+        What the goal is called in the sentence, such as ``(claim C3)``.
+    method : str
+    measure : {"resolution", "weighted_frc"}
+        What is to be reached.
+    """
+    specimens, levels = _measured(rows)
+    levels = [d for d in levels if math.isfinite(d)]
+    cases = [
+        case
+        for specimen in specimens
+        for dose in levels
+        if (case := _dose_case(rows, specimen, dose, levels, share, method, measure)) is not None
+    ]
+    asked = f"FRC-0.5 resolution of the best ptychography at {share:g} of its dose or less"
+    asked += f" {claim}" if claim else ""
+    key = f"dose_{share:g}"
+    if not cases:
+        return Goal(key, asked, NOT_MEASURED, None)
+    reached = sum(case.met is True for case in cases)
+    open_ = sum(case.met is None for case in cases)
+    measured = f"in {reached} of {len(cases)} comparisons"
+    measured += f", {open_} of them undecided: " if open_ else ": "
+    measured += "; ".join(
+        f"{_ratio_text(case, levels[-1])} {case.dose:g} e⁻/Å² of {case.against} on "
+        f"{case.specimen} ({_target(case)})"
+        for case in sorted(cases, key=lambda case: case.lead.median)
+    )
+    return Goal(key, asked, measured, _together(cases), tuple(cases))
+
+
+def _target(case: Case) -> str:
+    word = _period if case.measure in PERIODS else None
+    return case.theirs.text(word=word)
+
+
+def _dose_case(
+    rows: Rows,
+    specimen: str,
+    dose: float,
+    levels: Sequence[float],
+    share: float,
+    method: str,
+    measure: str,
+) -> Case | None:
+    rival = best_ptychography(rows, specimen, dose, measure)
+    if rival is None:
+        return None
+    theirs = scores(rows, specimen, dose, rival, measure)
+    curves: dict[int, dict[float, float]] = {}
+    for level in levels:
+        for draw, value in scores(rows, specimen, level, method, measure).items():
+            curves.setdefault(draw, {})[level] = value
+    if len(theirs) > 1:
+        curves = {draw: curve for draw, curve in curves.items() if draw in theirs}
+    whole = {draw: curve for draw, curve in curves.items() if len(curve) > 1}
+    target = summarise(theirs.values())
+    if not whole or target.median <= 0:
+        return None
+    ratios, certain = [], []
+    for draw, curve in whole.items():
+        doses = sorted(curve)
+        needed = dose_to_reach(
+            torch.tensor(doses, dtype=torch.float64),
+            torch.tensor([curve[d] for d in doses], dtype=torch.float64),
+            theirs.get(draw, target.median),
+        )
+        ratios.append((doses[0] if needed == 0 else needed) / dose)
+        certain.append(needed / dose)
+    # An upper bound may stand for any lower number: with those, the median may be anything down to
+    # `least`.
+    lead, least = summarise(ratios), summarise(certain).median
+    met = True if lead.median <= share else None if least <= share else False
+    at_dose = [curve[dose] for curve in whole.values() if dose in curve]
+    return Case(
+        specimen,
+        dose,
+        rival,
+        measure,
+        summarise(at_dose) if at_dose else Summary(0, math.nan, math.nan, math.nan),
+        target,
+        lead,
+        met,
+        _sign(1 - lead.median),
+        bounded=least < lead.median,
+        inverted=_inverted(rows, specimen, dose, rival),
+    )
+
+
+def _ratio_text(case: Case, highest: float) -> str:
+    if math.isinf(case.lead.median):
+        return f"not reached up to {highest:g} e⁻/Å² (n = {case.lead.n}), where the rival needs"
+    return f"{'less than ' if case.bounded else ''}{case.lead.text()} of"
+
+
+TOLERANCE = {"0.68": 0.04, "0.95": 0.02}
+"""How far the share of pixels in an interval may be off, by the interval's nominal share."""
+
+
+def calibrated(coverage: Rows) -> Goal:
+    """Judge whether the intervals hold their shares in every regime and at every dose.
+
+    Pooled over doses, too much at one hides too little at another: each cell has to hold.
+
+    Parameters
+    ----------
+    coverage : sequence of mappings
+        Rows of the card of ``DirectInformed``: ``regime``, ``dose``, ``share`` of the interval,
+        ``coverage`` with ``low`` and ``high`` (bootstrap over specimens), and ``specimens``.
+
+    Raises
+    ------
+    ValueError
+        If an interval is missing.
+    """
+    known = {f"{float(row['share']):g}" for row in coverage}
+    if missing := [share for share in TOLERANCE if share not in known]:
+        raise ValueError(
+            f"no coverage of {missing[0]}; the card holds {', '.join(sorted(known)) or 'none'}"
+        )
+    asked = (
+        " and ".join(
+            f"{float(share):.0%} intervals that hold {float(share):.0%} ± {off:.0%}"
+            for share, off in TOLERANCE.items()
+        )
+        + " of the pixels, in each regime and at each dose, on specimens like those of the training"
+        " that the calibration has not seen"
+    )
+
+    def off(row: Mapping[str, Any]) -> float:
+        return float(row["coverage"]) - float(row["share"])
+
+    judged = [row for row in coverage if f"{float(row['share']):g}" in TOLERANCE]
+    failed = [row for row in judged if abs(off(row)) > TOLERANCE[f"{float(row['share']):g}"]]
+    parts = []
+    for share in TOLERANCE:
+        worst = max(
+            (r for r in judged if f"{float(r['share']):g}" == share), key=lambda r: abs(off(r))
+        )
+        parts.append(
+            f"the {float(share):.0%} interval is farthest off in the {worst['regime']} regime at "
+            f"{dose_label(float(worst['dose']))}, where it holds {worst['coverage']:.1%} "
+            f"({worst['low']:.1%} to {worst['high']:.1%} over {worst['specimens']} specimens)"
+        )
+    measured = f"{len(judged) - len(failed)} of {len(judged)} hold; " + "; ".join(parts)
+    return Goal("calibration", asked, measured, not failed)
+
+
+BUDGET = 1.1  # our choice: longest over shortest training that still counts as the same
+
+
+def same_budget(cards: Mapping[str, Mapping[str, Any]]) -> Goal:
+    """Judge whether the networks were trained for the same time on the same device.
+
+    Parameters
+    ----------
+    cards : mapping
+        Cards by network, with ``seconds`` and ``device``.
+    """
+    asked = (
+        "the same budget of device time for every network: one kind of device, and the longest "
+        f"training at most {BUDGET:g} times the shortest"
+    )
+    if len(cards) < 2:
+        return Goal("budget", asked, f"{len(cards)} network shipped: nothing to compare", None)
+    seconds = {name: float(one["seconds"]) for name, one in cards.items()}
+    devices = {str(one["device"]) for one in cards.values()}
+    ratio = max(seconds.values()) / min(seconds.values())
+    times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    where = " and ".join(sorted(devices))
+    met = ratio <= BUDGET and len(devices) == 1
+    return Goal("budget", asked, f"{times}, on {where}; longest over shortest {ratio:.2f}", met)
+
+
+def judge(rows: Rows, cards: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
+    """Judge every goal.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        The bench's table.
+    cards : mapping
+        Cards of the shipped networks by name; ``DirectInformed`` must be among them.
+    """
+    return [
+        beats_classical(rows, "correlation"),
+        beats_classical(rows, "resolution"),
+        never_worse_than_direct(rows, "correlation"),
+        never_worse_than_direct(rows, "resolution"),
+        contrast_ratio(rows),
+        dose_ratio(rows, 0.4, claim="(claim C3)"),
+        dose_ratio(rows, 0.1, claim="(the aim)"),
+        calibrated(cards["DirectInformed"]["calibration"]["coverage"]),
+        same_budget(cards),
+    ]
+
+
+def as_table(goals: Sequence[Goal]) -> str:
+    """Goals as a table in Markdown."""
+    lines = [f"| {g.asked} | {g.measured} | {g.verdict} |" for g in goals]
+    return "\n".join(["| asked | measured | verdict |", "|---|---|---|", *lines])
+
+
+def as_records(goals: Sequence[Goal]) -> list[dict[str, Any]]:
+    """Goals with their comparisons for a JSON file, whose numbers are finite or text."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        return value
+
+    return [
+        {
+            "key": goal.key,
+            "asked": goal.asked,
+            "measured": goal.measured,
+            "verdict": goal.verdict,
+            "cases": [plain(asdict(case)) for case in goal.cases],
+        }
+        for goal in goals
+    ]

@@ -1,0 +1,1 @@
+"""Optics, geometry of detector and scan, dose, datacubes, tiles, keys of caches, workers."""

@@ -1,0 +1,1 @@
+"""A recorded scan and its quantities: readers of files, and our own file."""

@@ -1,0 +1,1 @@
+"""Networks, losses, training, and the weights that come with the package."""

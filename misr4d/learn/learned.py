@@ -1,0 +1,531 @@
+"""The shipped networks, ready to use: weights with their cards, and one call each.
+
+Weights are safetensors beside this module, checked against the checksum on their card
+(``data/weights/NAME.json``), which also says how they were made and how they score.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from misr4d.core.acquisition import REGIMES, Acquisition
+from misr4d.core.workers import Deal, here
+from misr4d.learn.networks import UPSAMPLING, direct_features
+from misr4d.learn.training import acquisition_of, build_network, recorded_training, view_geometry
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+
+__all__ = [
+    "SHIPPED",
+    "Estimate",
+    "amend",
+    "attention_unet",
+    "blend_tiles",
+    "calibrated_intervals",
+    "card",
+    "dual_path",
+    "informed",
+    "informed_tiled",
+    "load_network",
+    "nearest_regime",
+    "pack",
+    "starting_point",
+    "tiles",
+    "training_log",
+    "view_groups",
+]
+
+_FOLDER = files("misr4d") / "data" / "weights"
+SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
+"""Networks whose weights come with the package."""
+
+_TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A phase and how far it may be off.
+
+    Parameters
+    ----------
+    mean : Tensor
+        ``(..., r·Rx, r·Ry)`` [rad], of zero mean.
+    deviation : Tensor
+        Standard deviation of each pixel's error [rad], of the same shape.
+    intervals : mapping of float to float, optional
+        Calibration of what made this estimate: factor on the deviation by the share of pixels that
+        the interval holds. None if it was never calibrated.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    intervals: Mapping[float, float] | None = None
+
+    def interval(self, share: float) -> Tensor:
+        """Half width of the interval that holds a share of the pixels [rad].
+
+        Raises
+        ------
+        ValueError
+            If the estimate has no calibration, or none for this share.
+        """
+        if self.intervals is None:
+            raise ValueError(
+                "this estimate has no calibration: its deviation was never compared with errors, "
+                "so no interval can be named; only the shipped DirectInformed has one"
+            )
+        if share not in self.intervals:
+            known = ", ".join(f"{one:g}" for one in self.intervals)
+            raise ValueError(f"share is {share!r}; calibrated are {known}")
+        return self.deviation * self.intervals[share]
+
+
+def calibrated_intervals(name: str, acquisition: Acquisition) -> dict[float, float] | None:
+    """Read a network's calibration for the regime whose scan step is nearest from its card.
+
+    None if its card has none: then nothing is known of its deviation.
+    """
+    regime = nearest_regime(acquisition)
+    for row in card(name).get("calibration", {}).get("intervals", []):
+        if row["regime"] == regime:
+            return {float(share): float(factor) for share, factor in row["factors"].items()}
+    return None
+
+
+def card(name: str) -> dict[str, Any]:
+    """Read what is known of a shipped network: data, seed, steps, device, time, scores, checksum.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped.
+    """
+    path = _FOLDER / f"{name}.json"
+    if name not in SHIPPED or not path.is_file():
+        raise ValueError(f"no weights for {name!r}; shipped are {', '.join(SHIPPED)}")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def training_log(name: str) -> list[dict[str, float]]:
+    """Read the log of a shipped network's training: ``step``, ``loss``, ``rate``, ``seconds``."""
+    card(name)
+    text = (_FOLDER / f"{name}.csv").read_text(encoding="utf-8")
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
+@cache
+def load_network(name: str, device: str = "cpu") -> nn.Module:
+    """Load a shipped network, checked, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped, or the file does not have the checksum of its card.
+    """
+    record = card(name)
+    content = (_FOLDER / f"{name}.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != record["sha256"]:
+        raise ValueError(
+            f"the weights of {name} have the SHA-256 {digest[:12]}…; their card says "
+            f"{record['sha256'][:12]}…: install the package anew"
+        )
+    network = build_network(recorded_training(record))
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}
+    network.load_state_dict(state)
+    return network.to(device).eval()
+
+
+def _joined(first: str, second: str) -> str:
+    """Log of two runs, one after the other: steps and seconds go on."""
+    head, *rows = first.splitlines()
+    last = dict(zip(head.split(","), rows[-1].split(","), strict=True))
+    step, seconds = int(last["step"]), float(last["seconds"])
+    for row in csv.DictReader(second.splitlines()):
+        spent = f"{seconds + float(row['seconds']):.1f}"
+        rows.append(f"{step + int(row['step'])},{row['loss']},{row['rate']},{spent}")
+    return "\n".join([head, *rows]) + "\n"
+
+
+def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
+    """Ship a training's result: half-precision weights and a card, in the package's own folder.
+
+    Parameters
+    ----------
+    weights : Path
+        ``weights.safetensors`` of a finished :func:`misr4d.learn.training.train`, its ``log.csv``
+        beside. A run that went on from the weights shipped so far goes on in their log, too.
+    name : str
+        One of :data:`SHIPPED`.
+    extra : dict
+        What the card shall say beside configuration, seconds of all runs and checksum.
+    """
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    content = save(half)
+    folder = Path(str(_FOLDER))
+    folder.mkdir(parents=True, exist_ok=True)
+    log = weights.with_name("log.csv").read_text(encoding="utf-8")
+    before: list[dict[str, Any]] = []
+    if config.get("start"):
+        shipped = card(name)
+        if shipped["sha256"] != config["start"]:
+            raise ValueError(
+                f"the run went on from weights {config['start'][:12]}…; shipped are "
+                f"{shipped['sha256'][:12]}…, so their log cannot be continued"
+            )
+        log = _joined((folder / f"{name}.csv").read_text(encoding="utf-8"), log)
+        before = [*shipped.get("before", []), shipped["training"]]
+    record = {
+        "network": name,
+        "parameters": sum(v.numel() for v in half.values()),
+        "training": config,
+        "before": before,
+        "seconds": float(log.splitlines()[-1].rsplit(",", 1)[1]),
+        **extra,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    _replace(folder / f"{name}.csv", log.encode())
+    _replace(folder / f"{name}.safetensors", content)
+    return _write_card(folder, record)
+
+
+def amend(name: str, extra: dict[str, Any]) -> Path:
+    """Say more, or something else, on a shipped network's card; the weights stay.
+
+    Raises
+    ------
+    ValueError
+        If no such network is shipped, or the change is of what identifies the weights.
+    """
+    fixed = {"network", "parameters", "training", "sha256"}
+    if changed := fixed & extra.keys():
+        raise ValueError(
+            f"{sorted(changed)[0]} on the card of {name} belongs to its weights; use pack to ship "
+            "others"
+        )
+    return _write_card(Path(str(_FOLDER)), {**card(name), **extra})
+
+
+def _write_card(folder: Path, record: dict[str, Any]) -> Path:
+    path = folder / f"{record['network']}.json"
+    _replace(path, (json.dumps(record, indent=1) + "\n").encode())
+    return path
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def nearest_regime(acquisition: Acquisition) -> str:
+    """Regime whose scan step is nearest, by its logarithm."""
+    return min(
+        REGIMES,
+        key=lambda name: abs(math.log(min(acquisition.step) / min(REGIMES[name].step))),
+    )
+
+
+@lru_cache(maxsize=2)
+def starting_point(
+    acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
+) -> DirectPtychography:
+    """Set up direct ptychography as `DirectInformed` starts from it; the last two are kept.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Its defocus counted from the specimen's middle.
+    amplitude_contrast : float, optional
+        By default that of the regime with the nearest step.
+    device : str
+        Where to compute.
+    """
+    if amplitude_contrast is None:
+        amplitude_contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
+    return DirectPtychography(
+        acquisition,
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=amplitude_contrast,
+        device=device,
+    )
+
+
+@torch.inference_mode()
+def informed(
+    method: DirectPtychography, views: Tensor, *, network: nn.Module | None = None
+) -> Estimate:
+    """Reconstruct by `DirectInformed`.
+
+    Parameters
+    ----------
+    method : DirectPtychography
+        Of the measurement, its defocus counted from the specimen's middle.
+    views : Tensor
+        ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    network : Module, optional
+        The shipped one unless given.
+
+    Returns
+    -------
+    Estimate
+        ``(..., r·Rx, r·Ry)``, with the shipped network's calibration; another's has none.
+
+    Raises
+    ------
+    ValueError
+        If the views do not fit the method.
+    """
+    method.check_views(views)
+    model = network or load_network("DirectInformed", str(method.device))
+    mean, deviation = model(*direct_features(method, method.statistic(views)))
+    mean = mean - mean.mean((-2, -1), keepdim=True)
+    shape = (*views.shape[:-3], *mean.shape[1:])
+    known = _calibration(network, method.acquisition)
+    return Estimate(mean.reshape(shape), deviation.reshape(shape), known)
+
+
+def _calibration(network: nn.Module | None, acquisition: Acquisition) -> dict[float, float] | None:
+    """Calibration of the shipped network; another's is not known."""
+    return calibrated_intervals("DirectInformed", acquisition) if network is None else None
+
+
+def tiles(
+    scan_shape: tuple[int, int], tile: tuple[int, int], overlap: int = _OVERLAP
+) -> list[tuple[slice, slice]]:
+    """Divide a scan into overlapping tiles, the last of each axis flush with its end.
+
+    Parameters
+    ----------
+    scan_shape : (int, int)
+        Positions of the whole field.
+    tile : (int, int)
+        Positions of a tile, no more than the field's.
+    overlap : int
+        How far it reaches into its neighbours [scan positions].
+    """
+    rows, columns = (
+        [slice(start, start + side) for start in _tile_starts(size, side, overlap)]
+        for size, side in zip(scan_shape, tile, strict=True)
+    )
+    return [(x, y) for x in rows for y in columns]
+
+
+def _tile_starts(size: int, tile: int, overlap: int) -> Iterator[int]:
+    if size > tile:
+        yield from range(0, size - tile, tile - 2 * overlap)
+    yield size - tile
+
+
+@torch.inference_mode()
+def informed_tiled(
+    views: Tensor | Callable[[slice, slice], Tensor],
+    acquisition: Acquisition,
+    *,
+    tile: int = _TILE,
+    overlap: int = _OVERLAP,
+    amplitude_contrast: float | None = None,
+    device: str = "cpu",
+    network: nn.Module | None = None,
+    deal: Deal = here,
+) -> Estimate:
+    """Reconstruct a field of any size by overlapping tiles, in the memory of a few.
+
+    Parameters
+    ----------
+    views : Tensor or callable
+        ``(M, Rx, Ry)``, or a function from two slices of the scan to the views there, so that a
+        scan larger than memory is read tile by tile.
+    acquisition : Acquisition
+        Of the whole scan, its defocus counted from the specimen's middle.
+    tile, overlap : int
+        Side of a tile, and how far it reaches into its neighbours [scan positions].
+    amplitude_contrast : float, optional
+        By default that of the regime with the nearest step.
+    device : str
+        Where to compute.
+    network : Module, optional
+        The shipped one unless given.
+    deal : Deal
+        Where the tiles are reconstructed (:func:`misr4d.core.workers.dealing`); by default here.
+
+    Returns
+    -------
+    Estimate
+        ``(r·Rx, r·Ry)``. Each tile's mean is set by where it overlaps those before it.
+
+    Raises
+    ------
+    ValueError
+        If the field is smaller than 32 × 32 positions, or tile and overlap do not fit each other.
+    """
+    nx, ny = acquisition.scan_shape
+    if min(nx, ny) < 32:
+        raise ValueError(f"the scan has {nx} × {ny} positions; expected at least 32 × 32")
+    if not 0 <= 2 * overlap < tile or tile < 32:
+        raise ValueError(
+            f"tile is {tile} and overlap {overlap}; expected a tile of 32 or more, over twice the "
+            "overlap"
+        )
+    shape = (min(tile, nx), min(tile, ny))
+    own = replace(acquisition, scan_shape=shape)
+
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for rows, columns in tiles((nx, ny), shape, overlap):
+            part = views(rows, columns) if callable(views) else views[:, rows, columns]
+            # As arrays, which are sent to a worker uncopied, and without what they are part of.
+            yield part.clone().cpu().numpy(), own, amplitude_contrast, device, network
+
+    made = ((torch.from_numpy(a) for a in pair) for pair in deal(_informed_tile, tasks()))
+    mean, deviation = blend_tiles(made, (nx, ny), shape, overlap)
+    return Estimate(mean, deviation, _calibration(network, acquisition))
+
+
+@torch.inference_mode()
+def _informed_tile(
+    views: NDArray[np.float32],
+    acquisition: Acquisition,
+    amplitude_contrast: float | None,
+    device: str,
+    network: nn.Module | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Reconstruct one tile, here or on a worker."""
+    method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
+    found = informed(method, torch.from_numpy(views), network=network)
+    return found.mean.cpu().numpy(), found.deviation.cpu().numpy()
+
+
+def blend_tiles(
+    made: Iterable[Iterable[Tensor]],
+    scan_shape: tuple[int, int],
+    tile: tuple[int, int],
+    overlap: int = _OVERLAP,
+) -> tuple[Tensor, Tensor]:
+    """Join tiles of an image and of its companion, fading from each to the next.
+
+    Parameters
+    ----------
+    made : iterable of (Tensor, Tensor)
+        Two images ``(r·tile,)²`` of each of the :func:`tiles`, on the CPU, in their order.
+    scan_shape : (int, int)
+        Positions of the whole field.
+    tile, overlap
+        As for :func:`tiles`.
+
+    Returns
+    -------
+    Tensor, Tensor
+        ``(r·Rx, r·Ry)``: the first with the offset of each tile set by those before it, and of
+        zero mean.
+    """
+    (nx, ny), r = scan_shape, UPSAMPLING
+    weight = torch.zeros(r * nx, r * ny)
+    mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
+    every = tiles(scan_shape, tile, overlap)
+    alone = True if len(every) == 1 else None  # one tile needs no progress bar
+    bar = tqdm(made, total=len(every), desc="tiles", unit="tile", disable=alone, leave=False)
+    for (rows, columns), (image, companion) in zip(every, bar, strict=True):
+        x, y = rows.start, columns.start
+        own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
+        where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
+        already = weight[where]
+        common = own * already
+        if common.any():
+            before = mean[where] / already.clamp_min(1e-12)
+            image = image + ((before - image) * common).sum() / common.sum()
+        mean[where] += own * image
+        other[where] += own * companion
+        weight[where] += own
+    mean = mean / weight
+    return mean - mean.mean(), other / weight
+
+
+def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
+    """Weight of a tile along an axis ``(r·tile,)``: it fades where a neighbour takes over."""
+    position = (torch.arange(UPSAMPLING * tile) + 0.5) / UPSAMPLING
+    weight = torch.ones(UPSAMPLING * tile)
+    width = max(2 * overlap, 1)
+    if start > 0:
+        weight = torch.minimum(weight, position / width)
+    if start + tile < size:
+        weight = torch.minimum(weight, (tile - position) / width)
+    return weight.clamp(1e-3, 1)
+
+
+@torch.inference_mode()
+def attention_unet(
+    views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
+) -> Tensor:
+    """Reconstruct by the paper's network: ``(M, Rx, Ry) → (3·Rx, 3·Ry)`` [rad], of zero mean.
+
+    Raises
+    ------
+    ValueError
+        If the detector is not the one that the network was trained for: its views are channels.
+    """
+    trained = acquisition_of("atomic", 0)
+    if len(views) != trained.number_of_views or not math.isclose(
+        acquisition.detector_pixel, trained.detector_pixel, rel_tol=0.02
+    ):
+        raise ValueError(
+            f"{len(views)} views of {acquisition.detector_pixel:.3g} mrad pixels; the attention "
+            f"U-Net knows {trained.number_of_views} views of {trained.detector_pixel:.3g} mrad and "
+            "no others: use DirectInformed or DualPath"
+        )
+    model = network or load_network("AttentionUNet", str(views.device))
+    nx, ny = views.shape[1:]
+    pad = (0, -ny % 16, 0, -nx % 16)
+    padded = functional.pad(acquisition.relative_to_vacuum(views)[None], pad, mode="replicate")
+    image = model(padded)[0, 0, : UPSAMPLING * nx, : UPSAMPLING * ny]
+    return image - image.mean()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def dual_path(
+    views: Tensor, acquisition: Acquisition, *, network: nn.Module | None = None
+) -> Tensor:
+    """Reconstruct by the dual-path network: ``(M, Rx, Ry) → (3·Rx, 3·Ry)`` [rad], of zero mean.
+
+    Any number of views in any order, as long as `acquisition` lists them so; its defocus counts
+    from the specimen's middle. The network takes them all at once, but attention over many more
+    views than it was trained with picks out noise: they are dealt over the disc into groups of
+    about as many, and the images of the groups averaged.
+    """
+    model = network or load_network("DualPath", str(views.device))
+    shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
+    lit = acquisition.relative_to_vacuum(views)
+    image = torch.stack(
+        [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in view_groups(acquisition)]
+    ).mean(0)
+    return image - image.mean()
+
+
+def view_groups(acquisition: Acquisition) -> list[list[int]]:
+    """Deal the views over the disc into groups of about as many as `DualPath` was trained with."""
+    angles = acquisition.view_angles.round(decimals=6).tolist()
+    order = sorted(range(len(angles)), key=lambda k: tuple(angles[k]))
+    count = max(1, round(len(order) / recorded_training(card("DualPath")).views))
+    return [order[start::count] for start in range(count)]

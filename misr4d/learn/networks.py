@@ -1,0 +1,391 @@
+"""Three networks: the paper's attention U-Net, its text's dual path, and one informed by physics.
+
+All take measurements in physical scale and return phases in rad. The first two see the views; the
+third starts from direct ptychography and returns its own uncertainty.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from misr4d.reconstruction.direct import DirectPtychography, Statistic
+
+__all__ = [
+    "NETWORKS",
+    "AttentionGate",
+    "AttentionUNet",
+    "DirectInformed",
+    "DualPath",
+    "direct_features",
+]
+
+UPSAMPLING = 3  # paper §2.1.1
+
+
+class AttentionGate(nn.Module):
+    """Attention on a skip connection: x′ = x ⊙ ψ(ReLU(W_g·g + W_x·x)), paper Eq. 2.
+
+    W_g, W_x and ψ are 1×1 convolutions with batch normalisation, ψ ends in a sigmoid.
+
+    Parameters
+    ----------
+    gate, skip, inner : int
+        Channels of the gating signal g, of the skip x, and between.
+    """
+
+    def __init__(self, gate: int, skip: int, inner: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.Conv2d(gate, inner, 1), nn.BatchNorm2d(inner))
+        self.skip = nn.Sequential(nn.Conv2d(skip, inner, 1), nn.BatchNorm2d(inner))
+        self.psi = nn.Sequential(nn.Conv2d(inner, 1, 1), nn.BatchNorm2d(1), nn.Sigmoid())
+
+    def attention(self, g: Tensor, x: Tensor) -> Tensor:
+        """Attention map in [0, 1] ``(N, 1, H, W)``."""
+        found: Tensor = self.psi(torch.relu(self.gate(g) + self.skip(x)))
+        return found
+
+    def forward(self, g: Tensor, x: Tensor) -> Tensor:
+        """Gate the skip: ``(N, G, H, W), (N, C, H, W) → (N, C, H, W)``."""
+        return x * self.attention(g, x)
+
+
+class _Block(nn.Sequential):
+    """Two 3×3 convolutions, each with batch normalisation and ReLU (paper §2.1.1)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        layers: list[nn.Module] = []
+        for first in (inputs, outputs):
+            layers += [
+                nn.Conv2d(first, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class _Up(nn.Sequential):
+    """Nearest-neighbour up-sampling, 3×3 convolution, batch normalisation, ReLU (§2.1.1)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class AttentionUNet(nn.Module):
+    """The paper's network, §2.1.1: attention U-Net on the stacked views, sub-pixel head.
+
+    Parameters
+    ----------
+    views : int
+        M, fixed: the views are the input channels.
+    width : int
+        Channels of the first block; the paper's is 64, doubled four times to 1024.
+    depth : int
+        Blocks of the encoder; the paper's is 5. The field must be a multiple of 2^(depth − 1).
+    attention : bool
+        Gate the skips (paper) or not (for the ablation).
+    head : {"1x1", "3x3", "none"}
+        After the pixel shuffle: the paper's 1×1 convolution against checkerboards, the released
+        code's 3×3 smoothing, or nothing.
+    """
+
+    def __init__(
+        self,
+        views: int,
+        width: int = 64,  # paper §2.1.1
+        depth: int = 5,  # paper §2.1.1
+        attention: bool = True,
+        head: str = "1x1",
+    ) -> None:
+        super().__init__()
+        if head not in {"1x1", "3x3", "none"}:
+            raise ValueError(f"head is {head!r}; expected '1x1', '3x3' or 'none'")
+        self.views, self.depth = views, depth
+        widths = [width * 2**level for level in range(depth)]
+        self.encoder = nn.ModuleList(
+            _Block(a, b) for a, b in zip([views, *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(_Up(2 * w, w) for w in widths[:-1])
+        self.gates = nn.ModuleList(AttentionGate(w, w, max(1, w // 2)) for w in widths[:-1])
+        self.decoder = nn.ModuleList(_Block(2 * w, w) for w in widths[:-1])
+        if not attention:
+            self.gates = nn.ModuleList()
+        self.output = nn.Conv2d(widths[0], UPSAMPLING**2, 1)
+        self.activation = nn.PReLU()
+        self.shuffle = nn.PixelShuffle(UPSAMPLING)
+        self.head: nn.Module = nn.Identity()
+        if head != "none":
+            size = int(head[0])
+            self.head = nn.Conv2d(1, 1, size, padding=size // 2)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Reconstruct: ``(N, M, Rx, Ry) → (N, 1, 3·Rx, 3·Ry)`` [rad].
+
+        Raises
+        ------
+        ValueError
+            If M or the field does not fit the network.
+        """
+        multiple = 2 ** (self.depth - 1)
+        if views.shape[1] != self.views or views.shape[2] % multiple or views.shape[3] % multiple:
+            raise ValueError(
+                f"views have shape {tuple(views.shape)}; expected (N, {self.views}, Rx, Ry) with "
+                f"Rx and Ry multiples of {multiple}"
+            )
+        x, skips = views, []
+        for level, block in enumerate(self.encoder):
+            x = block(x if level == 0 else functional.max_pool2d(x, 2))
+            skips.append(x)
+        for level in range(self.depth - 2, -1, -1):
+            g = self.up[level](x)
+            skip = skips[level]
+            if len(self.gates):
+                skip = self.gates[level](g, skip)
+            x = self.decoder[level](torch.cat([skip, g], 1))
+        image: Tensor = self.head(self.shuffle(self.activation(self.output(x))))
+        return image
+
+
+class DualPath(nn.Module):
+    """The fusion that the paper's §2.2 describes and the released code does not contain.
+
+    Each view is encoded by the same layers and gated; an inter-view branch pools all views; then
+    two pathways take turns, in which what the views have in common refines the features of each,
+    and the features of each refine the embedding of its angle. Views enter as a set: any number,
+    in any order. Each is moved by the whole part of its known displacement, and its embedding
+    holds the rest.
+
+    Parameters
+    ----------
+    width : int
+        Channels of a view's features. Our choice: 213 views are encoded at once.
+    rounds : int
+        Turns of the two pathways.
+    fused : int
+        Channels of the decoder.
+    """
+
+    def __init__(self, width: int = 8, rounds: int = 1, fused: int = 48) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(8, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        self.encode = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.weigh = nn.ModuleList(nn.Conv2d(2 * width, 1, 1) for _ in range(rounds + 1))
+        self.spatial = nn.ModuleList(
+            nn.Conv2d(2 * width, width, 3, padding=1) for _ in range(rounds)
+        )
+        self.film = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(rounds + 1))
+        self.angular = nn.ModuleList(
+            nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            for _ in range(rounds)
+        )
+        self.mix = nn.Linear(width, 4 * width)  # a view's own weights in the sum over views
+        self.decoder = _GatedUNet(2 * 4 * width, fused, UPSAMPLING**2)
+        self.shuffle = nn.PixelShuffle(UPSAMPLING)
+        self.head = nn.Conv2d(1, 1, 1)
+
+    def forward(self, views: Tensor, shifts: Tensor, angles: Tensor) -> Tensor:
+        """Reconstruct from any number of views.
+
+        Parameters
+        ----------
+        views : Tensor
+            ``(N, M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+        shifts : Tensor
+            Displacement that registers each view ``(M, 2)`` [scan steps].
+        angles : Tensor
+            Angle of each view over the semi-angle ``(M, 2)``.
+
+        Returns
+        -------
+        Tensor
+            ``(N, 1, 3·Rx, 3·Ry)`` [rad].
+        """
+        n, m, height, width = views.shape
+        if shifts.shape != (m, 2) or angles.shape != (m, 2):
+            raise ValueError(
+                f"shifts {tuple(shifts.shape)} and angles {tuple(angles.shape)} do not fit {m} "
+                f"views; expected ({m}, 2) each"
+            )
+        whole = shifts.round()
+        moved = torch.stack(
+            [
+                torch.roll(views[:, k], (int(whole[k, 0]), int(whole[k, 1])), (1, 2))
+                for k in range(m)
+            ],
+            1,
+        )
+        rest = shifts - whole
+        known = torch.cat(
+            [angles, rest, torch.sin(2 * math.pi * rest), torch.cos(2 * math.pi * rest)], 1
+        ).to(views.dtype)
+        angular = self.embed(known).expand(n, m, -1)
+        x = self.encode(moved.reshape(n * m, 1, height, width) - 1).reshape(n, m, -1, height, width)
+        for index, film in enumerate(self.film):
+            gain, offset = film(angular).chunk(2, -1)
+            x = x * (1 + gain[..., None, None]) + offset[..., None, None]
+            context, attention = self._pool(x, index)
+            if index == len(self.spatial):
+                break
+            # Angular context refines the spatial features …
+            joined = torch.cat([x, context[:, None].expand_as(x)], 2).flatten(0, 1)
+            x = x + functional.silu(self.spatial[index](joined)).reshape(x.shape)
+            # … and spatial cues refine the angular embeddings.
+            cues = torch.cat([x.mean((-2, -1)), (x * attention).mean((-2, -1)), angular], -1)
+            angular = angular + self.angular[index](cues)
+        weights = self.mix(angular) / m  # (N, M, 4C)
+        channels = x.shape[2]
+        split = weights.reshape(n, m, 4, channels)
+        fused = torch.einsum("nmfc,nmchw->nfchw", split, x).flatten(1, 2)
+        gated = torch.einsum("nmfc,nmchw->nfchw", split, x * attention).flatten(1, 2)
+        image: Tensor = self.head(self.shuffle(self.decoder(torch.cat([fused, gated], 1))))
+        return image
+
+    def _pool(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Mean of all views, weighed by attention among them, and the attention."""
+        mean = x.mean(1, keepdim=True)
+        joined = torch.cat([x, mean.expand_as(x)], 2).flatten(0, 1)
+        logits = self.weigh[index](joined).reshape(*x.shape[:2], 1, *x.shape[3:])
+        attention = torch.softmax(logits, 1) * x.shape[1]
+        return (x * attention).mean(1), attention
+
+
+class _Residual(nn.Module):
+    """Two 3×3 convolutions around a residual connection, without normalisation."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.second(functional.silu(self.first(x)))
+        return functional.silu(self.skip(x) + inner)
+
+
+class _GatedUNet(nn.Module):
+    """Lean attention U-Net on any field: it pads to a whole number of its strides.
+
+    Without normalisation, so that the amplitude of what comes in survives; its last layer starts
+    at zero, so that training starts from what the input already holds.
+    """
+
+    def __init__(self, inputs: int, width: int, outputs: int, depth: int = 4) -> None:
+        super().__init__()
+        widths = [width, *(round(width * 1.5**level) for level in range(1, depth))]
+        self.depth = depth
+        self.encoder = nn.ModuleList(
+            _Residual(a, b) for a, b in zip([inputs, *widths], widths, strict=False)
+        )
+        pairs = list(itertools.pairwise(widths))
+        self.gates = nn.ModuleList(nn.Conv2d(a + b, a, 1) for a, b in pairs)
+        self.decoder = nn.ModuleList(_Residual(a + b, a) for a, b in pairs)
+        self.output = nn.Conv2d(widths[0], outputs, 3, padding=1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    def attention(self, level: int, g: Tensor, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.gates[level](torch.cat([x, g], 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        multiple = 2 ** (self.depth - 1)
+        extra = (-width % multiple, -height % multiple)
+        x = functional.pad(x, (0, extra[0], 0, extra[1]), mode="replicate")
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(x if level == 0 else functional.avg_pool2d(x, 2))
+            skips.append(x)
+        for level in range(self.depth - 2, -1, -1):
+            g = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            skip = skips[level]
+            x = self.decoder[level](torch.cat([skip * self.attention(level, g, skip), g], 1))
+        image: Tensor = self.output(x)[..., :height, :width]
+        return image
+
+
+_TRUSTS = (1.0, 10.0)  # as smooth as the spectrum asks, and ten times sharper
+FEATURES = len(_TRUSTS) + 1  # maps of direct_features
+
+
+def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[Tensor, Tensor]:
+    """Make what :class:`DirectInformed` starts from.
+
+    Parameters
+    ----------
+    method : DirectPtychography
+    statistic : Statistic
+        Of N measurements.
+
+    Returns
+    -------
+    maps : Tensor
+        ``(N, 3, r·Rx, r·Ry)``: the direct estimate [rad], one ten times less smoothed [rad], and
+        the whitened one, in units of its own noise.
+    step : Tensor
+        Scan step ``(N,)`` [Å].
+    """
+    maps = torch.cat([method.estimates(statistic, _TRUSTS), method.whitened(statistic)[:, None]], 1)
+    return maps, torch.full((len(maps),), min(method.acquisition.step), device=maps.device)
+
+
+class DirectInformed(nn.Module):
+    """Direct ptychography, refined by a lean attention U-Net that knows how noisy it is.
+
+    The maps are divided by their own root mean square, so that the network sees shapes of one
+    size; the sizes themselves enter as constant channels, and the signal-to-noise ratio with them,
+    since the whitened map has noise of unit variance. What comes out is added to the direct
+    estimate, in its scale.
+
+    Parameters
+    ----------
+    width : int
+        Channels at the resolution of the scan.
+    depth : int
+        Levels of the U-Net.
+    """
+
+    def __init__(self, width: int = 48, depth: int = 4) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(UPSAMPLING)
+        self.shuffle = nn.PixelShuffle(UPSAMPLING)
+        inputs = FEATURES * UPSAMPLING**2 + FEATURES + 1
+        self.body = _GatedUNet(inputs, width, 2 * UPSAMPLING**2, depth)
+
+    def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine: ``(N, 3, r·Rx, r·Ry), (N,) → (N, r·Rx, r·Ry) twice``, mean and deviation [rad].
+
+        Parameters
+        ----------
+        maps, step : Tensor
+            As from :func:`direct_features`.
+        """
+        size = maps.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-6)  # (N, 3, 1, 1)
+        logs = torch.cat([size.log10(), step.log10()[:, None, None, None]], 1)
+        x = self.unshuffle(maps / size)
+        constants = logs.expand(-1, -1, *x.shape[-2:])
+        out = self.shuffle(self.body(torch.cat([x, constants], 1)))
+        scale = size[:, 0]
+        mean: Tensor = maps[:, 0] + scale * out[:, 0]
+        deviation: Tensor = scale * functional.softplus(out[:, 1]).clamp_min(1e-3)
+        return mean, deviation
+
+
+NETWORKS: dict[str, Any] = {
+    "AttentionUNet": AttentionUNet,
+    "DualPath": DualPath,
+    "DirectInformed": DirectInformed,
+}
+"""Networks by name."""

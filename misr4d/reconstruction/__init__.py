@@ -1,0 +1,1 @@
+"""Direct ptychography, established methods with tuned settings, refinement."""

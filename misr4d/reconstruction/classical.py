@@ -1,0 +1,491 @@
+"""Established methods behind one call each: summed bright field, iDPC, parallax, ptychography.
+
+All return an image on the same grid: `upsampling` pixels per scan step, first pixel on the first
+probe position.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import py4DSTEM
+import scipy.fft
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from misr4d.core import optics
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
+from misr4d.core.detector import TurnedAcquisition
+
+__all__ = [
+    "PtychographySettings",
+    "idpc",
+    "iterative_dpc",
+    "parallax",
+    "ptychography",
+    "ptychography_course",
+    "summed_bright_field",
+]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep py4DSTEM's printing and its remarks on sampling limits, drawn anyway, off the page."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _single_precision(transform: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    return lambda array: transform(torch.from_numpy(np.asarray(array, np.complex64))).numpy()
+
+
+class _Quicker:
+    """NumPy for py4DSTEM's ptychography: complex64 is transformed in single precision.
+
+    NumPy 1 transforms it in double. What is not defined here is NumPy's own.
+    """
+
+    fft = SimpleNamespace(
+        **{
+            **vars(np.fft),
+            "fft2": _single_precision(torch.fft.fft2),
+            "ifft2": _single_precision(torch.fft.ifft2),
+        }
+    )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # type: ignore[misc]
+    """py4DSTEM's gradient descent with the same steps, and no part of them done twice.
+
+    Positions at the same fraction of a pixel share one shifted probe, the object's transmission is
+    computed once for all patches, and a measured modulus is put in without going by the phase.
+    """
+
+    _object_initial: Any
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._xp = _Quicker()
+
+    def start_from(self, phase: NDArray[Any], spacing: Sequence[float]) -> None:
+        """Take a phase [rad] on a grid that begins at the first probe position as first object.
+
+        Its edge is carried on to the object's, which the probe reaches beyond the scan.
+        """
+        first = np.asarray(self._positions_px)[0]
+        grid = [
+            (np.arange(n) - first[axis]) * self.sampling[axis] / spacing[axis]
+            for axis, n in enumerate(self._object_shape)
+        ]
+        placed = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
+        potential = self._object_type == "potential"
+        given = placed.astype(np.float32) if potential else np.exp(1j * placed)
+        self._object_initial = given.astype(self._object_initial.dtype)
+
+    def _return_shifted_probes(self, probe: Any, fractions: Any) -> Any:
+        # A thousandth of a pixel is below what the patterns tell.
+        shared, which = np.unique(np.round(fractions, 3), axis=0, return_inverse=True)
+        if 2 * len(shared) > len(fractions):
+            return super()._return_shifted_probes(probe, fractions)
+        shifted = super()._return_shifted_probes(probe, shared)
+        return shifted if len(shared) == 1 else shifted[which]
+
+    def _overlap_projection(
+        self, current: Any, rows: Any, columns: Any, shifted_probes: Any
+    ) -> tuple[Any, Any, Any]:
+        potential = self._object_type == "potential"
+        patches = (np.exp(1j * current) if potential else current)[rows, columns]
+        return shifted_probes, patches, shifted_probes * patches
+
+    def _gradient_descent_fourier_projection(
+        self, amplitudes: Any, overlap: Any, fourier_mask: Any, virtual_detector_masks: Any
+    ) -> tuple[Any, Any]:
+        wave = self._xp.fft.fft2(overlap)
+        modulus = np.abs(wave)
+        error = ((amplitudes - modulus) ** 2).sum()
+        wave *= amplitudes / np.maximum(modulus, np.finfo(np.float32).tiny) - 1
+        return self._xp.fft.ifft2(wave), error
+
+    def _sum_overlapping_patches_bincounts(self, patches: Any, positions_px: Any) -> Any:
+        size = patches.shape[-2:]
+        corners = np.round(positions_px).astype(int) - [n // 2 for n in size]
+        shape = tuple(self._object_shape)
+        if (corners < 0).any() or (corners + size > shape).any():  # a patch goes round the edge
+            patches = np.broadcast_to(patches, (len(corners), *size))
+            return super()._sum_overlapping_patches_bincounts(patches, positions_px)
+        centred = np.fft.fftshift(patches, (-2, -1))
+        total = np.zeros(shape, centred.dtype)
+        for patch, (x, y) in zip(
+            np.broadcast_to(centred, (len(corners), *size)), corners.tolist(), strict=True
+        ):
+            total[x : x + size[0], y : y + size[1]] += patch
+        return total
+
+
+def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
+    """Calibrated py4DSTEM datacube of the same patterns."""
+    if isinstance(acquisition, TurnedAcquisition):
+        raise ValueError(
+            f"the detector is turned by {acquisition.rotation:g}°, which this call does not hand "
+            "to py4DSTEM; use idpc or direct ptychography, which take it into account"
+        )
+    if any(acquisition.astigmatism):
+        raise ValueError(
+            f"the probe has two-fold astigmatism, {acquisition.astigmatism} Å, which this call "
+            "does not hand to py4DSTEM; use direct ptychography, which takes it into account"
+        )
+    if abs(cube.step[0] - cube.step[1]) > 1e-6 * cube.step[0]:
+        raise ValueError(f"the scan step is {cube.step} Å; py4DSTEM takes square steps only")
+    datacube = py4DSTEM.DataCube(cube.patterns)
+    datacube.calibration.set_R_pixel_size(cube.step[0])
+    datacube.calibration.set_R_pixel_units("A")
+    datacube.calibration.set_Q_pixel_size(cube.detector_pixel[0] * 1e-3 / acquisition.wavelength)
+    datacube.calibration.set_Q_pixel_units("A^-1")
+    return datacube
+
+
+def _centres(cube: Datacube) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Optical axis of every pattern in detector pixels, which is known here."""
+    ones = np.ones(cube.patterns.shape[:2])
+    return ones * (cube.patterns.shape[2] // 2), ones * (cube.patterns.shape[3] // 2)
+
+
+def summed_bright_field(views: Tensor, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
+    """Sum of all views as they are: the image of a bright-field detector over the whole disc.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    acquisition : Acquisition
+        Says what each pixel gets in vacuum.
+    upsampling : int
+        Pixels per scan step, by Fourier interpolation; it adds no information.
+
+    Returns
+    -------
+    Tensor
+        Intensity relative to vacuum ``(..., upsampling·Rx, upsampling·Ry)``.
+    """
+    image = views.sum(-3) / float(acquisition.view_illumination.sum())
+    shape = (upsampling * image.shape[-2], upsampling * image.shape[-1])
+    return optics.fourier_resample(image, shape)
+
+
+def parallax(
+    views: Tensor,
+    acquisition: Acquisition,
+    upsampling: int = 3,
+    *,
+    align: bool = False,
+    fit: bool = False,
+    correct: bool = True,
+) -> Tensor:
+    """Parallax (tilt-corrected bright field) by py4DSTEM: register the views, then merge them.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    acquisition : Acquisition
+        Its defocus, counted from the middle of the specimen, gives the registering shifts.
+    upsampling : int
+        Kernel-density up-sampling factor.
+    align : bool
+        Refine the shifts by cross-correlation. Off by default: the defocus is known here, as it
+        is to every other method, and at low dose cross-correlation loses it.
+    fit : bool
+        Fit the aberrations to the refined shifts and correct with what was found, instead of the
+        known defocus; needs `align`. Off by default for the same reason.
+    correct : bool
+        Flip the sign of the contrast transfer function where it is negative, which turns the
+        aligned bright-field image into a phase image.
+
+    Returns
+    -------
+    Tensor
+        ``(upsampling·Rx, upsampling·Ry)``; proportional to the phase if `correct`.
+
+    Raises
+    ------
+    ValueError
+        If step, defocus and detector leave the up-sampled image under-determined, or `fit` is
+        asked for without `align`.
+
+    References
+    ----------
+    Varnavides et al., arXiv:2309.05250; Yu et al., Nature Methods (2025), tilt-corrected
+    bright-field STEM.
+    """
+    if fit and not align:
+        raise ValueError("fit is True and align False; aberrations are fitted to aligned shifts")
+    acquisition.check_upsampling(upsampling)
+    cube, mask = patterns_from_views(views, acquisition)
+    datacube = _py4dstem(cube, acquisition)
+    with _quiet():
+        run = py4DSTEM.process.phase.Parallax(
+            energy=acquisition.energy,
+            datacube=datacube,
+            verbose=False,
+            defocus=acquisition.defocus,
+            object_padding_px=(0, 0),
+            device="cpu",
+        )
+        run.preprocess(
+            edge_blend=1e-3,  # our choice: the field is periodic, so no edge is blended away
+            dp_mask=mask,
+            plot_average_bf=False,
+            force_rotation_angle_deg=0,
+            force_transpose=False,
+        )
+        if align:
+            run.reconstruct(reset=True, plot_aligned_bf=False, progress_bar=False)
+        run.subpixel_alignment(
+            kde_upsample_factor=upsampling,
+            plot_upsampled_BF_comparison=False,
+            progress_bar=False,
+        )
+        if fit:
+            run.aberration_fit()
+        else:
+            run.aberrations_C1 = -acquisition.defocus
+        if correct:
+            run.aberration_correct(use_CTF_fit=fit, plot_corrected_phase=False)
+            image = run.recon_phase_corrected
+        else:
+            image = run.recon_BF_subpixel_aligned
+    return torch.from_numpy(image.copy()).float()
+
+
+def idpc(cube: Datacube, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
+    """Integrated differential phase contrast in Fourier form.
+
+    The centre of mass is the gradient of the phase, blurred by the probe's intensity, over 2π; so
+    φ(q) = Σ q·CoM(q) / (i·q²).
+
+    Parameters
+    ----------
+    cube : Datacube
+    acquisition : Acquisition
+        Gives the wavelength.
+    upsampling : int
+        Pixels per scan step, by Fourier interpolation; it adds no information.
+
+    Returns
+    -------
+    Tensor
+        ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
+
+    References
+    ----------
+    Lazić, Bosch & Lazar, Ultramicroscopy 160, 265 (2016).
+    """
+    com = centre_of_mass(cube, acquisition).double()
+    shape = (com.shape[1], com.shape[2])
+    qx, qy = acquisition.specimen_frequencies(*optics.frequencies(shape, cube.step))
+    q2 = qx**2 + qy**2
+    q2[0, 0] = 1
+    spectra = torch.fft.fft2(com)
+    phase = (qx * spectra[0] + qy * spectra[1]) / (1j * q2)
+    phase[0, 0] = 0
+    image = torch.fft.ifft2(phase).real
+    return optics.fourier_resample(image, (upsampling * shape[0], upsampling * shape[1])).float()
+
+
+def iterative_dpc(
+    cube: Datacube, acquisition: Acquisition, upsampling: int = 1, *, iterations: int = 64
+) -> Tensor:
+    """Differential phase contrast integrated iteratively by py4DSTEM, which pads the field.
+
+    Parameters, return and sign are those of :func:`idpc`; `iterations` is py4DSTEM's default.
+    """
+    with _quiet():
+        run = py4DSTEM.process.phase.DPC(
+            energy=acquisition.energy, datacube=_py4dstem(cube, acquisition), verbose=False
+        )
+        run.preprocess(
+            force_com_shifts=_centres(cube),
+            force_com_rotation=0,
+            force_com_transpose=False,
+            plot_center_of_mass=False,
+            plot_rotation=False,
+        )
+        run.reconstruct(max_iter=iterations, progress_bar=False)
+        # py4DSTEM integrates the centre of mass in Å⁻¹, which lacks the 2π of a phase gradient.
+        image = 2 * np.pi * torch.from_numpy(np.array(run.object_phase, dtype=float))
+    image = image - image.mean()
+    shape = (upsampling * image.shape[0], upsampling * image.shape[1])
+    return optics.fourier_resample(image, shape).float()
+
+
+@dataclass(frozen=True)
+class PtychographySettings:
+    """What is tuned in single-slice ptychography, by ``benchmarks/tune_ptychography.py``."""
+
+    iterations: int = 8  # py4DSTEM's default
+    step_size: float = 0.5  # py4DSTEM's default
+    batches: int = 8  # updates per iteration; our choice, py4DSTEM's default is one
+    object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
+    lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
+    start: Literal["flat", "parallax", "direct"] = "flat"  # the first object; py4DSTEM's default
+
+
+def ptychography(
+    cube: Datacube,
+    acquisition: Acquisition,
+    upsampling: int = 3,
+    settings: PtychographySettings | None = None,
+    *,
+    initial: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Single-slice iterative ptychography by py4DSTEM, with the probe known and held.
+
+    Parameters
+    ----------
+    cube : Datacube
+        Patterns, as counts or fractions.
+    acquisition : Acquisition
+        Its defocus, counted from the middle of the specimen, and aperture give the probe.
+    upsampling : int
+        Output pixels per scan step; the object is solved on its own grid and interpolated.
+    settings : PtychographySettings, optional
+        py4DSTEM's defaults unless given; at low dose they must be tuned.
+    initial : Tensor, optional
+        Phase ``(upsampling·Rx, upsampling·Ry)`` [rad] to start from, by the method that
+        ``settings.start`` names; a flat object is started from without one.
+    seed : int
+        Order of the batches.
+
+    Returns
+    -------
+    Tensor
+        Phase ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
+
+    Raises
+    ------
+    ValueError
+        If the settings name a start and none is given, or the other way round, or it does not fit
+        the scan.
+
+    References
+    ----------
+    Varnavides et al., arXiv:2309.05250.
+    """
+    settings = settings or PtychographySettings()
+    course = ptychography_course(
+        cube, acquisition, upsampling, settings, [settings.iterations], initial=initial, seed=seed
+    )
+    return dict(course)[settings.iterations]
+
+
+def ptychography_course(
+    cube: Datacube,
+    acquisition: Acquisition,
+    upsampling: int,
+    settings: PtychographySettings,
+    checkpoints: Sequence[int],
+    *,
+    initial: Tensor | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[int, Tensor]]:
+    """Images of one :func:`ptychography` run after several numbers of iterations, as they come.
+
+    Parameters are those of :func:`ptychography`; `checkpoints` rise and replace
+    ``settings.iterations``.
+    """
+    shape = tuple(upsampling * n for n in cube.patterns.shape[:2])
+    if (initial is None) != (settings.start == "flat"):
+        raise ValueError(
+            f"start is {settings.start!r} and initial is {'not ' * (initial is None)}given; "
+            "expected a phase for any start but 'flat', which has none"
+        )
+    if initial is not None and (tuple(initial.shape) != shape or not initial.isfinite().all()):
+        raise ValueError(
+            f"initial has shape {tuple(initial.shape)} or is not finite; expected {shape}, "
+            f"{upsampling} pixels per scan step"
+        )
+    cube = _fast_window(cube)
+    largest = math.ceil(cube.patterns.shape[0] * cube.patterns.shape[1] / settings.batches)
+    with _quiet():
+        run = _QuickPtychography(
+            energy=acquisition.energy,
+            datacube=_py4dstem(cube, acquisition),
+            defocus=acquisition.defocus,
+            semiangle_cutoff=acquisition.semiangle,
+            rolloff=0.0,
+            object_type=settings.object_type,
+            device="cpu",
+            verbose=False,
+        )
+        run.preprocess(
+            force_com_shifts=_centres(cube),
+            force_com_rotation=0,
+            force_com_transpose=False,
+            shifting_interpolation_order=1,  # exact, as the axis lies on a pixel
+            plot_center_of_mass=False,
+            plot_rotation=False,
+            plot_probe_overlaps=False,
+            max_batch_size=largest,
+        )
+    if initial is not None:
+        run.start_from(initial.numpy(), [n / upsampling for n in cube.step])
+    done = 0
+    for stop in checkpoints:
+        with _quiet():
+            run.reconstruct(
+                num_iter=stop - done,
+                step_size=settings.step_size,
+                max_batch_size=largest,
+                fix_probe=True,
+                reset=done == 0,
+                seed_random=seed + done,
+                progress_bar=False,
+                q_lowpass=settings.lowpass,
+                butterworth_filter=settings.lowpass is not None,
+            )
+        done = stop
+        yield stop, _on_scan_grid(run, cube, upsampling, settings.object_type)
+
+
+def _fast_window(cube: Datacube) -> Datacube:
+    """Trim the rim of the patterns to an even size of small primes, for fast transforms."""
+    window = []
+    for n in cube.patterns.shape[2:]:
+        size = next(m for m in range(n, 0, -1) if m % 2 == 0 and scipy.fft.next_fast_len(m) == m)
+        window.append(slice(n // 2 - size // 2, n // 2 + size // 2))
+    trimmed = np.ascontiguousarray(cube.patterns[:, :, window[0], window[1]])
+    return Datacube(trimmed, cube.step, cube.detector_pixel)
+
+
+def _on_scan_grid(
+    run: py4DSTEM.process.phase.SingleslicePtychography,
+    cube: Datacube,
+    upsampling: int,
+    object_type: str,
+) -> Tensor:
+    """Phase of py4DSTEM's object, interpolated onto the up-sampled scan."""
+    found = np.asarray(run._object)
+    phase = found if object_type == "potential" else np.angle(found)
+    pixel, start = np.asarray(run.sampling), np.asarray(run._positions_px)[0]
+    grid = [
+        start[axis] + np.arange(upsampling * n) * (cube.step[axis] / upsampling / pixel[axis])
+        for axis, n in enumerate(cube.patterns.shape[:2])
+    ]
+    image = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
+    return torch.from_numpy(image - image.mean()).float()

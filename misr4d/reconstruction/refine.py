@@ -1,0 +1,988 @@
+"""Phase retrieval under a learned prior: the first stage proposes, the electrons decide.
+
+The first stage is an image with a standard deviation for each pixel. What is sought is the phase φ
+that is likeliest given it and the counts n of every view and position:
+
+    minimise  Σ [λ(φ) − n·log λ(φ)]  +  w/2 · Σ t²·log(1 + u²/t²),   u = (φ − μ)/σ,
+
+λ being the electrons that a multislice of φ expects (the Poisson likelihood of the raw counts) and
+μ, σ the first stage's mean and deviation. Near the first stage the prior is a Gaussian of variance
+σ²/w; beyond t deviations it is Cauchy's, which gives way: noise, which is small everywhere, moves
+nothing, and a column that the first stage painted over, which is far off in a few pixels, comes
+back. An infinite t is the Gaussian at any distance.
+
+It is solved in variables in which both terms together have about unit curvature, known in closed
+form for a weak phase, so that a few steps of L-BFGS do. It ends where nothing changes any more, and
+before that if the counts are explained better than their own noise allows (the discrepancy
+principle; Morozov 1966): what follows would be noise.
+
+The first stage has seen the same electrons, so its deviation is no independent prior. How far it is
+to be trusted, w and t, was chosen on specimens that no page scores
+(:func:`misr4d.reconstruction.settings.prior_trust`).
+
+:func:`plug_and_play` asks the network again after every refinement, about views from which the
+refined image has removed what is not linear. Chapter 12 of the book measures both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from misr4d.core import optics
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.dose import electrons_per_pixel
+from misr4d.core.workers import Deal, here
+from misr4d.learn.learned import Estimate, blend_tiles, starting_point, tiles
+from misr4d.learn.networks import UPSAMPLING
+from misr4d.reconstruction.direct import DirectPtychography
+
+__all__ = [
+    "EVALUATIONS",
+    "ExpectedViews",
+    "Refined",
+    "Trust",
+    "as_weak",
+    "deviance",
+    "expected_deviance",
+    "plug_and_play",
+    "refine",
+    "refine_scan",
+]
+
+EVALUATIONS = 15
+"""Most evaluations of the model: our choice, beyond which little is gained for the time."""
+
+_WAVES = 1 << 22  # complex values in a batch of plane waves: 32 MB
+_CACHED = 1 << 17  # of the boxes that a core works on at once: 1 MB, by trial
+_KEPT = 40_000_000  # of the pupils that are kept from one evaluation to the next: 320 MB
+_FINEST = 0.75  # Å: the wave field's sampling is at most this
+_OVERFITTED = -3.0  # standard deviations: our choice
+_FORBIDDEN = 10.0  # times the prior's weight, for what lies below vacuum: our choice
+_DIFFRACTED = 3  # scan positions
+_SMALL = 2.0  # a step that gains less log-likelihood ends it: our choice
+_DEFOCUS_UNIT, _GAIN_UNIT = 1.0, 1e-3  # Å, and a relative one: sizes of a step of one
+_NOTHING = torch.empty(0)
+
+
+class _DoneError(Exception):
+    """No further step."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a first stage is trusted.
+
+    Parameters
+    ----------
+    weight : float
+        w, on the inverse of its variance; 1 takes the deviation at its word.
+    tail : float
+        t, beyond how many deviations it gives way; ``inf`` is a Gaussian prior.
+
+    Raises
+    ------
+    ValueError
+        If either is not positive, or the weight not finite.
+    """
+
+    weight: float = 1.0
+    tail: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight is {self.weight!r}; expected a positive number")
+        if not self.tail > 0:
+            raise ValueError(f"tail is {self.tail!r}; expected a positive number of deviations")
+
+    def penalty(self, squared: Tensor) -> Tensor:
+        """Negative logarithm of the prior, pixel by pixel, of the squared distance u²."""
+        if math.isinf(self.tail):
+            return self.weight / 2 * squared
+        return self.weight * self.tail**2 / 2 * torch.log1p(squared / self.tail**2)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What the electrons made of the first stage's image.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(r·Rx, r·Ry)`` [rad], of zero mean.
+    moved : Tensor
+        Where the data moved the prior: change over the first stage's deviation, same shape.
+    deviance : float
+        Deviance of the counts over its expectation: 1 if this image explains the electrons.
+    excess : float
+        The same difference in standard deviations; above about 5 the image, or what was assumed of
+        the measurement, does not explain the electrons.
+    history : tuple of float
+        Deviance over its expectation after every step; the first is the first stage's own.
+    defocus, gain : float
+        As refined, or as given [Å].
+    """
+
+    image: Tensor
+    moved: Tensor
+    deviance: float
+    excess: float
+    history: tuple[float, ...]
+    defocus: float
+    gain: float
+
+    @property
+    def warning(self) -> str | None:
+        """One line if the image does not explain the electrons."""
+        if self.excess < 5:
+            return None
+        return (
+            f"the counts deviate {self.deviance:.4f} times as much as this image explains "
+            f"({self.excess:.0f} standard deviations too much): check defocus, rotation, "
+            "thickness and dose, or do not trust it"
+        )
+
+
+class ExpectedViews:
+    """Views that a phase makes, by multislice of tilted plane waves; differentiable.
+
+    The model of :func:`misr4d.simulate.reciprocity.simulate_views` for a specimen that is the same
+    at all depths: each of n slices holds 1/n of the phase.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Its defocus counted from the middle of the specimen.
+    upsampling : int
+        Pixels of the phase per scan step.
+    thickness : float
+        Of the specimen [Å].
+    slices : int
+        How many; one is the phase-object approximation in the middle of the specimen.
+    device : torch.device or str
+        Where to compute.
+
+    Raises
+    ------
+    ValueError
+        If thickness or slices make no specimen.
+    """
+
+    def __init__(
+        self,
+        acquisition: Acquisition,
+        upsampling: int = 3,
+        *,
+        thickness: float = 0.0,
+        slices: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if slices < 1 or not (math.isfinite(thickness) and thickness >= 0):
+            raise ValueError(
+                f"thickness is {thickness!r} Å in {slices} slices; expected 0 Å or more in 1 or "
+                "more slices"
+            )
+        self.acquisition, self.slices, self.device = acquisition, slices, torch.device(device)
+        self.image_shape = acquisition.output_shape(upsampling)
+        factor = max(upsampling, math.ceil(max(acquisition.step) / _FINEST))
+        self.shape = acquisition.output_shape(factor)
+        self.samples = acquisition.view_samples.to(self.device)  # (M, S, 2)
+        self.spacing = thickness / slices
+        self._radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
+        # A wave's image holds the frequencies in the aperture around its own, which lie in a box.
+        # On a scan that drifts the aperture is an ellipse: how far it reaches along each axis.
+        axes = acquisition.scan_frequencies(torch.eye(2, dtype=torch.float64))
+        halves = [
+            math.ceil(self._radius * reach * side + 0.5)
+            for reach, side in zip(axes.norm(dim=0).tolist(), acquisition.field, strict=True)
+        ]
+        self.box = (2 * halves[0] + 1, 2 * halves[1] + 1)
+        own = acquisition.scan_frequencies(acquisition.view_samples)
+        middle = torch.round(own * torch.tensor(acquisition.field)).long()
+        self._corner = middle - torch.tensor(halves)  # (M, S, 2), counted from frequency zero
+        # Beyond the wave field's grid nothing lives: it is padded by as much as a box stands out.
+        low, high = self._corner.amin((0, 1)), self._corner.amax((0, 1)) + torch.tensor(self.box)
+        grid = torch.tensor(self.shape)
+        self._margin = max(0, *(-low - grid // 2).tolist(), *(high - (grid + 1) // 2).tolist())
+        self._kept: dict[tuple[int, int], tuple[float, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def transmission(self, phase: Tensor) -> Tensor:
+        """Transmission of one slice on the wave field's grid."""
+        fine = optics.fourier_resample(phase, self.shape)
+        return torch.polar(torch.ones_like(fine), fine / self.slices)
+
+    def batches(self) -> list[slice]:
+        """Divide the views into those that are computed at once, by memory."""
+        grid = self.shape if self.slices > 1 else self.acquisition.scan_shape
+        return self._divided(slice(None), _WAVES // math.prod(grid))
+
+    def _divided(self, views: slice, waves: int) -> list[slice]:
+        """Divide views into runs that make about so many waves, of one view at least."""
+        start, stop, _ = views.indices(len(self))
+        count = max(1, waves // self.samples.shape[1])
+        return [slice(i, min(i + count, stop)) for i in range(start, stop, count)]
+
+    def __call__(
+        self, transmission: Tensor, views: slice = slice(None), *, defocus: Tensor | None = None
+    ) -> Tensor:
+        """Compute views ``(m, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+
+        Parameters
+        ----------
+        transmission : Tensor
+            As from :meth:`transmission`.
+        views : slice
+            Which of them.
+        defocus : Tensor, optional
+            Scalar [Å], to be differentiated by; the acquisition's unless given.
+        """
+        spectra = self._spectra(transmission, self.samples[views].reshape(-1, 2))
+        found: Tensor = _Imaging.apply(spectra, defocus, self, views)  # type: ignore[no-untyped-call]
+        return found
+
+    def chunks(self, views: slice) -> list[slice]:
+        """Divide views into those whose boxes fit the cache of a core, or a device's memory."""
+        room = _CACHED if self.device.type == "cpu" else _WAVES
+        return self._divided(views, room // math.prod(self.box))
+
+    def laid_out(self, spectrum: Tensor) -> Tensor:
+        """Spectrum with frequency zero in the middle, padded so that it holds every box."""
+        around = (self._margin,) * 4
+        padded: Tensor = functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), around)
+        return padded
+
+    def taken_back(self, padded: Tensor) -> Tensor:
+        """Undo :meth:`laid_out`."""
+        inside = tuple(slice(self._margin, self._margin + n) for n in self.shape)
+        spectrum: Tensor = torch.fft.ifftshift(padded[..., inside[0], inside[1]], (-2, -1))
+        return spectrum
+
+    def corners(self, views: slice) -> Tensor:
+        """Where in a spectrum that is laid out each wave's box begins ``(m·S, 2)``."""
+        own = self._corner[views].reshape(-1, 2)
+        corners: Tensor = own + self._margin + torch.tensor(self.shape) // 2
+        return corners
+
+    def frequencies(self, views: slice) -> tuple[Tensor, Tensor]:
+        """Frequencies of the boxes from each wave's own ``(m·S, box)`` or broadcast to it [Å⁻¹]."""
+        acq = self.acquisition
+        k = self.samples[views].reshape(-1, 2)
+        corner = self._corner[views].reshape(-1, 2).to(self.device)
+        steps = [torch.arange(n, device=self.device) for n in self.box]
+        qx, qy = acq.specimen_frequencies(
+            (corner[:, 0, None, None] + steps[0][:, None]) / acq.field[0],
+            (corner[:, 1, None, None] + steps[1]) / acq.field[1],
+        )
+        return qx - k[:, 0, None, None], qy - k[:, 1, None, None]
+
+    def pupils(self, views: slice, defocus: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Aperture and aberrations of each wave in its box ``(m·S, box)``."""
+        acq = self.acquisition
+        focus = acq.defocus if defocus is None else float(defocus)
+        key = (views.start, views.stop)
+        if (kept := self._kept.get(key)) and (kept[0], kept[1].dtype) == (focus, dtype):
+            return kept[1]
+        x, y = self.frequencies(views)
+        x2, y2 = x**2, y**2
+        # χ is a sum over the axes, so its phase factor is a product; the first slice lies above
+        # the middle, from which the defocus counts.
+        angle = math.pi * acq.wavelength * (focus + (self.slices - 1) / 2 * self.spacing)
+        # The angles are taken in float64, whatever the image has.
+        along = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
+        pupil = along[0] * along[1]
+        if any(acq.astigmatism):
+            more = optics.astigmatic_chi(x, y, acq.wavelength, acq.astigmatism)
+            pupil *= torch.exp(-1j * more).to(dtype)
+        pupil.masked_fill_(x2 + y2 > self._radius**2 * (1 + 1e-9), 0)
+        if self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
+            self._kept[key] = (focus, pupil)
+        return pupil
+
+    def _spectra(self, transmission: Tensor, k: Tensor) -> Tensor:
+        """Spectrum behind all slices: one for all waves, or ``(B, X, Y)`` where they propagate."""
+        if self.slices == 1:
+            single: Tensor = torch.fft.fft2(transmission, norm="forward")
+            return single
+        lam = self.acquisition.wavelength
+        sampling = tuple(s / n for s, n in zip(self.acquisition.field, self.shape, strict=True))
+        qx, qy = self.acquisition.specimen_frequencies(
+            *optics.frequencies(self.shape, (sampling[0], sampling[1]), device=self.device)
+        )
+        ax, ay = ((q - k[:, i, None, None]) ** 2 for i, q in enumerate((qx, qy)))
+        angle = -math.pi * lam * self.spacing
+        kx, ky = (torch.exp(1j * angle * a).to(transmission.dtype) for a in (ax, ay))
+        u = transmission
+        for _ in range(self.slices - 1):
+            u = torch.fft.ifft2(torch.fft.fft2(u) * kx * ky) * transmission
+        spectra: Tensor = torch.fft.fft2(u, norm="forward")
+        return spectra
+
+
+class _Imaging(torch.autograd.Function):
+    """Views of a model from the spectra behind its specimen, and the derivative.
+
+    Written out because the boxes, of which there is one for each wave, are passed through the
+    cache a few at a time; by automatic differentiation they would all go through memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, spectra: Tensor, defocus: Tensor | None, model: ExpectedViews, views: slice
+    ) -> Tensor:
+        views = slice(*views.indices(len(model)))
+        ctx.model, ctx.views = model, views
+        scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
+        laid_out = model.laid_out(spectra)
+        keep = any(ctx.needs_input_grad)
+        waves, images = [], []
+        for own in model.chunks(views):
+            box = _boxes(laid_out, model, own, views)
+            box *= model.pupils(own, defocus, box.dtype)
+            # Sampling in space is folding in frequency; where the box begins changes no modulus.
+            folded = box.new_zeros((len(box), *scan))
+            for inner, outer in _folds(model):
+                folded[inner] += box[outer]
+            wave = torch.fft.ifft2(folded, norm="forward")
+            intensity = wave.real.square() + wave.imag.square()
+            images.append(intensity.reshape(-1, samples, *scan).mean(1))
+            if keep:
+                waves.append(wave)
+        ctx.save_for_backward(laid_out, defocus, *waves)
+        return torch.cat(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        model, views = ctx.model, ctx.views
+        laid_out, defocus, *waves = ctx.saved_tensors
+        (gradient,) = gradients
+        scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
+        turned = torch.zeros_like(laid_out)  # the conjugate of the derivative
+        by_focus = torch.zeros((), dtype=torch.float64, device=laid_out.device)
+        for own, wave in zip(model.chunks(views), waves, strict=True):
+            part = gradient[own.start - views.start : own.stop - views.start]
+            weighted = wave.reshape(-1, samples, *scan) * (2 / samples * part)[:, None]
+            folded = torch.fft.fft2(weighted.reshape(wave.shape)).conj().resolve_conj()
+            pupil = model.pupils(own, defocus, wave.dtype)
+            box = torch.empty_like(pupil)
+            for inner, outer in _folds(model):
+                torch.mul(folded[inner], pupil[outer], out=box[outer])
+            if ctx.needs_input_grad[1]:
+                x, y = model.frequencies(own)
+                change = (box * _boxes(laid_out, model, own, views)).imag * (x**2 + y**2)
+                by_focus -= math.pi * model.acquisition.wavelength * change.sum()
+            corners = model.corners(own).tolist()
+            first = (own.start - views.start) * samples
+            for number, (one, (row, column)) in enumerate(zip(box, corners, strict=True)):
+                target = turned if turned.ndim == 2 else turned[first + number]
+                target[row : row + one.shape[0], column : column + one.shape[1]] += one
+        focus = by_focus if ctx.needs_input_grad[1] else None
+        return model.taken_back(turned).conj(), focus, None, None
+
+
+def _boxes(laid_out: Tensor, model: ExpectedViews, own: slice, views: slice) -> Tensor:
+    """Box of each wave of some views ``(m·S, box)``, from a spectrum for all or one for each."""
+    corner, size = model.corners(own).to(laid_out.device), model.box
+    every = laid_out.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
+    if laid_out.ndim == 2:
+        return every[corner[:, 0], corner[:, 1]]
+    first = (own.start - views.start) * model.samples.shape[1]
+    wave = torch.arange(first, first + len(corner), device=laid_out.device)
+    return every[wave, corner[:, 0], corner[:, 1]]
+
+
+def _folds(model: ExpectedViews) -> Iterator[tuple[Any, Any]]:
+    """Pairs of what is added up on the scan's grid, and of what in the box."""
+    scan = model.acquisition.scan_shape
+    for row in range(0, model.box[0], scan[0]):
+        for column in range(0, model.box[1], scan[1]):
+            height = min(scan[0], model.box[0] - row)
+            width = min(scan[1], model.box[1] - column)
+            yield (
+                (slice(None), slice(height), slice(width)),
+                (slice(None), slice(row, row + height), slice(column, column + width)),
+            )
+
+
+def deviance(counts: Tensor, expected: Tensor) -> Tensor:
+    """Twice the log-likelihood that a Poisson model lacks: 2·[n·log(n/λ) − n + λ], each pixel."""
+    # Not of the quotient n/λ, whose derivative does not exist where nothing was counted.
+    logs = torch.special.xlogy(counts, counts) - torch.special.xlogy(counts, expected)
+    found: Tensor = 2 * (logs - counts + expected)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _deviance_table() -> tuple[Tensor, Tensor, Tensor]:
+    """Log λ, mean and variance of the deviance of Poisson counts, summed over the counts."""
+    rate = torch.logspace(-6, 3, 400, dtype=torch.float64)
+    n = torch.arange(0, 1500, dtype=torch.float64)
+    log_p = torch.special.xlogy(n, rate[:, None]) - rate[:, None] - torch.lgamma(n + 1)
+    p, d = log_p.exp(), deviance(n.expand(len(rate), -1), rate[:, None])
+    mean = (p * d).sum(1)
+    return rate.log(), mean, (p * d**2).sum(1) - mean**2
+
+
+def expected_deviance(expected: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each pixel's deviance if the model is true.
+
+    About 1 and 2 where many electrons are expected, other values where few are: summed over the
+    Poisson distribution, and interpolated.
+    """
+    _, mean, variance = _deviance_table()
+    return _looked_up(mean, expected), _looked_up(variance, expected)
+
+
+@lru_cache(maxsize=1)
+def _deviance_slopes() -> tuple[Tensor, Tensor]:
+    """First and second derivative of the mean deviance by the rate, where it is tabulated."""
+    grid, mean, _ = _deviance_table()
+    (first,) = torch.gradient(mean, spacing=(grid.exp(),))
+    (second,) = torch.gradient(first, spacing=(grid.exp(),))
+    return first, second
+
+
+def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
+    """Value for each rate of what is tabulated, interpolated."""
+    grid = _deviance_table()[0]
+    place = (expected.double().clamp(1e-6, 1e3).log() - grid[0]) / (grid[1] - grid[0])
+    low = place.floor().long().clamp(0, len(grid) - 2)
+    part = place - low
+    values = table.to(expected.device)
+    found: Tensor = values[low] * (1 - part) + values[low + 1] * part
+    return found
+
+
+def _foretold(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each pixel's deviance, given how many electrons there were.
+
+    An image that is smoother than the specimen scatters too few electrons out of the disc. Where
+    few are counted the mean deviance depends on the rate; the part that is linear in the rate's
+    error is taken from the counts, so that the excess judges how they are spread.
+    """
+    mean, variance = expected_deviance(expected)
+    slope = _looked_up(_deviance_slopes()[0], expected)
+    return mean + slope * (counts - expected), variance - slope.square() * expected
+
+
+def _curving(rate: float) -> float:
+    """How much the expected deviance curves at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
+    second = _deviance_slopes()[1]
+    return float(-rate * _looked_up(second, torch.tensor(rate)) / 2)
+
+
+def _thinned(values: Tensor, count: int) -> Tensor:
+    """Pick about so many of some values, evenly by rank: indices into them."""
+    order = values.flatten().argsort()
+    middle = (torch.arange(min(count, len(order))) + 0.5) * len(order) / min(count, len(order))
+    picked: Tensor = order[middle.long().to(order.device)]
+    return picked
+
+
+class _Freedom:
+    """By how much an image's deviance is expected to lie below that of the truth.
+
+    The specimen is taken as stationary near each pixel. At a frequency of information H the first
+    stage has the error 1/(H + p₀), and took the share k = H/(H + p₀) of the counts' noise; with a
+    trust P the image takes g = (H + P·k)/(H + P). Its deviance lies 2g lower for the noise that is
+    fitted, and g² + (1 − g)²·H/p₀ higher for what is off. A first stage that is independent of the
+    counts has k = 0 and p₀ = 1/σ².
+
+    Parameters
+    ----------
+    data : Tensor
+        H of every frequency where all positions are recorded.
+    heard : Tensor
+        Share of the views that see each pixel from a recorded position: in a rim whose counts are
+        not known it falls to 0, and nothing there is fitted.
+    precision : Tensor
+        1/σ² of the first stage, pixel by pixel.
+    trust : Trust
+    curving : float
+        Of the expected deviance (:func:`_curving`).
+    independent : bool
+        Whether the first stage has not seen these counts.
+    """
+
+    _SIZE = 384  # of the sample of pixels and of frequencies: within 1 % of all of them
+
+    def __init__(
+        self,
+        data: Tensor,
+        heard: Tensor,
+        precision: Tensor,
+        trust: Trust,
+        curving: float,
+        independent: bool,
+    ) -> None:
+        self._pixels = _thinned(precision * (1 + heard), self._SIZE)
+        self._trust, self._curving = trust, curving
+        information = data.flatten()[_thinned(data, self._SIZE)].double()
+        own = precision.flatten()[self._pixels].double()[:, None]
+        self._precision = own
+        self._data = heard.flatten()[self._pixels].double()[:, None] * information
+        self._weight = precision.numel() / len(self._pixels) / len(information)
+        self._known = torch.zeros_like(own) if independent else torch.ones_like(own)
+        self._prior = own if independent else self._before(own)
+
+    def _before(self, precision: Tensor) -> Tensor:
+        """Precision p₀ before the counts, from that after them: 1/σ² = 1/mean(1/(H + p₀))."""
+        low, high = 1e-9 * precision, precision
+        for _ in range(40):
+            middle = (low * high).sqrt()
+            after = 1 / (1 / (self._data + middle)).mean(1, keepdim=True)
+            low = torch.where(after < precision, middle, low)
+            high = torch.where(after < precision, high, middle)
+        return high
+
+    def __call__(self, squared: Tensor) -> float:
+        """Freedom where the image lies by the squared distance u² from the first stage."""
+        distance = squared.flatten()[self._pixels].double()[:, None]
+        trusted = self._trust.weight * self._precision / (1 + distance / self._trust.tail**2)
+        taken = self._known * self._data / (self._data + self._prior)
+        share = (self._data + trusted * taken) / (self._data + trusted)
+        off = share**2 + (1 - share) ** 2 * self._data / self._prior
+        return self._weight * (1 - self._curving) * float((2 * share - off).sum())
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Counts, model and prior of one measurement."""
+
+    counts: Tensor  # (M, Rx, Ry)
+    model: ExpectedViews
+    share: float
+    dark: float
+    mean: Tensor
+    precision: Tensor  # 1/σ²
+    trust: Trust = Trust()
+    vacuum: float = -math.inf
+    recorded: Tensor | None = None  # (Rx, Ry), 1 where counts are known and 0 elsewhere
+
+    def evaluate(
+        self, phase: Tensor, gain: Tensor, defocus: Tensor, *, gradient: bool
+    ) -> tuple[float, float, float, float]:
+        """Return the counts' deviance, its mean and variance, and the prior's part of the loss.
+
+        With `gradient`, derivatives of the whole loss are left in the arguments' ``grad``.
+        """
+        found = [0.0, 0.0, 0.0]
+        transmission = self.model.transmission(phase)
+        # One batch of views is differentiated at a time, up to the transmission that they share.
+        leaf = transmission.detach().requires_grad_(gradient)
+        for views in self.model.batches():
+            counts = self.counts[views]
+            with torch.set_grad_enabled(gradient):
+                model = self.model(leaf, views, defocus=defocus).double()
+                expected = self.share * gain * model + self.dark
+                part = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
+            if gradient:
+                (part / 2).backward()  # type: ignore[no-untyped-call]
+            mean, variance = (self._seen(v) for v in _foretold(counts, expected.detach()))
+            for index, value in enumerate((part, mean.sum(), variance.sum())):
+                found[index] += float(value.detach())
+        below = (self.vacuum - phase).clamp_min(0)
+        own = self.trust.penalty((phase - self.mean).square() * self.precision)
+        forbidden = _FORBIDDEN * self.trust.weight / 2 * below.square() * self.precision
+        prior = (own + forbidden).sum(dtype=torch.float64)
+        if gradient:
+            transmission.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
+            prior.backward()  # type: ignore[no-untyped-call]
+        return found[0], found[1], found[2], float(prior.detach())
+
+    def _seen(self, values: Tensor) -> Tensor:
+        return values if self.recorded is None else values * self.recorded
+
+
+def refine(
+    counts: Tensor,
+    method: DirectPtychography,
+    dose: float,
+    prior: Estimate,
+    *,
+    thickness: float = 0.0,
+    slices: int = 1,
+    trust: Trust = Trust(),
+    dark: float = 1e-4,
+    vacuum: float | None = None,
+    recorded: Tensor | None = None,
+    independent: bool = False,
+    fit_defocus: bool = False,
+    fit_gain: bool = False,
+    evaluations: int = EVALUATIONS,
+    report: Callable[[int, float], None] | None = None,
+) -> Refined:
+    """Refine the first stage's image by the counts themselves.
+
+    Parameters
+    ----------
+    counts : Tensor
+        Electrons of every view and position ``(M, Rx, Ry)``, as counted.
+    method : DirectPtychography
+        Of the measurement; its acquisition counts the defocus from the specimen's middle.
+    dose : float
+        e⁻/Å², finite.
+    prior : Estimate
+        The first stage, ``(r·Rx, r·Ry)`` [rad].
+    thickness : float
+        Of the specimen [Å]; matters with several slices only.
+    slices : int
+        Of the model.
+    trust : Trust
+        How far the prior is trusted; by default it is a Gaussian of its own deviation.
+    dark : float
+        Counts a pixel expected without a beam; above 0, so that a stray electron in a dark pixel
+        is not impossible, and so few that they do not enter the excess.
+    vacuum : float, optional
+        Phase of vacuum on the prior's scale [rad], for a projected potential that is nowhere
+        negative: what lies below counts ten times as much as the same distance from the prior.
+    recorded : Tensor, optional
+        Boolean ``(Rx, Ry)``: positions whose counts are known; all of them unless given. A field
+        that is not periodic gets a rim of unknown ones (:func:`refine_scan`).
+    independent : bool
+        Whether the prior was made without these counts. One that has seen them fits their noise
+        already, and the excess has to know.
+    fit_defocus, fit_gain : bool
+        Whether to refine the defocus, and a factor on the dose, along with the image.
+    evaluations : int
+        Most evaluations of the model and its gradient.
+    report : callable, optional
+        Called after each with its number and the deviance over its expectation.
+
+    Returns
+    -------
+    Refined
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit each other, counts are not counts, or a number is out of range.
+    """
+    acq = method.acquisition
+    method.check_views(counts)
+    if (counts < 0).any():
+        raise ValueError("counts hold negative values; expected electrons as counted")
+    if prior.mean.shape != acq.output_shape(method.upsampling):
+        raise ValueError(
+            f"the prior has shape {tuple(prior.mean.shape)}; expected "
+            f"{acq.output_shape(method.upsampling)}"
+        )
+    if not (math.isfinite(dark) and dark > 0):
+        raise ValueError(f"dark is {dark!r}; expected a positive number")
+    if recorded is not None and recorded.shape != acq.scan_shape:
+        raise ValueError(
+            f"recorded has shape {tuple(recorded.shape)}; expected the scan's, {acq.scan_shape}"
+        )
+    if vacuum is not None and not math.isfinite(vacuum):
+        raise ValueError(f"vacuum is {vacuum!r} rad; expected a finite number, or none")
+    if math.isinf(dose):
+        raise ValueError("dose is inf e⁻/Å²; the likelihood of counts needs a finite one")
+    device = method.device
+    share = electrons_per_pixel(dose, acq)
+    mean = prior.mean.to(device)
+    precision = prior.deviation.to(device).square().reciprocal()
+    model = ExpectedViews(acq, method.upsampling, thickness=thickness, slices=slices, device=device)
+    lowest = -math.inf if vacuum is None else vacuum
+    seen = None if recorded is None else recorded.to(device, torch.float64)
+    problem = _Problem(counts.to(device), model, share, dark, mean, precision, trust, lowest, seen)
+
+    # Curvature of the likelihood for a weak phase, frequency by frequency, and of the prior.
+    data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)
+    flat = trust.weight * float(precision.mean())
+    scale = (data + flat).rsqrt().to(torch.float32)
+    freedom = _Freedom(
+        data, _heard(acq, seen, mean), precision, trust, _curving(share), independent
+    )
+
+    z = torch.zeros_like(mean, requires_grad=True)
+    extra = torch.zeros(2, device=device, requires_grad=True)
+    units = torch.tensor([_DEFOCUS_UNIT * fit_defocus, _GAIN_UNIT * fit_gain], device=device)
+    stretch = 1.0
+
+    def unpack() -> tuple[Tensor, Tensor, Tensor]:
+        phase = mean + stretch * torch.fft.ifft2(torch.fft.fft2(z) * scale).real
+        free = stretch * extra * units
+        return phase, torch.exp(free[1]), acq.defocus + free[0]
+
+    history: list[tuple[float, float]] = []  # deviance over its expectation, and excess
+    best: tuple[float, int, tuple[Tensor, ...]] = (math.inf, 0, ())
+    progress = tqdm(total=evaluations, unit="evaluation", disable=None, leave=False)
+
+    def closure() -> Tensor:
+        nonlocal best
+        optimiser.zero_grad()
+        outer = unpack()
+        inner = [t.detach().requires_grad_() for t in outer]
+        found, expects, variance, own = problem.evaluate(*inner, gradient=True)
+        moved = (inner[0].detach() - mean).square() * precision
+        aim = expects - freedom(moved) - fit_defocus - fit_gain
+        history.append((found / aim, (found - aim) / math.sqrt(variance)))
+        progress.update()
+        if report is not None:
+            report(len(history) - 1, history[-1][0])
+        loss = found / 2 + own
+        gained = best[0] - loss
+        if gained > 0:
+            best = (loss, len(history) - 1, tuple(t.detach() for t in inner))
+        explained_too_well = history[-1][1] < _OVERFITTED
+        if len(history) == evaluations or explained_too_well or 0 <= gained < _SMALL:
+            raise _DoneError
+        for whole, leaf in zip(outer, inner, strict=True):
+            if whole.requires_grad and leaf.grad is not None:
+                whole.backward(leaf.grad / stretch**2, retain_graph=True)  # type: ignore[no-untyped-call]
+        return torch.tensor(loss / stretch**2, dtype=torch.float64, device=device)
+
+    optimiser = torch.optim.LBFGS(
+        [z, extra],
+        max_iter=evaluations,
+        tolerance_grad=0,
+        tolerance_change=0,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+    )
+    with contextlib.suppress(_DoneError), progress:
+        closure()
+        # torch's first step has unit length in the sum of its parts. In variables stretched by
+        # the gradient's, it is the whole gradient, which unit curvature makes the right step.
+        parts = [t.grad for t in (z, extra) if t.grad is not None]
+        stretch = max(1.0, float(sum(t.abs().sum() for t in parts)))
+        history.clear()
+        best = (math.inf, 0, ())
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    _, index, (phase, gain, defocus) = best
+    image = phase - phase.mean()
+    first = mean - mean.mean()
+    return Refined(
+        image,
+        (image - first) / prior.deviation.to(device),
+        history[index][0],
+        history[index][1],
+        tuple(ratio for ratio, _ in history),
+        float(defocus),
+        float(gain),
+    )
+
+
+def _heard(acquisition: Acquisition, recorded: Tensor | None, image: Tensor) -> Tensor:
+    """Share of the views that see each pixel of an image from a recorded position, of its shape."""
+    if recorded is None:
+        return torch.ones_like(image)
+    factor = image.shape[0] // acquisition.scan_shape[0]
+    fine = recorded.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    heard = torch.zeros_like(fine)
+    for shift in (acquisition.registering_shifts / torch.tensor(acquisition.step)).tolist():
+        heard += fine.roll((round(factor * shift[0]), round(factor * shift[1])), (0, 1))
+    return (heard / len(acquisition.registering_shifts)).to(image.dtype)
+
+
+def refine_scan(
+    counts: Tensor | Callable[[slice, slice], Tensor],
+    acquisition: Acquisition,
+    dose: float,
+    prior: Estimate,
+    *,
+    trust: Trust = Trust(),
+    tile: int = 64,
+    independent: bool = False,
+    fit_defocus: bool = False,
+    fit_gain: bool = False,
+    evaluations: int = EVALUATIONS,
+    device: str = "cpu",
+    deal: Deal = here,
+) -> Refined:
+    """Refine a recorded scan, which does not repeat beyond its edge, of any size, tile by tile.
+
+    Each tile lies in a rim whose counts are not known, so what lies outside may be anything.
+
+    Parameters
+    ----------
+    counts : Tensor or callable
+        Electrons of every view and position ``(M, Rx, Ry)``, or a function from two slices of the
+        scan to those there.
+    acquisition : Acquisition
+        Its defocus counted from the specimen's middle.
+    dose : float
+        e⁻/Å², finite.
+    prior : Estimate
+        The first stage, ``(r·Rx, r·Ry)`` [rad].
+    trust, independent, fit_defocus, fit_gain, evaluations
+        As for :func:`refine`.
+    tile : int
+        Side of a tile [scan positions].
+    device : str
+        Where to compute; the images come back on the CPU.
+    deal : Deal
+        Where the tiles are refined (:func:`misr4d.core.workers.dealing`); by default here.
+
+    Returns
+    -------
+    Refined
+        Deviance, excess and history are those of the tile that is explained worst; defocus and
+        gain are means over the tiles.
+
+    Raises
+    ------
+    ValueError
+        As :func:`refine`.
+    """
+    scan = acquisition.scan_shape
+    if not callable(counts) and counts.shape[1:] != scan:
+        raise ValueError(
+            f"counts have shape {tuple(counts.shape)}; expected (M, {scan[0]}, {scan[1]})"
+        )
+    if prior.mean.shape != acquisition.output_shape(UPSAMPLING):
+        raise ValueError(
+            f"the prior has shape {tuple(prior.mean.shape)}; expected "
+            f"{acquisition.output_shape(UPSAMPLING)}"
+        )
+    shape = (min(tile, scan[0]), min(tile, scan[1]))
+    own = replace(acquisition, scan_shape=shape)
+    # What is not recorded may be anything that the whole field shows.
+    least = float(prior.mean.std())
+    options = {
+        "trust": trust,
+        "independent": independent,
+        "fit_defocus": fit_defocus,
+        "fit_gain": fit_gain,
+        "evaluations": evaluations,
+    }
+
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for rows, columns in tiles(scan, shape):
+            x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
+            # A slice that is sent to a worker would take all of its tensor along.
+            first = Estimate(prior.mean[x, y].clone(), prior.deviation[x, y].clone())
+            part = counts(rows, columns) if callable(counts) else counts[:, rows, columns].clone()
+            yield part, own, dose, first, least, device, options
+
+    parts: list[Refined] = []
+
+    def images() -> Iterator[tuple[Tensor, Tensor]]:
+        for part in deal(_refined_tile, tasks()):
+            yield part.image, part.moved
+            parts.append(replace(part, image=_NOTHING, moved=_NOTHING))
+
+    image, moved = blend_tiles(images(), scan, shape)
+    worst = max(parts, key=lambda part: part.excess)
+    return replace(
+        worst,
+        image=image,
+        moved=moved,
+        defocus=sum(part.defocus for part in parts) / len(parts),
+        gain=sum(part.gain for part in parts) / len(parts),
+    )
+
+
+def _refined_tile(
+    counts: Tensor,
+    acquisition: Acquisition,
+    dose: float,
+    prior: Estimate,
+    least: float,
+    device: str,
+    options: dict[str, Any],
+) -> Refined:
+    """Refine one tile in a rim of unknown counts, here or on a worker; the images without it."""
+    # As far as a view can show what lies beside it, and a little more for diffraction.
+    rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
+    nx, ny = acquisition.scan_shape
+    padded = replace(acquisition, scan_shape=(nx + 2 * rim[0], ny + 2 * rim[1]))
+    around = (rim[1], rim[1], rim[0], rim[0])
+    fine = tuple(UPSAMPLING * n for n in around)
+    widest = max(least, float(prior.deviation.max()))
+    found = refine(
+        functional.pad(counts, around),
+        starting_point(padded, device=device),
+        dose,
+        Estimate(
+            functional.pad(prior.mean[None, None], fine, mode="replicate")[0, 0],
+            functional.pad(prior.deviation, fine, value=widest),
+        ),
+        recorded=functional.pad(torch.ones(nx, ny, dtype=torch.bool), around),
+        **options,
+    )
+    inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
+    return replace(found, image=found.image[inside].cpu(), moved=found.moved[inside].cpu())
+
+
+def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
+    """Remove from views what an image foretells beyond a weak specimen's response.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
+    model : ExpectedViews
+        Of one slice.
+    image : Tensor
+        Phase ``(r·Rx, r·Ry)`` [rad], on the model's device.
+
+    Raises
+    ------
+    ValueError
+        If the model has several slices.
+    """
+    if model.slices > 1:
+        raise ValueError(f"the model has {model.slices} slices; expected one")
+    fine = optics.fourier_resample(image, model.shape)
+    blank = torch.ones_like(fine)
+    full = torch.polar(blank, fine)
+    # With 1 ± iφ the intensity is that of vacuum ± its linear part + the same square.
+    plus, vacuum = torch.complex(blank, fine), torch.complex(blank, torch.zeros_like(fine))
+    parts = []
+    with torch.no_grad():
+        for own in model.batches():
+            linear = (model(plus, own) - model(plus.conj(), own)) / 2
+            parts.append(views[own] - model(full, own) + model(vacuum, own) + linear)
+    return torch.cat(parts)
+
+
+def plug_and_play(
+    counts: Tensor,
+    method: DirectPtychography,
+    dose: float,
+    denoise: Callable[[Tensor], Estimate],
+    *,
+    rounds: int = 3,
+    trust: Trust = Trust(),
+) -> Refined:
+    """Alternate between the network and the electrons, the network counting less each time.
+
+    Parameters
+    ----------
+    counts, method, dose
+        As for :func:`refine`.
+    denoise : callable
+        From views ``(M, Rx, Ry)`` to the first stage's estimate, such as
+        :func:`misr4d.learn.learned.informed` of the method.
+    rounds : int
+        How often; the first is :func:`refine` alone.
+    trust : Trust
+        Of the first round; the weight is halved in every other.
+
+    Raises
+    ------
+    ValueError
+        As :func:`refine`, or if there is no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; expected 1 or more")
+    model = ExpectedViews(method.acquisition, method.upsampling, device=method.device)
+    views = counts.to(method.device) / electrons_per_pixel(dose, method.acquisition)
+    found = refine(counts, method, dose, denoise(views), trust=trust)
+    for number in range(1, rounds):
+        prior = denoise(as_weak(views, model, found.image))
+        less = replace(trust, weight=trust.weight / 2**number)
+        found = refine(counts, method, dose, prior, trust=less)
+    return found

@@ -1,0 +1,93 @@
+"""Tuned settings on record, and the grids that they were chosen from.
+
+``benchmarks/tune_ptychography.py`` wrote ``data/ptychography_tuning.json``,
+``benchmarks/calibrate_refine.py`` wrote ``data/refine_tuning.json``, and
+``benchmarks/calibrate_direct.py`` wrote ``data/contrast_tuning.json``: all on draws of
+:mod:`misr4d.specimens.corpus`, none of which any page scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from misr4d.reconstruction.classical import PtychographySettings
+from misr4d.reconstruction.refine import Trust
+
+__all__ = [
+    "contrast_tuning",
+    "prior_trust",
+    "ptychography_settings",
+    "ptychography_tuning",
+    "refine_tuning",
+]
+
+
+@cache
+def _record(name: str) -> dict[str, Any]:
+    path = files("misr4d") / "data" / f"{name}.json"
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def ptychography_tuning() -> dict[str, Any]:
+    """Read the record of ptychography's tuning: every score, and the choice."""
+    return _record("ptychography_tuning")
+
+
+def refine_tuning() -> dict[str, Any]:
+    """Read how the second stage's trust in the first was chosen: every score, and the choice."""
+    return _record("refine_tuning")
+
+
+def contrast_tuning() -> dict[str, Any]:
+    """Read how the amplitude contrast of direct ptychography was chosen, score by score."""
+    return _record("contrast_tuning")
+
+
+def prior_trust(regime: str) -> Trust:
+    """Look up how far :func:`misr4d.reconstruction.refine.refine` trusts the first stage.
+
+    Raises
+    ------
+    ValueError
+        If the regime is not on record.
+    """
+    for row in refine_tuning()["choice"]:
+        if row["regime"] == regime:
+            return Trust(float(row["weight"]), float(row["tail"]))
+    raise ValueError(f"no trust for regime {regime!r}; known: atomic, molecular")
+
+
+def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
+    """Look up the settings tuned for a regime at the nearest dose on record (by its logarithm).
+
+    Parameters
+    ----------
+    regime : {"atomic", "molecular"}
+    dose : float
+        e⁻/Å²; ``inf`` takes the settings tuned at infinite dose.
+
+    Raises
+    ------
+    ValueError
+        If the regime is not on record.
+    """
+    choices = [row for row in ptychography_tuning()["choice"] if row["regime"] == regime]
+    if not choices:
+        raise ValueError(
+            f"no ptychography settings for regime {regime!r}; known: atomic, molecular"
+        )
+
+    def distance(row: dict[str, Any]) -> float:
+        known = float(row["dose"])
+        if math.isinf(known) or math.isinf(dose):
+            return 0.0 if known == dose else math.inf
+        return abs(math.log(known / dose))
+
+    best = min(choices, key=distance)
+    tuned = ("step_size", "batches", "iterations", "object_type", "lowpass", "start")
+    return PtychographySettings(**{name: best[name] for name in tuned})

@@ -1,0 +1,1 @@
+"""A scan of the user's: made ready, reconstructed, judged, written."""

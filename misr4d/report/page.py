@@ -1,0 +1,257 @@
+"""The report of one scan as a page of HTML that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from misr4d.calibrate.calibration import Disc
+from misr4d.calibrate.focus import Search
+from misr4d.companion.figures import METHOD_COLOURS, use_style
+from misr4d.measure.spectra import half_bit_threshold
+
+__all__ = ["flatten", "report_page", "shown_value"]
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #ccc; --warn: #fff3cd; --edge: #b8860b; }
+@media (prefers-color-scheme: dark) { :root { --line: #444; --warn: #3a3000; } }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.warnings { background: var(--warn); border-left: .3rem solid var(--edge); padding: .5rem 1rem; }
+.warnings li { margin: .4rem 0; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
+figure { margin: 1rem 0; } figcaption { font-size: .9rem; }
+.pair { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line);
+  padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
+"""
+
+
+def report_page(
+    record: Mapping[str, Any],
+    image: bytes,
+    curves: Mapping[str, tuple[Tensor, Tensor, Tensor]],
+    mean: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    disc: Disc,
+    totals: NDArray[np.float64],
+    search: Search | None = None,
+) -> str:
+    """Write a page with its pictures in it, which asks for nothing and runs no script.
+
+    Parameters
+    ----------
+    record : mapping
+        What ``report.json`` holds, see :meth:`misr4d.report.report.Report.record`.
+    image : bytes
+        The images, as PNG.
+    curves : mapping
+        Method to frequency [Å⁻¹], half-set correlation and pixels of each ring; may be empty.
+    mean, bad : ndarray
+        Mean pattern, and the pixels that were replaced ``(Qx, Qy)``.
+    disc : Disc
+        As it lies on the mean pattern.
+    totals : ndarray
+        What was counted at each position ``(Rx, Ry)``.
+    search : Search, optional
+        How the views register for every trial of the defocus.
+    """
+    pair = []
+    if curves:
+        pair.append(
+            _figure(
+                _curves(curves),
+                "Half-set ring correlation against spatial frequency",
+                "Agreement of two halves of the electrons. Beyond where direct ptychography's "
+                "curve falls below the threshold, detail rests on the network's prior.",
+            )
+        )
+    pair.append(
+        _figure(
+            _pattern(mean, bad, disc),
+            "Mean diffraction pattern with the fitted disc",
+            f"Mean pattern (square root) with the fitted disc and {int(bad.sum())} bad pixels "
+            "(red).",
+        )
+    )
+    pair.append(
+        _figure(
+            _totals(totals),
+            "Counts of every scan position",
+            "What the detector counted at each position: steps, stripes or a slope are the beam's "
+            "or the specimen's, and what is even has the grain of counting noise.",
+        )
+    )
+    if search is not None:
+        pair.append(_search(search, record["quantities"]))
+    return "\n".join(_lines(record, image, pair)) + "\n"
+
+
+def _lines(record: Mapping[str, Any], image: bytes, pair: list[str]) -> Iterator[str]:
+    """Yield the page, with figures that stand side by side below the images."""
+    title = f"{record['source']}: {record['method']} reconstruction"
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>"
+    yield f"<h1>{escape(title)}</h1>"
+    warnings = record["warnings"]
+    if warnings:
+        yield '<section class="warnings"><h2>Read this first</h2><ul>'
+        yield from (f"<li>{escape(text)}</li>" for text in warnings)
+        yield "</ul></section>"
+    else:
+        yield "<p>No warning was raised.</p>"
+    deviation = " and the network's standard deviation" if record["deviation"]["value"] else ""
+    size = f"{record['shape'][0]} × {record['shape'][1]} pixels"
+    pitch = " × ".join(f"{v:.4g}" for v in record["pixel"]["value"])
+    shown = f"Projected phase, {size} of {pitch} Å; all images under the same grey limits"
+    yield _figure(
+        image, f"Reconstructed images{deviation}", f"{shown}{deviation and ','}{deviation}."
+    )
+    yield '<div class="pair">'
+    yield from pair
+    yield "</div>\n<h2>Numbers</h2>"
+    yield '<div class="scroll"><table><thead><tr><th>quantity</th><th>value</th>'
+    yield "<th>uncertainty</th><th>unit</th><th>origin</th></tr></thead><tbody>"
+    for name, q in record["quantities"].items():
+        error = f"± {q['error']:.2g}" if "error" in q else ""
+        yield _row(name.replace("_", " "), shown_value(q["value"]), error, q["unit"], q["origin"])
+    for name in ("signal", "deviation"):
+        value = record[name]["value"]
+        if value is not None:
+            yield _row(f"{name}, rms", shown_value(value), "", record[name]["unit"], "estimated")
+    for method, found in (record["half_set_resolution"] or {}).items():
+        if method != "unit":
+            for threshold, value in found.items():
+                limit = "none" if value is None else shown_value(value)
+                what = f"half-set resolution, {method}, {threshold}"
+                yield _row(what, limit, "", "Å", "estimated")
+    yield "</tbody></table></div>\n<h2>Provenance</h2>"
+    yield '<div class="scroll"><table><tbody>'
+    for name, value in flatten(record["provenance"]):
+        yield _row(name, str(value))
+    yield "</tbody></table></div>\n</body>\n</html>"
+
+
+def _row(*cells: str) -> str:
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def shown_value(value: Any) -> str:
+    """Write a number, a word for true or false, or several of them."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
+
+
+def flatten(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested mappings by their path, as in ``outer: inner``."""
+    for name, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{above}{name}: ")
+        else:
+            yield above + name, value
+
+
+def _figure(png: bytes, alt: str, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def _curves(curves: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> bytes:
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for name, (frequency, curve, _) in curves.items():
+            axes.plot(frequency, curve, color=METHOD_COLOURS[name], label=name)
+        frequency, _, count = next(iter(curves.values()))
+        axes.plot(frequency, half_bit_threshold(count), "k--", lw=0.8, label="½ bit")
+        axes.axhline(0.143, color="k", ls=":", lw=0.8, label="0.143")
+        axes.set(xlabel="spatial frequency [Å⁻¹]", ylabel="half-set correlation", ylim=(-0.2, 1.02))
+        figure.legend(loc="outside upper center", ncols=4)
+        return _png(figure)
+
+
+def _totals(totals: NDArray[np.float64]) -> bytes:
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
+        axes = figure.subplots()
+        low, high = np.quantile(totals, (0.005, 0.995))
+        shown = axes.imshow(totals, cmap="gray", vmin=low, vmax=high)
+        axes.set(xlabel="Ry [position]", ylabel="Rx [position]")
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="counts a position")
+        return _png(figure)
+
+
+def _search(search: Search, quantities: Mapping[str, Any]) -> str:
+    """Draw the trials of defocus, and of rotation if that was sought, with what was found."""
+    found = float(quantities["defocus"]["value"])
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
+        axes = figure.subplots()
+        if search.score.ndim == 1:
+            axes.plot(search.defoci, search.score, color="#332288")
+            axes.axvline(found, color="#d55e00", lw=0.8)
+            axes.set(xlabel="defocus [Å]", ylabel="standard deviations above the median")
+            return _figure(
+                _png(figure),
+                "How well the views register against the defocus",
+                "How well the views register for every trial of the defocus, and the estimate "
+                "(orange).",
+            )
+        turn = math.radians(float(quantities["rotation"]["value"]))
+        edge = (search.defoci[1] - search.defoci[0]) / 2
+        ends = (search.defoci[0] - edge, search.defoci[-1] + edge)
+        shown = axes.imshow(
+            search.score.T, extent=(*ends, *ends), origin="lower", cmap="viridis", vmin=0
+        )
+        place = (found * math.cos(turn), found * math.sin(turn))
+        axes.plot(*place, "+", color="white", ms=14, mew=1.5)
+        axes.set(xlabel="defocus · cos(rotation) [Å]", ylabel="defocus · sin(rotation) [Å]")
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="standard deviations above the median")
+        return _figure(
+            _png(figure),
+            "How well the views register against defocus and rotation",
+            "How well the views register for every trial: the distance from the middle is the "
+            "defocus, the direction the rotation. The estimate (white cross) is where one place "
+            "stands out.",
+        )
+
+
+def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> bytes:
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(4.8, 4.0), layout="constrained")
+        axes = figure.subplots()
+        good = mean[~bad]
+        axes.imshow(np.sqrt(mean), vmax=math.sqrt(float(good.max())), cmap="gray")
+        axes.imshow(np.where(bad, 1.0, np.nan), cmap="autumn", vmin=1, vmax=2)
+        middle = (disc.centre[1], disc.centre[0])
+        axes.add_patch(Circle(middle, disc.radius, fill=False, color="#56b4e9", lw=1.2))
+        axes.set(xlabel="Qy [pixel]", ylabel="Qx [pixel]")
+        return _png(figure)

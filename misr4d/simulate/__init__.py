@@ -1,0 +1,1 @@
+"""Multislice by abTEM, views by reciprocity, windowed diffraction patterns."""

@@ -1,0 +1,1 @@
+"""Named specimens, structure files, the corpus for training, ice, potential, downloads."""

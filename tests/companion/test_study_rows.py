@@ -1,0 +1,83 @@
+"""The committed study is what today's code would measure."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import random
+import subprocess
+from typing import Any
+
+import pytest
+
+from misr4d.companion import bench
+from misr4d.companion.bench import STUDY, STUDY_FOLDER, differing, measure_rows, read_table, row_of
+from misr4d.companion.study import METHODS
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return read_table(STUDY_FOLDER)
+
+
+def test_the_study_is_whole(rows: list[dict[str, Any]]) -> None:
+    planned = {row for plan in STUDY for row in plan.rows()}
+    assert {row_of(entry) for entry in rows} == planned
+    assert len(rows) == len(planned)
+
+
+def test_no_row_is_stale(rows: list[dict[str, Any]]) -> None:
+    stale = bench.stale_rows(rows)
+    assert not stale, "\n".join([f"{len(stale)} of {len(rows)} rows are stale:", *stale[:5]])
+
+
+def test_a_row_of_other_code_is_named(
+    rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = next(r for r in rows if r["method"] == "direct" and r["thickness"] is None)
+    assert bench.stale_rows([one]) == []
+    (line,) = bench.stale_rows([{**one, "made": "0" * 24}])
+    assert line.startswith(f"direct on {one['specimen']} at")
+    monkeypatch.setattr(bench, "row_key", lambda row, seed: "another")
+    assert len(bench.stale_rows([one])) == 1
+
+
+def sample(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Draw rows by the commit: at least one in a hundred, and at least one of each method."""
+    command = ["git", "-C", str(STUDY_FOLDER), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    table = (STUDY_FOLDER / "table.json").read_bytes()
+    chance = random.Random(commit or hashlib.sha256(table).hexdigest())
+    whole = [row for row in rows if row["thickness"] is None and math.isfinite(float(row["dose"]))]
+    both = [row for row in whole if row["method"] == "refined"]
+    chosen = chance.choice(both)  # its electrons were given to every method
+    keys = ("specimen", "dose", "draw", "thickness")
+    first = [row for row in rows if all(row[k] == chosen[k] for k in keys)]
+    other = chance.choice([r for r in whole if r["specimen"] == chosen["specimen"]])
+    quick = [r for r in rows if all(r[k] == other[k] for k in keys)]
+    slow = ("ptychography", "refined")
+    return [first, [r for r in quick if r["method"] not in slow and r not in first]]
+
+
+def test_rows_drawn_by_the_commit_are_measured_again(rows: list[dict[str, Any]]) -> None:
+    groups = sample(rows)
+    drawn = [entry for group in groups for entry in group]
+    assert {entry["method"] for entry in drawn} == set(METHODS)
+    assert len(drawn) >= 0.01 * len(rows)
+    lines = []
+    for group in groups:
+        if group:
+            seed = int(group[0]["seed"]) - int(group[0]["draw"])
+            again = measure_rows([row_of(entry) for entry in group], seed)
+            for entry, new in zip(group, again, strict=True):
+                lines += differing(entry, new)
+    assert not lines, "\n".join(lines)
+
+
+def test_a_number_that_was_changed_is_found(rows: list[dict[str, Any]]) -> None:
+    entry = next(r for r in rows if r["method"] == "direct" and float(r["dose"]) == 1000)
+    assert differing(entry, entry) == []
+    for name in ("correlation", "weighted_frc", "cnr", "psnr"):
+        changed = copy.copy(entry) | {name: 1.02 * entry[name]}
+        assert len(differing(changed, entry)) == 1, name

@@ -1,0 +1,600 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import py4DSTEM
+import pytest
+import rsciio.blockfile
+import rsciio.emd
+import rsciio.hspy
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from misr4d.core import optics
+from misr4d.io.reading import QUANTITIES, READERS, Scan, read_scan, survey
+
+DATA = Path(__file__).parents[1] / "data"
+STEP, PIXEL, ENERGY = 1.5, 0.8, 200e3
+SHAPE = (5, 6, 9, 9)
+
+
+@pytest.fixture
+def counts() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).poisson(3.0, SHAPE).astype(np.uint8)
+
+
+def axes(shape: tuple[int, ...] = SHAPE) -> list[dict[str, Any]]:
+    """Axes as RosettaSciIO writes them, in nm and nm⁻¹ as its microscopes do."""
+    pixel = PIXEL * 1e-3 / optics.wavelength(ENERGY) * 10
+    scales = (STEP / 10, STEP / 10, pixel, pixel)
+    units = ("nm", "nm", "1/nm", "1/nm")
+    return [
+        {
+            "name": name,
+            "scale": scale,
+            "offset": 0.0,
+            "size": size,
+            "units": unit,
+            "index_in_array": index,
+            "navigate": index < 2,
+        }
+        for index, (name, scale, size, unit) in enumerate(
+            zip("yxnm", scales, shape, units, strict=True)
+        )
+    ]
+
+
+MICROSCOPE = {"TEM": {"beam_energy": 200.0, "convergence_angle": 12.0}}
+
+
+def write_hspy(path: Path, patterns: NDArray[Any]) -> None:
+    metadata = {
+        "General": {"title": "scan"},
+        "Signal": {"signal_type": ""},
+        "Acquisition_instrument": MICROSCOPE,
+    }
+    rsciio.hspy.file_writer(
+        str(path),
+        {
+            "data": patterns,
+            "axes": axes(patterns.shape),
+            "metadata": metadata,
+            "original_metadata": {},
+            "tmp_parameters": {},
+            "attributes": {"ragged": False, "_lazy": False},
+            "learning_results": {},
+            "models": {},
+            "package_info": {"package": "", "package_version": ""},
+        },
+    )
+
+
+def write_zspy(path: Path, patterns: NDArray[Any]) -> None:
+    """Lay out what HyperSpy does; the writer of RosettaSciIO needs an older zarr."""
+    root = zarr.open_group(str(path), mode="w", zarr_format=2)
+    root.attrs.update({"file_format": "ZSpy", "file_format_version": "3.1"})
+    group = root.create_group("Experiments").create_group("scan")
+    group.create_array("data", data=patterns, chunks=(2, 3, *patterns.shape[2:]))
+    for index, axis in enumerate(axes(patterns.shape)):
+        group.create_group(f"axis-{index}").attrs.update({"_type": "UniformDataAxis", **axis})
+    metadata = group.create_group("metadata")
+    metadata.create_group("General").attrs["title"] = "scan"
+    for name, values in MICROSCOPE.items():
+        metadata.create_group("Acquisition_instrument").create_group(name).attrs.update(values)
+    group.create_group("original_metadata")
+
+
+def write_blo(path: Path, patterns: NDArray[Any]) -> None:
+    listed = axes(patterns.shape)
+    for axis in listed[2:]:
+        axis["units"] = "cm"
+    signal = {
+        "data": patterns,
+        "axes": listed,
+        "metadata": {},
+        "original_metadata": {},
+        "attributes": {"_lazy": False},
+    }
+    rsciio.blockfile.file_writer(str(path), signal)
+
+
+def write_py4dstem(path: Path, patterns: NDArray[Any]) -> None:
+    cube = py4DSTEM.DataCube(patterns)
+    cube.calibration.set_R_pixel_size(STEP)
+    cube.calibration.set_R_pixel_units("A")
+    cube.calibration.set_Q_pixel_size(PIXEL * 1e-3 / optics.wavelength(ENERGY))
+    cube.calibration.set_Q_pixel_units("A^-1")
+    cube.calibration.set_QR_rotflip_degrees((-12.0, True))
+    py4DSTEM.save(str(path), cube, mode="o")
+
+
+def write_abtem(path: Path, patterns: NDArray[Any]) -> None:
+    from abtem.core.axes import ScanAxis
+    from abtem.measurements import DiffractionPatterns
+
+    pixel = PIXEL * 1e-3 / optics.wavelength(ENERGY)
+    DiffractionPatterns(
+        patterns.astype(np.float32),
+        sampling=(pixel, pixel),
+        ensemble_axes_metadata=[ScanAxis(sampling=STEP, units="Å") for _ in range(2)],
+        fftshift=True,
+        metadata={"energy": ENERGY, "semiangle_cutoff": 12.0},
+    ).to_zarr(str(path))
+
+
+def write_hdf5(path: Path, patterns: NDArray[Any]) -> None:
+    with h5py.File(path, "w") as file:
+        file["entry/mask"] = np.ones((3, 3))
+        file["entry/data"] = patterns
+
+
+def write_nion(path: Path, patterns: NDArray[Any]) -> None:
+    """Lay out what Nion Swift does: an array, and a JSON text of its properties."""
+    pixel = PIXEL * 1e-3
+    scales, units = (STEP / 10, STEP / 10, pixel, pixel), ("nm", "nm", "rad", "rad")
+    properties = {
+        "dimensional_calibrations": [
+            {"offset": 0.0, "scale": s, "units": u} for s, u in zip(scales, units, strict=True)
+        ],
+        "metadata": {"instrument": {"high_tension": ENERGY}},
+    }
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=patterns).attrs["properties"] = json.dumps(properties)
+
+
+def write_ncem(path: Path, patterns: NDArray[Any]) -> None:
+    """EMD of the Berkeley Lab, by RosettaSciIO's writer."""
+    rsciio.emd.file_writer(
+        str(path),
+        {
+            "data": patterns,
+            "axes": axes(patterns.shape),
+            "metadata": {"General": {"title": "scan"}, "Signal": {"signal_type": ""}},
+            "original_metadata": {},
+            "attributes": {"_lazy": False},
+        },
+    )
+
+
+def write_mib(path: Path, patterns: NDArray[Any], hdr: bool = True) -> None:
+    """Frames of Quantum Detectors, each behind its header of 384 bytes, and the .hdr beside.
+
+    By the manual of Merlin and RosettaSciIO's reader; nobody has a writer. Lines run upwards.
+    """
+    frames = patterns.reshape(-1, *patterns.shape[2:])[:, ::-1].astype(">u2")
+    nx, ny = frames.shape[1:]
+    with path.open("wb") as file:
+        for number, frame in enumerate(frames, 1):
+            head = f"MQ1,{number:06},00384,01,{ny:04},{nx:04},U16,   1x1,01,2026-01-01 12:00:00,"
+            head += "0.001,0,0,0,0,MQ1A,2026-01-01T12:00:00.000000000Z,1000000ns,12,"
+            file.write(head.encode().ljust(384, b"\0") + frame.tobytes())
+    if hdr:
+        path.with_suffix(".hdr").write_text(
+            f"HDR,\nFrames in Acquisition (Number):\t{len(frames)}\n"
+            f"Frames per Trigger (Number):\t{patterns.shape[1]}\nEnd\t\n",
+            encoding="utf-8",
+        )
+
+
+def write_dm4(path: Path, patterns: NDArray[Any], detector_first: bool = False) -> None:
+    """Tags of Gatan's DM4, big-endian about little-endian values, fastest axis first.
+
+    By the description of the format at https://er-c.org/cbb/info/dmformat and RosettaSciIO's
+    reader; nobody has a writer.
+    """
+
+    def tag(name: str, kind: int, content: bytes) -> bytes:
+        head = struct.pack(">BH", kind, len(name)) + name.encode()
+        return head + struct.pack(">Q", len(content)) + content
+
+    def group(name: str, *tags: bytes) -> bytes:
+        return tag(name, 20, struct.pack(">BBQ", 1, 0, len(tags)) + b"".join(tags))
+
+    def number(name: str, code: int, form: str, value: float) -> bytes:
+        info = struct.pack(">QQ", 1, code)
+        return tag(name, 21, b"%%%%" + info + struct.pack("<" + form, value))
+
+    def text(name: str, value: str) -> bytes:
+        info = struct.pack(">QQQQ", 3, 20, 4, len(value))
+        return tag(name, 21, b"%%%%" + info + value.encode("utf-16-le"))
+
+    listed = axes(patterns.shape)
+    stored = patterns.transpose(2, 3, 0, 1) if detector_first else patterns
+    listed = listed[2:] + listed[:2] if detector_first else listed
+    calibrations = group(
+        "Dimension",
+        *(
+            group(
+                "",
+                number("Origin", 6, "f", 0.0),
+                number("Scale", 6, "f", axis["scale"]),
+                text("Units", axis["units"]),
+            )
+            for axis in listed[::-1]
+        ),
+    )
+    data = np.ascontiguousarray(stored, "<u2").tobytes()
+    info = struct.pack(">QQQQ", 3, 20, 4, stored.size)
+    image = group(
+        "ImageData",
+        group("Calibrations", calibrations),
+        tag("Data", 21, b"%%%%" + info + data),
+        number("DataType", 5, "I", 10),
+        group("Dimensions", *(number("", 5, "I", n) for n in stored.shape[::-1])),
+        number("PixelDepth", 5, "I", 2),
+    )
+    tags = group("ImageTags", group("Microscope Info", number("Voltage", 6, "f", ENERGY)))
+    root = group("ImageList", group("", image, tags, text("Name", "scan")))
+    body = struct.pack(">BBQ", 1, 0, 1) + root
+    path.write_bytes(struct.pack(">IQI", 4, len(body), 1) + body + bytes(8))
+
+
+def write_empad(path: Path, patterns: NDArray[Any]) -> None:
+    """EMPAD: 128 × 128 floats and two more rows a position, and what scanned them, as XML."""
+    nx, ny = patterns.shape[:2]
+    frames = np.zeros((nx, ny, 130, 128), "<f4")
+    frames[:, :, :128] = patterns
+    frames.tofile(path.with_name(f"scan_x{ny}_y{nx}.raw"))
+    field = [STEP * 1e-10 * n for n in (nx, ny)]
+    pixel = PIXEL * 1e-3 / optics.wavelength(ENERGY) * 10 * 1e-9  # 1/m, as the reader takes it
+    path.write_text(  # in one line: RosettaSciIO takes a line's end for what the parent says
+        f'<root><raw_file filename="scan_x{ny}_y{nx}.raw"/><pix_x>{ny}</pix_x><pix_y>{nx}</pix_y>'
+        f"<iom_measurements><optics.get_full_scan_field_of_view>{field}"
+        f"</optics.get_full_scan_field_of_view><calibrated_pixelsize>{pixel}"
+        "</calibrated_pixelsize></iom_measurements></root>",
+        encoding="utf-8",
+    )
+
+
+def write_velox(path: Path, patterns: NDArray[Any]) -> None:
+    """EMD of Velox: frames along the last axis, and JSON for each; by RosettaSciIO's reader."""
+    frames = patterns.reshape(-1, *patterns.shape[2:]).transpose(1, 2, 0)
+    metadata = {
+        "BinaryResult": {"DetectorIndex": "0", "PixelSize": {"height": "1", "width": "1"}},
+        "Detectors": {"Detector-0": {"DetectorName": "Ceta", "ExposureTime": "0.001"}},
+        "Scan": {},
+        "Acquisition": {"AcquisitionStartDatetime": {"DateTime": "1500000000"}},
+        "CustomProperties": {},
+        "Optics": {"AccelerationVoltage": str(ENERGY)},
+        "General": {"title": "scan"},
+    }
+    text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+    with h5py.File(path, "w") as file:
+        file["Version"] = [b'{"format": "Velox", "version": "1.11"}']
+        group = file.create_group("Data/Image/" + "0" * 32)
+        group.create_dataset("Data", data=frames, chunks=(*frames.shape[:2], 1))
+        group["Metadata"] = np.repeat(text[:, None], frames.shape[2], 1)
+
+
+WRITERS: dict[str, tuple[str, str, Callable[[Path, NDArray[Any]], object]]] = {
+    "npy": ("scan.npy", "NumPy", np.save),
+    "npz": ("scan.npz", "NumPy", lambda p, a: np.savez(p, a, step=STEP, energy=ENERGY)),
+    "big-endian": ("scan.npy", "NumPy", lambda p, a: np.save(p, a.astype(">u2"))),
+    "py4DSTEM": ("scan.h5", "h5py, as EMD 1.0", write_py4dstem),
+    "hdf5": ("scan.hdf5", "h5py", write_hdf5),
+    "zarr": ("scan.zarr", "zarr", lambda p, a: zarr.save_array(str(p), a)),
+    "abTEM": ("scan.zarr", "zarr", write_abtem),
+    "hspy": ("scan.hspy", "RosettaSciIO", write_hspy),
+    "zspy": ("scan.zspy", "RosettaSciIO", write_zspy),
+    "blo": ("scan.blo", "RosettaSciIO", write_blo),
+    "Nion": ("scan.h5", "h5py", write_nion),
+    "Nion export": ("scan.nhdf", "h5py", write_nion),
+    "NCEM": ("scan.emd", "RosettaSciIO", write_ncem),
+    "mib": ("scan.mib", "RosettaSciIO", write_mib),
+    "dm4": ("scan.dm4", "RosettaSciIO", write_dm4),
+    "dm4, detector first": (
+        "scan.dm4",
+        "RosettaSciIO",
+        lambda p, a: write_dm4(p, a, detector_first=True),
+    ),
+}
+
+SAID: dict[str, dict[str, Any]] = {
+    "npz": {"step": (STEP, STEP), "energy": ENERGY},
+    "py4DSTEM": {"step": (STEP, STEP), "rotation": -12.0, "transposed": True},
+    "abTEM": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "semiangle": 12.0},
+    "hspy": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "energy": ENERGY},
+    "zspy": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "semiangle": 12.0},
+    "blo": {"step": (STEP, STEP)},
+    "Nion": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "energy": ENERGY},
+    "NCEM": {"step": (STEP, STEP)},
+    "dm4": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "energy": ENERGY},
+    "dm4, detector first": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL)},
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_a_real_writer_wrote_is_read_lazily_with_what_it_says(
+    kind: str, tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    name, reader, write = WRITERS[kind]
+    write(tmp_path / name, counts)
+    scan = read_scan(tmp_path / name)
+    assert scan.reader == reader
+    assert kind == "npz" or type(scan.patterns) is not np.ndarray
+    np.testing.assert_array_equal(np.asarray(scan.patterns[:, :]), counts)
+    for quantity, value in SAID.get(kind, {}).items():
+        assert scan.known[quantity].value == pytest.approx(value, rel=1e-5), quantity
+        assert scan.known[quantity].origin == "file"
+    seen = survey(scan)
+    assert seen.whole
+    np.testing.assert_allclose(seen.mean, counts.mean((0, 1)))
+    np.testing.assert_array_equal(seen.totals, counts.sum((2, 3)))
+
+
+def test_empad_is_read_with_the_xml_beside_it(tmp_path: Path) -> None:
+    patterns = np.random.default_rng(0).poisson(3.0, (3, 4, 128, 128)).astype(np.float32)
+    write_empad(tmp_path / "scan.xml", patterns)
+    scan = read_scan(tmp_path / "scan.xml", energy=ENERGY)
+    np.testing.assert_array_equal(np.asarray(scan.patterns[:, :]), patterns)
+    assert scan.known["step"].value == pytest.approx((STEP, STEP))
+    assert scan.known["detector_pixel"].value == pytest.approx((PIXEL, PIXEL))
+
+
+@pytest.mark.parametrize("kind", ["mib", "velox", "tvips"])
+def test_what_lists_its_patterns_is_read_once_the_scan_is_given(
+    kind: str, tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    path = tmp_path / {"mib": "scan.mib", "velox": "scan.emd", "tvips": "scan_000.tvips"}[kind]
+    if kind == "mib":
+        write_mib(path, counts, hdr=False)
+    elif kind == "velox":
+        write_velox(path, counts)
+    else:
+        shutil.copy(DATA / "test_tvips_2345_000.tvips", path)
+    shape = (2, 3) if kind == "tvips" else SHAPE[:2]
+    with pytest.raises(ValueError, match="say how they were scanned"):
+        read_scan(path)
+    scan = read_scan(path, scan_shape=shape)
+    assert scan.patterns.shape[:2] == shape
+    assert kind != "velox" or scan.known["energy"].value == ENERGY
+    if kind != "tvips":
+        np.testing.assert_array_equal(np.asarray(scan.patterns[:, :]), counts)
+
+
+def test_files_that_instruments_wrote_are_read() -> None:
+    """Real ones, of the few bytes that HyperSpy keeps for its tests; see tests/data."""
+    scan = read_scan(DATA / "test2.blo", energy=ENERGY)
+    assert scan.patterns.shape == (2, 3, 5, 5)
+    assert scan.known["step"].value == pytest.approx((640.0, 640.0))
+    scan = read_scan(DATA / "test-10.dm4", scan_shape=(1, 2))
+    np.testing.assert_array_equal(
+        np.asarray(scan.patterns[:, :]), np.arange(1, 9).reshape(1, 2, 2, 2)
+    )
+
+
+@pytest.mark.parametrize("kind", ["npy", "py4DSTEM", "abTEM", "hspy", "blo", "dm4", "mib"])
+def test_no_axis_need_be_as_long_as_another(kind: str, tmp_path: Path) -> None:
+    name, _, write = WRITERS[kind]
+    patterns = np.random.default_rng(1).poisson(2.0, (4, 7, 6, 6 if kind == "blo" else 11))
+    write(tmp_path / name, patterns.astype(np.uint8))
+    scan = read_scan(tmp_path / name, energy=ENERGY, step=(1.0, 2.5), rotation=30.0)
+    np.testing.assert_array_equal(np.asarray(scan.patterns[:, :]), patterns)
+    assert scan.known["step"].value == (1.0, 2.5)
+    assert {scan.known[n].origin for n in ("energy", "step", "rotation")} == {"given"}
+
+
+def test_a_calibration_that_makes_no_sense_is_noted_and_can_be_given(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    write_nion(tmp_path / "scan.h5", counts)
+    with h5py.File(tmp_path / "scan.h5", "a") as file:
+        file["data"].attrs["properties"] = '{"dimensional_calibrations": 7'
+    scan = read_scan(tmp_path / "scan.h5", step=2.0)
+    assert "makes no sense" in scan.notes[0]
+    assert scan.known["step"].value == (2.0, 2.0)
+    # A unit that fits no axis is noted too, and what was not set is not taken for zero.
+    write_dm4(tmp_path / "scan.dm4", counts)
+    content = (tmp_path / "scan.dm4").read_bytes()
+    at = content.index(struct.pack("<f", ENERGY))
+    changed = content[:at] + bytes(4) + content[at + 4 :]
+    (tmp_path / "scan.dm4").write_bytes(changed.replace("nm".encode("utf-16-le"), b"?\0!\0"))
+    scan = read_scan(tmp_path / "scan.dm4")
+    assert "energy" not in scan.known
+    assert any("has the unit ?!" in note for note in scan.notes)
+
+
+def test_a_frequency_becomes_an_angle_once_the_energy_is_given(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    write_py4dstem(tmp_path / "scan.h5", counts)
+    scan = read_scan(tmp_path / "scan.h5")
+    assert "detector_pixel" not in scan.known
+    assert "without energy" in scan.notes[0]
+    scan = read_scan(tmp_path / "scan.h5", energy=ENERGY)
+    assert scan.datacube.detector_pixel == pytest.approx((PIXEL, PIXEL))
+
+
+def test_what_is_given_replaces_what_the_file_says(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    write_py4dstem(tmp_path / "scan.h5", counts)
+    scan = read_scan(tmp_path / "scan.h5", step=(2.0, 3.0), detector_pixel=1.1, rotation=7)
+    assert scan.datacube.step == (2.0, 3.0)
+    assert scan.datacube.detector_pixel == (1.1, 1.1)
+    assert scan.known["rotation"].value == 7
+    assert {scan.known[n].origin for n in ("step", "detector_pixel", "rotation")} == {"given"}
+    assert scan.known["transposed"].origin == "file"
+    json.dumps({k: q.record() for k, q in scan.known.items()})
+
+
+def test_a_list_of_patterns_needs_the_shape_of_its_scan(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    np.save(tmp_path / "list.npy", counts.reshape(30, 9, 9))
+    with pytest.raises(ValueError, match="--scan-shape RX RY"):
+        read_scan(tmp_path / "list.npy")
+    with pytest.raises(ValueError, match="not 5 × 7 positions"):
+        read_scan(tmp_path / "list.npy", scan_shape=(5, 7))
+    scan = read_scan(tmp_path / "list.npy", scan_shape=(5, 6))
+    np.testing.assert_array_equal(scan.patterns, counts)
+    zarr.save_array(str(tmp_path / "list.zarr"), counts.reshape(30, 9, 9))
+    scan = read_scan(tmp_path / "list.zarr", scan_shape=(5, 6))
+    np.testing.assert_array_equal(scan.patterns, counts)
+
+
+# RosettaSciIO leaves a TIFF that it reads lazily open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stack_of_tiff_is_a_list_of_patterns(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
+    path = tmp_path / "list.tif"
+    tifffile.imwrite(path, counts.reshape(30, 9, 9), photometric="minisblack")
+    np.testing.assert_array_equal(read_scan(path, scan_shape=(5, 6)).patterns, counts)
+    gc.collect()
+
+
+def test_one_of_several_arrays_is_named(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
+    np.savez(tmp_path / "two.npz", a=counts, b=counts + 1)
+    with pytest.raises(ValueError, match=r"several arrays.*a \(5, 6, 9, 9\).*--dataset"):
+        read_scan(tmp_path / "two.npz")
+    np.testing.assert_array_equal(read_scan(tmp_path / "two.npz", dataset="b").patterns, counts + 1)
+    with pytest.raises(ValueError, match="has no array 'c'"):
+        read_scan(tmp_path / "two.npz", dataset="c")
+
+
+def test_no_pickle_is_loaded(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    objects = np.empty(1, dtype=object)
+    objects[0] = Trap()
+    np.save(tmp_path / "trap.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "trap.npz", patterns=objects)
+    (tmp_path / "bare.npy").write_bytes(pickle.dumps(Trap()))
+    for name in ("trap.npy", "trap.npz", "bare.npy"):
+        with pytest.raises(ValueError, match="never loaded"):
+            read_scan(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("energy", 300.0, "energy is 300.0 eV .*--energy.* between 10000 and"),
+        ("step", 0.0, "step is 0.0 Å"),
+        ("step", float("nan"), "step is nan Å"),
+        ("step", (1.0, 2.0, 3.0), "expected one number or two"),
+        ("semiangle", -3.0, "semiangle is -3.0 mrad"),
+        ("detector_pixel", "wide", "detector pixel is wide mrad"),
+        ("defocus", float("inf"), "defocus is inf Å"),
+    ],
+)
+def test_a_value_out_of_range_is_named(
+    name: str, value: Any, message: str, tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    np.save(tmp_path / "scan.npy", counts)
+    with pytest.raises(ValueError, match=message):
+        read_scan(tmp_path / "scan.npy", **{name: value})
+    np.savez(tmp_path / "scan.npz", counts, **{name: np.asarray(value)})
+    if isinstance(value, float):
+        with pytest.raises(ValueError, match=r"\(scan\.npz\)"):
+            read_scan(tmp_path / "scan.npz")
+
+
+def test_unknown_units_are_noted_and_not_guessed(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
+    cube = py4DSTEM.DataCube(counts)
+    cube.calibration.set_R_pixel_size(2.0)
+    cube.calibration.set_R_pixel_units("furlong")
+    py4DSTEM.save(str(tmp_path / "scan.h5"), cube, mode="o")
+    scan = read_scan(tmp_path / "scan.h5")
+    assert "step" not in scan.known
+    assert "furlong" in scan.notes[0]
+    with pytest.raises(
+        ValueError, match=r"the step is neither in scan\.h5 nor given.*--step, in Å"
+    ):
+        scan.value("step")
+
+
+def test_quantities_and_readers_are_named_once() -> None:
+    assert len({r.name for r in READERS}) == len(READERS)
+    with pytest.raises(TypeError, match="unknown quantity 'voltage'"):
+        read_scan(__file__, voltage=3)
+    assert all(low < high for _, low, high in QUANTITIES.values())
+
+
+def bad(patterns: NDArray[Any], at: tuple[int, ...], value: float) -> NDArray[Any]:
+    changed = patterns.astype(np.float32)
+    changed[at] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        ((3, 2, 1, 4), float("nan"), r"holds nan at position \(3, 2\), pixel \(1, 4\)"),
+        ((0, 5, 8, 7), -2.0, r"holds -2.0 at position \(0, 5\), pixel \(8, 7\)"),
+        ((4, 0, 0, 0), float("inf"), r"holds inf at position \(4, 0\)"),
+    ],
+)
+def test_a_survey_says_where_a_value_is_wrong(
+    at: tuple[int, ...],
+    value: float,
+    message: str,
+    tmp_path: Path,
+    counts: NDArray[np.uint8],
+) -> None:
+    np.save(tmp_path / "scan.npy", bad(counts, at, value))
+    with pytest.raises(ValueError, match=message):
+        survey(read_scan(tmp_path / "scan.npy"))
+
+
+def test_fractions_are_told_from_counts_and_nothing_from_something(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    np.save(tmp_path / "parts.npy", counts / 100)
+    assert not survey(read_scan(tmp_path / "parts.npy")).whole
+    np.save(tmp_path / "none.npy", counts * 0)
+    with pytest.raises(ValueError, match="holds no electron"):
+        survey(read_scan(tmp_path / "none.npy"))
+
+
+def test_a_file_cut_short_is_said_to_be_so(tmp_path: Path) -> None:
+    patterns = np.random.default_rng(0).integers(0, 255, (8, 8, 32, 32), dtype=np.uint8)
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file.create_dataset("data", data=patterns, chunks=(1, 8, 32, 32), compression="gzip")
+    whole = (tmp_path / "whole.h5").read_bytes()
+    for part in (0.02, 0.5, 0.95):
+        (tmp_path / "part.h5").write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(ValueError, match=r"complete|breaks off"):
+            survey(read_scan(tmp_path / "part.h5"))
+
+
+def test_a_scan_says_what_it_holds(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
+    np.save(tmp_path / "scan.npy", counts)
+    scan = read_scan(tmp_path / "scan.npy")
+    assert isinstance(scan, Scan)
+    assert scan.described().startswith("scan.npy: 5 × 6 positions, 9 × 9 pixels, uint8")
+
+
+# Readers that give up halfway leave files to the collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [k for k in WRITERS if k not in {"zarr", "abTEM", "zspy"}])
+def test_whatever_a_file_has_lost_or_got_wrong_it_is_read_or_refused(
+    kind: str, tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    name, _, write = WRITERS[kind]
+    write(tmp_path / name, counts)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    trials = [whole[: int(share * len(whole))] for share in (0.01, 0.2, 0.6, 0.97)]
+    for _ in range(8):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[rng.integers(0, min(len(whole), 4096), 6)] = rng.integers(0, 256, 6)
+        trials.append(changed.tobytes())
+    for content in trials:
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(ValueError):
+            survey(read_scan(tmp_path / name))
+    gc.collect()
