@@ -15,10 +15,11 @@ figures: .venv/.ready ## run the notebooks that changed, without rendering
 test: .venv/.ready ## run the tests, a file on each core
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST)
 
-lint: .venv/.ready ## check style, format and types
+lint: .venv/.ready ## check style, format, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 pair: .venv/.ready ## rewrite notebooks/*.ipynb from their .py sources
 	$(BIN)/python book/build.py pair

@@ -22,8 +22,10 @@ import torch
 from tuning_draws import REGIMES, SEED, draws, generator, score
 
 import misr4d
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+)
 from misr4d.core.dose import expose
-from misr4d.learn.networks import UPSAMPLING
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)

@@ -90,7 +90,7 @@ def measure(
 ) -> dict[str, float]:
     """Seconds and peak memory of each stage, in this process."""
     from misr4d.io.reading import read_scan
-    from misr4d.report.report import prepare, reconstruct
+    from misr4d.report.report import prepare, reconstruct_scan
 
     known = {"energy": 300e3, "step": 1.0, "semiangle": 10.0, "defocus": 500.0, "rotation": 0.0}
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def measure(
             watch = Workers()
             watch.start()
             began = time.perf_counter()
-            reconstruct(scan, method=method, workers=workers)
+            reconstruct_scan(scan, method=method, workers=workers)
             found["reconstruct"] = time.perf_counter() - began
             found["reconstruct_peak"] = peak()
             found["workers_peak"] = watch.stop()

@@ -36,10 +36,18 @@ from tuning_draws import REGIMES, SEED, Draw, draws, score
 
 import misr4d
 from misr4d.companion.study import Measurement, starting_phase
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+)
 from misr4d.core.datacube import Datacube
-from misr4d.learn.networks import UPSAMPLING
 from misr4d.reconstruction import classical, direct
-from misr4d.reconstruction.classical import PtychographySettings, ptychography, ptychography_course
+from misr4d.reconstruction.classical import (
+    ptychography,
+    ptychography_course,
+)
+from misr4d.reconstruction.settings import (
+    PtychographySettings,
+)
 from misr4d.simulate import probes
 from misr4d.simulate.probes import camera_pixel
 

@@ -255,7 +255,8 @@ def train(
     """
     from dataclasses import replace
 
-    from misr4d.learn.training import PRESETS, shipped_training
+    from misr4d.learn.configuration import PRESETS
+    from misr4d.learn.training import shipped_training
     from misr4d.learn.training import train as run
 
     given = {name: value for name, value in changes.items() if value is not None}
@@ -300,7 +301,7 @@ def simulate(
 
     SPECIMEN is one of the paper's, such as Li2CoO3, CuZr or apoferritin; a wrong name lists them.
     """
-    from misr4d.io.recording import record_scan
+    from misr4d.companion.demo import record_scan
 
     try:
         recording = record_scan(
@@ -412,7 +413,7 @@ def reconstruct(
     from misr4d.calibrate.pixels import read_bad_pixels
     from misr4d.io.reading import read_scan
     from misr4d.report.report import outlook
-    from misr4d.report.report import reconstruct as run
+    from misr4d.report.report import reconstruct_scan as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if bad_pixels is not None and keep_all_pixels:

@@ -54,7 +54,7 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC
+from misr4d import ATOMIC, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, place
 from misr4d.core.datacube import Datacube
@@ -63,14 +63,16 @@ from misr4d.learn.learned import attention_unet, informed, load_network
 from misr4d.learn.networks import direct_features
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.summary import plain, select, summarise
-from misr4d.reconstruction.classical import summed_bright_field
+from misr4d.reconstruction.bright_field import (
+    summed_bright_field,
+)
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.simulate.multislice import build_potential, simulate_datacube
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import truth
 
-figures.use_style()
+plotting.use_style()
 
 # %% [markdown]
 # ## The specimen and its potential
@@ -143,9 +145,9 @@ chosen = [
     for x in offsets / np.sqrt(2)
     for y in offsets / np.sqrt(2)
 ]
-limits = figures.display_limits([views[index] for index in chosen])
+limits = plotting.display_limits([views[index] for index in chosen])
 for axes, index in zip(grid.flat, chosen, strict=True):
-    figures.show_image(
+    plotting.show_image(
         axes,
         views[index],
         acquisition.field,
@@ -204,7 +206,7 @@ difference = float((fast - views).square().mean().sqrt() / views.std())
 # %% tags=["hide-input", "remove-output"]
 outer = chosen[2]
 figure, grid = plt.subplots(1, 3, figsize=(7.2, 2.7), layout="constrained")
-pair = figures.display_limits([views[outer], fast[outer]])
+pair = plotting.display_limits([views[outer], fast[outer]])
 residual = fast[outer] - views[outer]
 span = float(residual.abs().max())
 for axes, image, title, grey in (
@@ -212,7 +214,7 @@ for axes, image, title, grey in (
     (grid[1], fast[outer], "by reciprocity, ∞ dose", pair),
     (grid[2], residual, f"difference, grey range ±{span:.1e}", (-span, span)),
 ):
-    figures.show_image(axes, image, acquisition.field, title=title, limits=grey, bar=20.0)
+    plotting.show_image(axes, image, acquisition.field, title=title, limits=grey, bar=20.0)
 path = figures.save(figure, "reciprocity_check")
 plt.close(figure)
 Image(path)
@@ -242,10 +244,10 @@ Markdown(
 reference = truth(potential, acquisition)
 generator = torch.Generator().manual_seed(seed)
 noisy = [expose(views, acquisition, dose, generator) for dose in doses] + [views]
-labels = [figures.dose_label(dose) for dose in [*doses, np.inf]]
+labels = [plotting.dose_label(dose) for dose in [*doses, np.inf]]
 single = [stack[chosen[4]] for stack in noisy]
 summed = [summed_bright_field(stack, acquisition) for stack in noisy]
-figure = figures.image_grid(
+figure = plotting.image_grid(
     [("one view", single), ("summed VBF", summed)],
     labels,
     acquisition.field,
@@ -308,7 +310,7 @@ for method in ("direct", "informed"):
     shown.append((method, [made[method, d] for d in defoci]))
     first = [select(table, "correlation", method=method, defocus=d, draw=0)[0] for d in defoci]
     notes.append([f"{score:.2f}".replace("-", "−") for score in first])
-figure = figures.image_grid(
+figure = plotting.image_grid(
     shown, [f"{d:g} Å" for d in defoci], acquisition.field, bar=10.0, notes=notes
 )
 path = figures.save(figure, "several_defoci")
@@ -325,7 +327,7 @@ Image(path)
 # ```
 
 # %% tags=["remove-input"]
-WORDS = {"correlation": None, "weighted_frc": None, "resolution": figures.period_label}
+WORDS = {"correlation": None, "weighted_frc": None, "resolution": plotting.period_label}
 
 
 def score_text(method, defocus, key):
@@ -333,7 +335,7 @@ def score_text(method, defocus, key):
 
 
 Markdown(
-    f"At {figures.dose_label(dose)}: correlation {{term}}`inside the specimen`, ring correlation weighted by the "
+    f"At {plotting.dose_label(dose)}: correlation {{term}}`inside the specimen`, ring correlation weighted by the "
     "truth's power, and the finest period up to which every {term}`ring with power` holds. Median, and in "
     "brackets the spread and the number n of draws (quartiles from eight draws on).\n\n"
     "| method | defocus (Å) | correlation | weighted FRC | resolution |\n|---|---|---|---|---|\n"
@@ -399,7 +401,7 @@ def stage(column, row, maker, picture, below, **shown):
     x, y = centre(column, row)
     axes = figure.add_axes(((x - SIDE / 2) / WIDE, (y - SIDE / 2) / HIGH, SIDE / WIDE, SIDE / HIGH))
     if "cmap" not in shown:
-        shown["vmin"], shown["vmax"] = figures.display_limits([picture])
+        shown["vmin"], shown["vmax"] = plotting.display_limits([picture])
     axes.imshow(np.asarray(picture), **shown)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="0.35", lw=0.6)
@@ -451,13 +453,13 @@ drawn = stage(
     f"{len(sample.atoms)} atoms\n{sample.short_title}",
     **field,
 )
-figures.scale_bar(drawn, 20.0)
+plotting.scale_bar(drawn, 20.0)
 volts = potential.slices
 stage(1, 0, name_of(build_potential), volts.sum(0), f"{size_of(volts)}\nslices, x, y")
 pattern = np.sqrt(cube.patterns[middle])
 stage(2, 0, name_of(simulate_datacube), pattern, f"{size_of(cube.patterns)}\nRx, Ry, Qx, Qy")
 stage(3, 0, name_of(Datacube.views), fast[chosen[2]], f"{size_of(views)}\nviews, Rx, Ry")
-stage(4, 0, name_of(expose), axial, f"{size_of(counted)}\n{figures.dose_label(picked)}")
+stage(4, 0, name_of(expose), axial, f"{size_of(counted)}\n{plotting.dose_label(picked)}")
 onward(0, 0, 1, 2, 3)
 
 whitened, direct_image = inputs[0, -1], scene.direct.solve(statistic)[0]
@@ -473,7 +475,7 @@ stage(2, 2, f"{name}\nfirst gate", attention[0, 0], size_of(attention[0]), cmap=
 stage(3, 2, name_of(attention_unet), fused, scored(fused))
 onward(2, 1, 2)
 drawn = stage(4, 1, name_of(truth), known, size_of(known), **field)
-figures.scale_bar(drawn, 20.0)
+plotting.scale_bar(drawn, 20.0)
 # From the counted views down to both ways.
 (right, top), (left, low) = centre(4, 0), centre(1, 2)
 first = centre(0, 1)

@@ -52,10 +52,17 @@ from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator, MaxNLocator
 from safetensors.torch import load_file
 
-from misr4d import REGIMES
+from misr4d import REGIMES, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS as STUDIED
 from misr4d.companion.study import UPSAMPLING, place
+from misr4d.learn.configuration import (
+    PRESETS,
+    build_network,
+)
+from misr4d.learn.examples import (
+    make_batch,
+)
 from misr4d.learn.learned import (
     SHIPPED,
     attention_unet,
@@ -67,12 +74,15 @@ from misr4d.learn.learned import (
     view_groups,
 )
 from misr4d.learn.networks import AttentionUNet
-from misr4d.learn.training import PRESETS, build_network, loss_of, make_batch, train
+from misr4d.learn.training import (
+    loss_of,
+    train,
+)
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.corpus import draw_specimen
 from misr4d.specimens.potential import project_atoms, truth
 
-figures.use_style()
+plotting.use_style()
 
 
 # Held out from the training, on the detector of the whole study.
@@ -158,7 +168,7 @@ def thumbnail(image, x, y, label="", side=SIDE, **shown):
     """An image around (x, y) [inches], its label above."""
     axes = figure.add_axes(((x - side / 2) / WIDE, (y - side / 2) / HIGH, side / WIDE, side / HIGH))
     if "vmin" not in shown:
-        shown["vmin"], shown["vmax"] = figures.display_limits([image], 0.5)
+        shown["vmin"], shown["vmax"] = plotting.display_limits([image], 0.5)
     axes.imshow(image.numpy(), **shown)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="0.35", lw=0.6)
@@ -225,10 +235,10 @@ sheet = sheet.reshape(r, r, *sheet.shape[1:]).permute(0, 2, 1, 3).flatten(2).fla
 image = seen["head"][0] - seen["head"].mean()
 centred = reference - reference.mean()
 drawn = (
-    (sheet, f"1×1 conv, PReLU: {size_of(channels)}", figures.display_limits([channels], 0.5)),
+    (sheet, f"1×1 conv, PReLU: {size_of(channels)}", plotting.display_limits([channels], 0.5)),
     (seen["shuffle"][0], f"PixelShuffle({r}): {size_of(seen['shuffle'])}", None),
-    (image, f"1×1 conv: {size_of(seen['head'])}", figures.display_limits([image], 0.5)),
-    (centred, "truth", figures.display_limits([centred], 0.5)),
+    (image, f"1×1 conv: {size_of(seen['head'])}", plotting.display_limits([image], 0.5)),
+    (centred, "truth", plotting.display_limits([centred], 0.5)),
 )
 drop = (TOP - height(network.depth - 1)) / 3.45
 for rank, (picture, label, grey) in enumerate(drawn):
@@ -238,11 +248,11 @@ for rank, (picture, label, grey) in enumerate(drawn):
     axes = thumbnail(picture, right, y, label, big, extent=field, **grey)
     if rank in (1, 2):
         arrow((right, y + drop - big / 2 - 0.02), (right, y + big / 2 + 0.22))
-figures.scale_bar(axes, 20.0)
+plotting.scale_bar(axes, 20.0)
 arrow((COLUMNS["decoder"] + GAP, TOP), (right - big / 2 - 0.04, TOP))
 
 for key, heading in (
-    ("views", f"views of {specimen.short_title}\n{figures.dose_label(max(doses))}"),
+    ("views", f"views of {specimen.short_title}\n{plotting.dose_label(max(doses))}"),
     ("encoder", "encoder block\none of its channels"),
     ("gates", "attention gate\nα of Eq. 2"),
     ("decoder", "decoder block\none of its channels"),
@@ -342,7 +352,7 @@ for line, (owner, panels) in zip(grid, rows.items(), strict=True):
             axes.set(aspect="equal")
             axes.spines[:].set_visible(False)
         elif kind == "gray":
-            figures.show_image(axes, picture, acquisition.field, title=label)
+            plotting.show_image(axes, picture, acquisition.field, title=label)
             axes.title.set_fontsize(8)
         else:
             shown = axes.imshow(picture, cmap=kind)
@@ -351,8 +361,8 @@ for line, (owner, panels) in zip(grid, rows.items(), strict=True):
             scale.ax.tick_params(labelsize=6)
             scale.locator = MaxNLocator(2)
     line[0].set_ylabel(owner)
-figures.scale_bar(grid[0, 0], 20.0)
-figure.suptitle(f"{specimen.short_title}, {figures.dose_label(max(doses))}", fontsize=9)
+plotting.scale_bar(grid[0, 0], 20.0)
+figure.suptitle(f"{specimen.short_title}, {plotting.dose_label(max(doses))}", fontsize=9)
 path = figures.save(figure, "architecture_gates")
 plt.close(figure)
 Image(path)
@@ -429,7 +439,7 @@ for rank, index in enumerate((2, 4, 5, 7, 9, 12, 13, 21, 24, 29)):
     axes = figure.add_subplot(2, 6, rank + 1 + (rank >= 5))
     bar = 10.0 if rank == 0 else None
     title = f"{specimen.name}, {cell[2] / 10:.1f} nm"
-    figures.show_image(
+    plotting.show_image(
         axes, truth(potential, REGIMES["atomic"]), (64.0, 64.0), title=title, bar=bar
     )
 for rank, index in ((6, 1), (12, 5)):
@@ -441,7 +451,7 @@ for rank, index in ((6, 1), (12, 5)):
     axes = figure.add_subplot(2, 6, rank)
     bar = 50.0 if rank == 6 else None
     title = f"{specimen.name}, {cell[2] / 10:.1f} nm"
-    figures.show_image(
+    plotting.show_image(
         axes, truth(potential, REGIMES["molecular"]), (256.0, 256.0), title=title, bar=bar
     )
 path = figures.save(figure, "training_corpus")
@@ -550,23 +560,25 @@ for part, name in ((upper, crystal), (lower, protein)):
     bar = 5.0 if specimen.regime == "atomic" else 50.0
     grid = part.subplots(len(doses), columns, squeeze=False)
     centred = reference - reference.mean()
-    limits = figures.display_limits([centred], 0.5)
+    limits = plotting.display_limits([centred], 0.5)
     for row, dose in zip(grid, doses, strict=True):
         shown = [images[name, label, dose] for label in METHODS]
         for axes, image, label in zip(row, [*shown, centred], [*METHODS, "truth"], strict=False):
             first = dose == doses[0]
-            figures.show_image(
+            plotting.show_image(
                 axes,
-                *figures.middle(image, acquisition.field, SHARE),
+                *plotting.middle(image, acquisition.field, SHARE),
                 title=label if first else "",
                 limits=limits,
                 bar=bar if first and label == METHODS[0] else None,
             )
-        deviation, field = figures.middle(images[name, "deviation", dose], acquisition.field, SHARE)
+        deviation, field = plotting.middle(
+            images[name, "deviation", dose], acquisition.field, SHARE
+        )
         picture = row[-1].imshow(deviation, cmap="viridis", extent=(0, field[1], field[0], 0))
         row[-1].set(xticks=[], yticks=[], title="deviation (rad)" if dose == doses[0] else "")
         part.colorbar(picture, ax=row[-1], fraction=0.046)
-        row[0].set_ylabel(figures.dose_label(dose))
+        row[0].set_ylabel(plotting.dose_label(dose))
     part.suptitle(specimen.short_title, fontsize=9)
 path = figures.save(figure, "network_images")
 plt.close(figure)
@@ -589,7 +601,7 @@ def entry(name, label, dose):
     fine = math.inf if shown["resolution"] is None else shown["resolution"]
     return (
         f"{shown['correlation']:.2f}, {shown['correlation_field']:.2f}, {shown['weighted_frc']:.2f}, "
-        f"{figures.period_label(fine)}"
+        f"{plotting.period_label(fine)}"
     )
 
 
@@ -603,7 +615,7 @@ lines = [
 Markdown(
     "Correlation {term}`inside the specimen` and over the whole field, ring correlation weighted by the "
     "truth's power, and the finest period up to which every {term}`ring with power` holds; one noise draw:\n\n| specimen | method | "
-    + " | ".join(figures.dose_label(dose) for dose in doses)
+    + " | ".join(plotting.dose_label(dose) for dose in doses)
     + " |\n"
     + "|---" * (2 + len(doses))
     + "|\n"

@@ -56,6 +56,7 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator
 
+from misr4d import plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.frames import Series, read_levels, save_frames
 from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
@@ -65,7 +66,7 @@ from misr4d.measure.spectra import RINGS, power_spectrum
 from misr4d.measure.summary import plain, select, summarise
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography, covering_factor
 
-figures.use_style()
+plotting.use_style()
 doses = sorted(doses)
 every_dose = [*doses, math.inf]
 if unknown := sorted(set(ptychography_doses) - set(every_dose)):
@@ -201,7 +202,7 @@ def series(name, bar):
     field = scene.acquisition.field
 
     def inner(image):
-        return None if image is None else figures.middle(image, field, 0.75)[0]
+        return None if image is None else plotting.middle(image, field, 0.75)[0]
 
     known = scene.truth - scene.truth.mean()
     pictures = [
@@ -217,9 +218,9 @@ def series(name, bar):
         [score(name, m, d) if (name, m, d) in images else "" for d in every_dose] + [""]
         for m, _ in pictures
     ]
-    labels = [figures.dose_label(dose) for dose in every_dose] + ["truth"]
-    size = figures.middle(known, field, 0.75)[1]
-    figure = figures.image_grid(pictures, labels, size, bar=bar, notes=notes)
+    labels = [plotting.dose_label(dose) for dose in every_dose] + ["truth"]
+    size = plotting.middle(known, field, 0.75)[1]
+    figure = plotting.image_grid(pictures, labels, size, bar=bar, notes=notes)
     for rank, (method, row) in enumerate(pictures):
         axes = figure.axes[rank * len(labels) : (rank + 1) * len(labels)]
         if row[0] is None:  # a place without an image still names its row
@@ -284,7 +285,7 @@ for row, (name, bar, part) in zip(grid, ((crystal, 5.0, 0.5), (protein, 50.0, 1.
     noisy = views[name, picked]
     axial = int(scene.acquisition.view_angles.norm(dim=1).argmin())
     known = scene.truth - scene.truth.mean()
-    phase = figures.display_limits([known, images[name, "direct", picked]])
+    phase = plotting.display_limits([known, images[name, "direct", picked]])
     for axes, image, title, limits in (
         (row[0], noisy[axial], "one view", None),
         (row[1], images[name, "parallax", picked], "parallax", None),
@@ -292,9 +293,9 @@ for row, (name, bar, part) in zip(grid, ((crystal, 5.0, 0.5), (protein, 50.0, 1.
         (row[3], known, "truth", phase),
     ):
         # The middle of the crystal, so that columns can be told apart.
-        middle, field = figures.middle(image, scene.acquisition.field, part)
-        label = title if title == "truth" else f"{title}, {figures.dose_label(picked)}"
-        figures.show_image(axes, middle, field, title=label, limits=limits, bar=bar)
+        middle, field = plotting.middle(image, scene.acquisition.field, part)
+        label = title if title == "truth" else f"{title}, {plotting.dose_label(picked)}"
+        plotting.show_image(axes, middle, field, title=label, limits=limits, bar=bar)
     row[0].set_ylabel(scene.specimen.short_title)
 figures.save(figure, "hero")
 plt.close(figure)
@@ -347,7 +348,7 @@ for column, (name, scene) in enumerate(scenes.items()):
         axes = grid[row, column]
         for method in CURVES:
             at = [dose for dose in finite if values(name, method, dose)]
-            colour = figures.METHOD_COLOURS[method]
+            colour = plotting.METHOD_COLOURS[method]
             marker = "D-" if method in ITERATIVE else "s-" if method in NETWORKS else "o-"
             drawn = [summarise(values(name, method, dose, column_name)) for dose in at]
             points = [(d, v.low, v.median, v.high) for d, v in zip(at, drawn, strict=True)]
@@ -368,7 +369,7 @@ for column, (name, scene) in enumerate(scenes.items()):
         (acquisition.nyquist_period(UPSAMPLING), "Nyquist of the ×3 image"),
         (acquisition.information_limit, "λ/2α"),
     ):
-        figures.mark_limit(axes, value, label)
+        plotting.mark_limit(axes, value, label)
     axes.set(xlabel="dose (e⁻/Å²)", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -404,7 +405,7 @@ def text(name, method, dose, column, word=None):
     return summarise(drawn).text(word=word) if drawn else "·"
 
 
-head = "| specimen | method | " + " | ".join(map(figures.dose_label, every_dose)) + " |"
+head = "| specimen | method | " + " | ".join(map(plotting.dose_label, every_dose)) + " |"
 lines = [
     f"| {scene.specimen.short_title} | {method} | "
     + " | ".join(text(name, method, dose, "correlation") for dose in every_dose)
@@ -424,8 +425,8 @@ COLUMNS = {
     "correlation_field": ("whole field", None),
     "weighted_frc": ("weighted FRC", None),
     "ceiling": ("ceiling", None),
-    "resolution": ("resolution", figures.period_label),
-    "last_ring": ("last ring", figures.period_label),
+    "resolution": ("resolution", plotting.period_label),
+    "last_ring": ("last ring", plotting.period_label),
     "cnr": ("CNR", None),
     "cnr_raw": ("raw CNR", None),
 }
@@ -438,7 +439,7 @@ lines = [
     if values(name, method, picked)
 ]
 Markdown(
-    f"The other measures at {figures.dose_label(picked)}. *Whole field* is the correlation that includes "
+    f"The other measures at {plotting.dose_label(picked)}. *Whole field* is the correlation that includes "
     "the outline. *Weighted FRC* is the mean ring correlation, weighted by the truth's power. The "
     "{term}`ceiling` is the correlation that the best filter of the image would reach. *Last ring* is "
     "the finest ring with power that correlates by one half or more. {term}`CNR` is between images of "
@@ -506,7 +507,7 @@ Markdown(
     "Dose (e⁻/Å²) that a network needs for direct ptychography's correlation at\n\n"
     + "\n".join(
         [
-            "| specimen | network | " + " | ".join(map(figures.dose_label, doses)) + " |",
+            "| specimen | network | " + " | ".join(map(plotting.dose_label, doses)) + " |",
             "|---" * (2 + len(doses)) + "|",
             *lines,
         ]
@@ -595,7 +596,7 @@ inverted = (
 
 
 def period(name, method, dose):
-    return figures.period_label(median(name, method, dose, "resolution"))
+    return plotting.period_label(median(name, method, dose, "resolution"))
 
 
 shown_best = {

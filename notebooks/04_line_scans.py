@@ -51,12 +51,13 @@ import torch
 from IPython.display import Image, Markdown
 from scipy.stats import mannwhitneyu
 
+from misr4d import plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, make_scene
 from misr4d.measure.metrics import line_profile, peak_to_background, specimen_mask
 from misr4d.measure.summary import plain, select, summarise
 
-figures.use_style()
+plotting.use_style()
 TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 4d–f
 UNTRAINED = ("iDPC", "parallax", "ptychography", "direct")
 NETWORKS = ("attention U-Net", "dual path", "informed")
@@ -136,7 +137,7 @@ for row, name in zip(grid, TRIO, strict=True):
     bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
     for axes, column in zip(row, COLUMNS, strict=True):
         # Each image has its own grey limits: methods scale their phase differently.
-        figures.show_image(
+        plotting.show_image(
             axes,
             pictures[name, column],
             scene.acquisition.field,
@@ -149,7 +150,7 @@ for row, name in zip(grid, TRIO, strict=True):
             (score,) = select(table, "correlation", specimen=name, method=column, draw=0)
             axes.set_xlabel(f"{score:.2f}".replace("-", "−"), fontsize=7, labelpad=1)
     row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 16))
-figure.suptitle(figures.dose_label(dose), fontsize=9)
+figure.suptitle(plotting.dose_label(dose), fontsize=9)
 path = figures.save(figure, "line_scan_images")
 plt.close(figure)
 Image(path)
@@ -170,10 +171,10 @@ grid = figure.add_gridspec(6, 2, width_ratios=(1, 3.2))
 LINES = (  # label, colour, style: above what is not trained, below what is
     (
         ("truth", "#000000", "-"),
-        ("ptycho∞", figures.METHOD_COLOURS["ptychography"], ":"),
-        *((m, figures.METHOD_COLOURS[m], "-") for m in ("ptychography", "direct")),
+        ("ptycho∞", plotting.METHOD_COLOURS["ptychography"], ":"),
+        *((m, plotting.METHOD_COLOURS[m], "-") for m in ("ptychography", "direct")),
     ),
-    (("truth", "#000000", "-"), *((m, figures.METHOD_COLOURS[m], "-") for m in NETWORKS)),
+    (("truth", "#000000", "-"), *((m, plotting.METHOD_COLOURS[m], "-") for m in NETWORKS)),
 )
 handles = {}
 for row, name in enumerate(TRIO):
@@ -181,7 +182,7 @@ for row, name in enumerate(TRIO):
     left = figure.add_subplot(grid[2 * row : 2 * row + 2, 0])
     bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
     title = f"{'def'[row]}: {scene.specimen.short_title}"
-    figures.show_image(left, scene.truth, scene.acquisition.field, title=title, bar=bar)
+    plotting.show_image(left, scene.truth, scene.acquisition.field, title=title, bar=bar)
     (x0, y0), (x1, y1) = lines[name]
     left.plot([y0, y1], [x0, x1], color="#e69f00", lw=1.2)
     distance = profiles[name, "distance"]
@@ -191,7 +192,7 @@ for row, name in enumerate(TRIO):
         for label, colour, style in shown:
             profile = profiles[name, label]
             text = (
-                label if label in ("truth", "ptycho∞") else f"{label}, {figures.dose_label(dose)}"
+                label if label in ("truth", "ptycho∞") else f"{label}, {plotting.dose_label(dose)}"
             )
             (handles[text],) = right.plot(
                 distance, profile - profile.mean(), style, color=colour, lw=1

@@ -49,6 +49,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown
 
+from misr4d import plotting
 from misr4d.companion import figures
 from misr4d.companion.study import METHODS, make_scene
 from misr4d.core.dose import expose
@@ -66,7 +67,7 @@ from misr4d.measure.spectra import (
 )
 from misr4d.measure.summary import plain, summarise
 
-figures.use_style()
+plotting.use_style()
 NETWORKS = ("attention U-Net", "dual path", "informed")
 SHOWN = ("summed VBF", "parallax", "ptychography", "direct", *NETWORKS)
 LINEAR = ("summed VBF", "parallax", "direct")  # their noise is the same with and without specimen
@@ -120,7 +121,7 @@ def limits(axes, scene):
         (1 / acquisition.information_limit, "2α/λ"),
     ):
         if value < top:
-            figures.mark_limit(axes, value, text, upright=True)
+            plotting.mark_limit(axes, value, text, upright=True)
     axes.set_xlim(0, top)
 
 
@@ -134,7 +135,7 @@ for column, (name, scene) in enumerate(scenes.items()):
         lines = {"truth": axes.semilogy(frequency, true_power, color="black")[0]}
         for method in methods:
             spectrum = power_spectrum(images[name, method], scene.pixel, width=RINGS)
-            colour = figures.METHOD_COLOURS[method]
+            colour = plotting.METHOD_COLOURS[method]
             (lines[method],) = axes.semilogy(
                 spectrum[0], spectrum[1].clamp_min(1e-12), color=colour
             )
@@ -183,10 +184,10 @@ for row, (name, scene) in zip(grid, scenes.items(), strict=True):
             circle = plt.Circle((0, 0), aperture, fill=False, color="white", ls="--", lw=0.6)
             axes.add_patch(circle)
         if method == DRAWN[0]:
-            figures.scale_bar(axes, 0.2 if aperture > top else 0.5, "")
+            plotting.scale_bar(axes, 0.2 if aperture > top else 0.5, "")
     row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 16))
 figure.colorbar(picture, ax=grid, shrink=0.5, label="log₁₀ of the share of the maximum")
-figure.suptitle(figures.dose_label(dose), fontsize=9)
+figure.suptitle(plotting.dose_label(dose), fontsize=9)
 path = figures.save(figure, "power_spectra_2d")
 plt.close(figure)
 Image(path)
@@ -230,7 +231,7 @@ period = {}
 for column, (name, scene) in enumerate(scenes.items()):
     top, bottom = grid[:, column]
     for method in SHOWN:
-        colour = figures.METHOD_COLOURS[method]
+        colour = plotting.METHOD_COLOURS[method]
         rings = score_rings(images[name, method], scene.truth, scene.pixel)
         shown = rings.frequency <= carried(scene, method)
         top.plot(rings.frequency[shown], rings.curve[shown], color=colour, label=method)
@@ -316,7 +317,7 @@ for axes, (name, scene) in zip(grid, scenes.items(), strict=True):
             ".-",
             ms=3,
             lw=0.8,
-            color=figures.METHOD_COLOURS[method],
+            color=plotting.METHOD_COLOURS[method],
             label=method,
         )
     axes.axhline(1, color="0.6", lw=0.8, ls=":")
@@ -374,11 +375,11 @@ def number(name, method, *more):
 
 
 def fine(name, method):
-    return figures.period_label(summarise(values[name, method, "resolution"]).median)
+    return plotting.period_label(summarise(values[name, method, "resolution"]).median)
 
 
 def halved(name, method):
-    return figures.period_label(period[name, method])
+    return plotting.period_label(period[name, method])
 
 
 def text(name, method, key, word=None):
@@ -388,8 +389,8 @@ def text(name, method, key, word=None):
 rows = "\n".join(
     f"| {scene.specimen.short_title} | {method} | {text(name, method, 'highest_frequency')} | "
     f"{number(name, method, 'empty') if (name, method, 'empty') in found else '·'} | "
-    f"{text(name, method, 'resolution', figures.period_label)} | "
-    f"{text(name, method, 'last_ring', figures.period_label)} | "
+    f"{text(name, method, 'resolution', plotting.period_label)} | "
+    f"{text(name, method, 'last_ring', plotting.period_label)} | "
     f"{text(name, method, 'weighted_frc')} | "
     f"{halved(name, method) if (name, method) in period else '·'} |"
     for name, scene in scenes.items()

@@ -49,6 +49,7 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
+from misr4d import plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.frames import read_levels
 from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge
@@ -56,10 +57,16 @@ from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import SHIPPED, card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
 from misr4d.measure.summary import plain, select, summarise
-from misr4d.reconstruction.classical import PtychographySettings, iterative_dpc, ptychography
-from misr4d.reconstruction.settings import ptychography_tuning
+from misr4d.reconstruction.classical import (
+    iterative_dpc,
+    ptychography,
+)
+from misr4d.reconstruction.settings import (
+    PtychographySettings,
+    ptychography_tuning,
+)
 
-figures.use_style()
+plotting.use_style()
 TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 
 # %% [markdown]
@@ -92,7 +99,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5
 # %% tags=["remove-input"]
 choice = ptychography_tuning()["choice"]
 rows = "\n".join(
-    f"| {row['regime']} | {figures.dose_label(float(row['dose']))} | {row['step_size']:g} | "
+    f"| {row['regime']} | {plotting.dose_label(float(row['dose']))} | {row['step_size']:g} | "
     f"{row['batches']} | {row['iterations']} | {row['object_type']} | "
     f"{'none' if row['lowpass'] is None else format(row['lowpass'], 'g') + ' Å⁻¹'} | "
     f"{row['start']} | {row['score']:.2f} |"
@@ -168,16 +175,16 @@ for block, name in enumerate(TRIO):
     bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
     shown = {}
     for column in (column for line in lines for column in line if (name, column) in pictures):
-        inner, field = figures.middle(pictures[name, column], scene.acquisition.field, 0.75)
+        inner, field = plotting.middle(pictures[name, column], scene.acquisition.field, 0.75)
         shown[column] = unit(inner)
-    limits = figures.display_limits(list(shown.values()), 0.5)
+    limits = plotting.display_limits(list(shown.values()), 0.5)
     for row, line in zip(grid[2 * block :], lines, strict=False):
         for axes, column in zip(row, line, strict=False):
             if column not in shown:
                 continue
             axes.set_axis_on()
             first = column == lines[0][0]
-            figures.show_image(
+            plotting.show_image(
                 axes,
                 shown[column],
                 field,
@@ -189,7 +196,7 @@ for block, name in enumerate(TRIO):
                 note = f"{scored[name, column]:.2f}".replace("-", "−")
                 axes.set_xlabel(note, fontsize=7, labelpad=1)
     grid[2 * block, 0].set_ylabel(textwrap.fill(scene.specimen.short_title, 20))
-figure.suptitle(figures.dose_label(dose), fontsize=9)
+figure.suptitle(plotting.dose_label(dose), fontsize=9)
 path = figures.save(figure, "method_comparison")
 plt.close(figure)
 Image(path)
@@ -236,7 +243,7 @@ for column, name in enumerate(TRIO):
             if not points:
                 continue
             x, low, middle, high = np.array(points).T
-            colour = figures.METHOD_COLOURS[method]
+            colour = plotting.METHOD_COLOURS[method]
             marker = "D-" if method in ITERATIVE else "s-" if method in NETWORKS else "o-"
             axes.plot(x, middle, marker, color=colour, ms=3, label=method)
             axes.fill_between(
@@ -250,7 +257,7 @@ for column, name in enumerate(TRIO):
         (scene.acquisition.nyquist_period(UPSAMPLING), "Nyquist of the ×3 image"),
         (scene.acquisition.information_limit, "λ/2α"),
     ):
-        figures.mark_limit(axes, value, text)
+        plotting.mark_limit(axes, value, text)
     axes.set(xlabel="dose (e⁻/Å²)", yscale="log")
     axes.set_yticks([0.7, 1, 2, 5, 10, 20, 50], ["0.7", "1", "2", "5", "10", "20", "50"])
     axes.yaxis.set_minor_formatter("")
@@ -285,7 +292,7 @@ def text(name, method, level, column, word=None):
     return summarise(drawn).text(word=word) if drawn else "·"
 
 
-head = "| specimen | method | " + " | ".join(map(figures.dose_label, levels)) + " |"
+head = "| specimen | method | " + " | ".join(map(plotting.dose_label, levels)) + " |"
 lines = [
     f"| {scenes[name].specimen.short_title} | {method} | "
     + " | ".join(text(name, method, d, "correlation") for d in levels)
@@ -305,8 +312,8 @@ COLUMNS = {
     "correlation_field": ("whole field", None),
     "weighted_frc": ("weighted FRC", None),
     "ceiling": ("ceiling", None),
-    "resolution": ("resolution", figures.period_label),
-    "last_ring": ("last ring", figures.period_label),
+    "resolution": ("resolution", plotting.period_label),
+    "last_ring": ("last ring", plotting.period_label),
     "cnr": ("CNR", None),
     "cnr_raw": ("raw CNR", None),
 }
@@ -321,7 +328,7 @@ lines = [
     if values(name, method, nearest)
 ]
 Markdown(
-    f"The other measures at {figures.dose_label(nearest)}. *Whole field* is the correlation that "
+    f"The other measures at {plotting.dose_label(nearest)}. *Whole field* is the correlation that "
     "includes the outline. *Weighted FRC* is the mean ring correlation, weighted by the truth's power. "
     "The {term}`ceiling` is the correlation that the best filter of the image would reach. *Last ring* "
     "is the finest ring with power that correlates by one half or more. {term}`CNR` is between images of "
@@ -432,8 +439,8 @@ for name in TRIO:
     needed.append(f"{shown} on {scenes[name].specimen.short_title} ({whose})")
     theirs = -best(ITERATIVE, name, least, "resolution")[0]
     finest.append(
-        f"{figures.period_label(median(name, 'direct', least, 'resolution'))} against "
-        f"{figures.period_label(theirs)}"
+        f"{plotting.period_label(median(name, 'direct', least, 'resolution'))} against "
+        f"{plotting.period_label(theirs)}"
     )
 ahead = {
     m: sum(median(n, m, nearest) > best(established, n, nearest, "correlation")[0] for n in TRIO)

@@ -50,14 +50,14 @@ import matplotlib.pyplot as plt
 from ase.data.colors import jmol_colors
 from IPython.display import Image, Markdown
 
-from misr4d import REGIMES
+from misr4d import REGIMES, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, SIMULATION, place
 from misr4d.measure.summary import plain, select, summarise
 from misr4d.simulate.probes import camera_pixel
 from misr4d.specimens.catalogue import SPECIMENS, describe, make_specimen
 
-figures.use_style()
+plotting.use_style()
 LEFT_OUT = ("iDPC", "ptychography", "refined")  # two need whole patterns, one needs minutes
 MEASURED = tuple(method for method in METHODS if method not in LEFT_OUT)
 PICTURED = ("direct", "attention U-Net", "informed")
@@ -112,15 +112,15 @@ def gallery(names, part, bar):
         one = made[name]
         whole = REGIMES[one["specimen"].regime].field
         shown = {
-            label: figures.middle(one[label], whole, part)[0] for label in (*PICTURED, "truth")
+            label: plotting.middle(one[label], whole, part)[0] for label in (*PICTURED, "truth")
         }
-        field = figures.middle(one["truth"], whole, part)[1]
-        limits = figures.display_limits([shown["truth"]], 0.5)
+        field = plotting.middle(one["truth"], whole, part)[1]
+        limits = plotting.display_limits([shown["truth"]], 0.5)
         draw_atoms(panels[0], one["specimen"], field)
         panels[0].set_title(textwrap.fill(one["specimen"].short_title, 18))
         for axes, image in zip(panels[1:], shown.values(), strict=True):
             first = name == names[0] and axes is panels[1]
-            figures.show_image(axes, image, field, limits=limits, bar=bar if first else None)
+            plotting.show_image(axes, image, field, limits=limits, bar=bar if first else None)
     for axes, label in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(label)
     return figure
@@ -209,7 +209,7 @@ Markdown(
     "Correlation with the truth {term}`inside the specimen`: median, and in brackets the spread and the "
     "number n of draws (quartiles from eight draws on, least to largest of fewer). A negative one is the "
     "truth with its sign turned:\n\n| specimen | method | "
-    + " | ".join(figures.dose_label(level) for level in levels)
+    + " | ".join(plotting.dose_label(level) for level in levels)
     + " |\n"
     + "|---" * (2 + len(levels))
     + "|\n"
@@ -221,8 +221,8 @@ COLUMNS = {
     "correlation_field": ("whole field", None),
     "weighted_frc": ("weighted FRC", None),
     "ceiling": ("ceiling", None),
-    "resolution": ("resolution", figures.period_label),
-    "last_ring": ("last ring", figures.period_label),
+    "resolution": ("resolution", plotting.period_label),
+    "last_ring": ("last ring", plotting.period_label),
 }
 lines = [
     f"| {made[name]['specimen'].short_title} | {method} | "
@@ -232,7 +232,7 @@ lines = [
     for method in MEASURED
 ]
 Markdown(
-    f"The other measures at {figures.dose_label(dose)}. *Whole field* is the correlation that includes the "
+    f"The other measures at {plotting.dose_label(dose)}. *Whole field* is the correlation that includes the "
     "outline. *Weighted FRC* is the mean ring correlation, weighted by the truth's power. The {term}`ceiling` "
     "is the correlation that the best filter of the image would reach. *Resolution* is the finest period up "
     "to which every {term}`ring with power` correlates by one half, *last ring* the finest that does:\n\n"
@@ -250,7 +250,7 @@ Markdown(
 
 # %% tags=["remove-input"]
 def direct_score(name, level):
-    fine = figures.period_label(middle(name, "direct", level, "resolution"))
+    fine = plotting.period_label(middle(name, "direct", level, "resolution"))
     return f"{middle(name, 'direct', level):.2f}, {fine}"
 
 

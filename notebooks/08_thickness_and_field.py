@@ -53,16 +53,21 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC
+from misr4d import ATOMIC, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, make_scene, place
-from misr4d.learn.training import DETECTOR_BIAS, Training
+from misr4d.learn.configuration import (
+    Training,
+)
+from misr4d.learn.examples import (
+    DETECTOR_BIAS,
+)
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
 from misr4d.measure.summary import plain, select, summarise
 from misr4d.specimens.catalogue import make_specimen
 
-figures.use_style()
+plotting.use_style()
 MEASURED = ("summed VBF", "parallax", "direct", "attention U-Net", "dual path", "informed")
 
 # %% [markdown]
@@ -117,7 +122,7 @@ def median(method, thickness, level, key="correlation"):
 # %% tags=["hide-input", "remove-output"]
 def unit(image):
     """The inner half, so that columns can be told apart, at unit contrast; and its size."""
-    inner, field = figures.middle(image, ATOMIC.field, 0.5)
+    inner, field = plotting.middle(image, ATOMIC.field, 0.5)
     return (inner - inner.mean()) / inner.std(), field
 
 
@@ -136,9 +141,11 @@ pictures.append(("truth", [unit(truths[t])[0] for t in thicknesses] * 2))
 notes.append([""] * len(pictures[-1][1]))
 half = unit(truths[thicknesses[0]])[1]
 labels = [
-    f"{t / 10:g} nm\n{figures.dose_label(level)}" for level in (dose, math.inf) for t in thicknesses
+    f"{t / 10:g} nm\n{plotting.dose_label(level)}"
+    for level in (dose, math.inf)
+    for t in thicknesses
 ]
-figure = figures.image_grid(pictures, labels, half, bar=5.0, notes=notes)
+figure = plotting.image_grid(pictures, labels, half, bar=5.0, notes=notes)
 path = figures.save(figure, "thickness_images")
 Image(path)
 
@@ -170,15 +177,15 @@ for row, level in zip(grid, (dose, math.inf), strict=True):
             points = [point for point in points if math.isfinite(point[2])]
             if len(points) < 2:
                 continue
-            colour = figures.METHOD_COLOURS[method]
+            colour = plotting.METHOD_COLOURS[method]
             x, low, middle, high = np.array(points).T
             axes.plot(x, middle, "o-", color=colour, ms=3, label=method)
             high = np.where(np.isfinite(high), high, middle)
             axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
         axes.set_xticks([t / 10 for t in every], [f"{t / 10:g}" for t in every])
         axes.set_ylabel(name)
-    row[0].set_title(figures.dose_label(level), loc="left")
-    figures.mark_limit(row[2], ATOMIC.information_limit, "λ/2α", far=True)
+    row[0].set_title(plotting.dose_label(level), loc="left")
+    plotting.mark_limit(row[2], ATOMIC.information_limit, "λ/2α", far=True)
     row[2].set_yscale("log")
     row[2].set_yticks([1, 2, 4, 6], ["1", "2", "4", "6"])
     row[2].yaxis.set_minor_formatter("")
@@ -203,7 +210,7 @@ Image(path)
 
 # %% tags=["remove-input"]
 lines = [
-    f"| {method} | {figures.dose_label(level)} | "
+    f"| {method} | {plotting.dose_label(level)} | "
     + " | ".join(
         summarise(v).text() if (v := values(method, t, level, "correlation")) else "·"
         for t in every
@@ -262,15 +269,15 @@ figure = plt.figure(figsize=(7.4, 4.6), layout="constrained")
 top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.35))
 pictures = top.subplots(1, len(PICTURES) + 1)
 centred = known - known.mean()
-limits = figures.display_limits([centred])
+limits = plotting.display_limits([centred])
 field = filled.acquisition.field
 for ax, key in zip(pictures[:-1], PICTURES, strict=True):
     first = ax is pictures[0]
-    title = f"{key[0]}\n{figures.dose_label(key[1])}"
-    figures.show_image(
+    title = f"{key[0]}\n{plotting.dose_label(key[1])}"
+    plotting.show_image(
         ax, edge_images[key], field, title=title, limits=limits, bar=20 if first else None
     )
-figures.show_image(pictures[-1], centred, field, title="truth", limits=limits)
+plotting.show_image(pictures[-1], centred, field, title="truth", limits=limits)
 
 
 def band_values(method, level, band):
@@ -286,9 +293,9 @@ for axes, level in zip(curves, (dose, math.inf), strict=True):
     for method in MEASURED:
         x = [sum(band) / 2 for band in bands]
         y = [band_median(method, level, band) for band in bands]
-        axes.plot(x, y, "o-", color=figures.METHOD_COLOURS[method], ms=3, label=method)
+        axes.plot(x, y, "o-", color=plotting.METHOD_COLOURS[method], ms=3, label=method)
     axes.axvline(ATOMIC.largest_view_shift, color="0.6", ls="--", lw=0.8)
-    axes.set(xlabel="distance from the edge (Å)", title=figures.dose_label(level))
+    axes.set(xlabel="distance from the edge (Å)", title=plotting.dose_label(level))
 curves[0].set_ylabel("correlation")
 curves[0].annotate(
     "largest shift\nof a view",
@@ -434,7 +441,7 @@ hides = "; ".join(
 
 
 def period(method, thickness, level):
-    return figures.period_label(median(method, thickness, level, "resolution"))
+    return plotting.period_label(median(method, thickness, level, "resolution"))
 
 
 outer, inner = bands[0], bands[-1]

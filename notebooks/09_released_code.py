@@ -48,7 +48,7 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC, MOLECULAR
+from misr4d import ATOMIC, MOLECULAR, plotting
 from misr4d.companion import figures
 from misr4d.companion.released import areal_dose, carried_probe, magnified, scan_with_cut_probe
 from misr4d.core.acquisition import Acquisition
@@ -62,7 +62,7 @@ from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import truth
 
-figures.use_style()
+plotting.use_style()
 
 
 def agreement(image, reference, acquisition, scale=1.0):
@@ -108,7 +108,7 @@ for name, dose in (("area", label), ("position", per_area)):
     scores[name] = [agreement(image, known, MOLECULAR) for image in images]
 
 # %% tags=["hide-input", "remove-output"]
-figure = figures.image_grid(
+figure = plotting.image_grid(
     [
         (
             "direct",
@@ -177,11 +177,11 @@ for name, potential_, acquisition, dose, scale in (
 figure, grid = plt.subplots(2, 3, figsize=(7.4, 4.9), layout="constrained")
 for row, (name, scene) in zip(grid, scenes.items(), strict=True):
     field = scene["acquisition"].field
-    limits = figures.display_limits([scene["truth"], scene["image"]])
+    limits = plotting.display_limits([scene["truth"], scene["image"]])
     bar = 20.0 if name == "true to scale" else 50.0
     title = f"direct, {label:g} e⁻ per position\n= {scene['dose']:.3g} e⁻/Å²"
-    figures.show_image(row[0], scene["truth"], field, title="truth", limits=limits, bar=bar)
-    figures.show_image(row[1], scene["image"], field, title=title, limits=limits)
+    plotting.show_image(row[0], scene["truth"], field, title="truth", limits=limits, bar=bar)
+    plotting.show_image(row[1], scene["image"], field, title=title, limits=limits)
     row[0].set_ylabel(name)
     pixel = scene["acquisition"].step[0] / 3
     n = scene["truth"].shape[0]
@@ -264,7 +264,7 @@ for ax, stack, index, title in (
     (axes[2], cut, edge, f"view at {tilt:.1f} mrad,\n1 Å sampling"),
     (axes[3], cut, axial, "axial view,\n1 Å sampling"),
 ):
-    figures.show_image(
+    plotting.show_image(
         ax,
         stack[index],
         rim.field,

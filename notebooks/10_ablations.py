@@ -51,6 +51,7 @@ import numpy as np
 import torch
 from IPython.display import Image, Markdown
 
+from misr4d import plotting
 from misr4d.companion import figures
 from misr4d.companion.chapter_claims import any_number, checkerboards, fresh_noise
 from misr4d.companion.study import METHODS, UPSAMPLING, place
@@ -59,7 +60,7 @@ from misr4d.measure.metrics import checkerboard, correlation, specimen_mask
 from misr4d.measure.summary import plain, summarise
 from misr4d.specimens.catalogue import make_specimen
 
-figures.use_style()
+plotting.use_style()
 record = json.loads((files("misr4d") / "data" / "ablations.json").read_text(encoding="utf-8"))
 BASE, VARIANTS, RESULTS = "as the paper", list(record["variants"]), record["results"]
 CRYSTALS = list(dict.fromkeys(s["group"] for s in RESULTS[0]["scores"] if s["group"] != "unseen"))
@@ -203,7 +204,7 @@ lines = [
 Markdown(
     "| layer after the shuffle | checkerboard: median (quartiles, n) | of each training |\n"
     "|---|---|---|\n" + "\n".join(lines) + f"\n\nThe shipped attention U-Net on "
-    f"{specimen.short_title} at {figures.dose_label(dose)}: {before:.4f} before its 1×1 convolution, "
+    f"{specimen.short_title} at {plotting.dose_label(dose)}: {before:.4f} before its 1×1 convolution, "
     f"{after:.4f} after it."
 )
 
@@ -258,7 +259,7 @@ lines = [
     for label in ("direct", "dual path")
 ]
 Markdown(
-    f"Correlation inside the specimen, median with its spread and n, of {specimen.short_title} at {figures.dose_label(dose)}:\n\n"
+    f"Correlation inside the specimen, median with its spread and n, of {specimen.short_title} at {plotting.dose_label(dose)}:\n\n"
     + head
     + "|---" * (1 + len(numbers))
     + "|\n"

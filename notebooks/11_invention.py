@@ -58,6 +58,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from IPython.display import Image, Markdown
 
+from misr4d import plotting
 from misr4d.companion import figures
 from misr4d.companion.study import METHODS as STUDIED
 from misr4d.companion.study import UPSAMPLING, place
@@ -81,7 +82,7 @@ from misr4d.measure.summary import summarise
 from misr4d.reconstruction.settings import ptychography_settings
 from misr4d.specimens.catalogue import make_specimen
 
-figures.use_style()
+plotting.use_style()
 
 
 if with_ptychography and ptychography_dose not in doses:
@@ -222,11 +223,11 @@ grid = left.subplots(2, len(columns))
 for row, kind in zip(grid, ("vacuum", "shuffled"), strict=True):
     for axes, (label, dose) in zip(row, columns, strict=True):
         first = kind == "vacuum"
-        figures.show_image(
+        plotting.show_image(
             axes,
             pictures[kind, label, dose],
             ACQUISITION.field,
-            title=f"{label}\n{figures.dose_label(dose)}" if first else "",
+            title=f"{label}\n{plotting.dose_label(dose)}" if first else "",
             limits=limits,
             bar=10.0 if first and label == "direct" else None,
         )
@@ -240,7 +241,7 @@ for label in [*METHODS, *ITERATIVE]:
             levels,
             peaks,
             style if len(levels) > 1 else style[0],
-            color=figures.METHOD_COLOURS[label],
+            color=plotting.METHOD_COLOURS[label],
             ms=3 if len(levels) > 1 else 6,
             label=f"{label}, {kind}",
         )
@@ -346,7 +347,7 @@ for index, (row, (kind, dose)) in enumerate(zip(grid, rows, strict=True)):
     field = (2 * reach * PIXEL[0], 2 * reach * PIXEL[1])
     exact = defect_truths[kind] - defect_truths[kind].mean()
     images = [defect_images.get((kind, label, dose)) for label in shown_methods] + [exact]
-    limits = figures.display_limits([image[window] for image in images if image is not None], 0.5)
+    limits = plotting.display_limits([image[window] for image in images if image is not None], 0.5)
     for axes, image, label in zip(row, images, [*shown_methods, "truth"], strict=True):
         title = label if index == 0 else ""
         if image is None:
@@ -355,7 +356,7 @@ for index, (row, (kind, dose)) in enumerate(zip(grid, rows, strict=True)):
             axes.set_box_aspect(1)  # as its neighbours, whose titles stand on their images
             axes.text(0.5, 0.5, "not run", ha="center", fontsize=8, transform=axes.transAxes)
             continue
-        figures.show_image(
+        plotting.show_image(
             axes,
             image[window],
             field,
@@ -366,7 +367,7 @@ for index, (row, (kind, dose)) in enumerate(zip(grid, rows, strict=True)):
         radius = 1.3 if kind == "removed" else swapped_radius
         ring = plt.Circle((field[1] / 2, field[0] / 2), radius, fill=False, ec="#d55e00", lw=0.8)
         axes.add_patch(ring)
-    row[0].set_ylabel(f"{kind}\n{figures.dose_label(dose)}")
+    row[0].set_ylabel(f"{kind}\n{plotting.dose_label(dose)}")
 path = figures.save(figure, "invention_defect")
 plt.close(figure)
 Image(path)
@@ -394,7 +395,7 @@ for column, (kind, title) in enumerate(zip(DEFECTS, titles, strict=True)):
             if not levels:
                 continue
             drawn = [summarise(found[kind, label, d]) for d in levels]
-            colour = figures.METHOD_COLOURS[label]
+            colour = plotting.METHOD_COLOURS[label]
             if len(levels) > 1:
                 axes.plot(levels, [d.median for d in drawn], "o-", color=colour, ms=3, label=label)
                 low, high = ([d.low for d in drawn], [d.high for d in drawn])
@@ -492,7 +493,7 @@ def quartiles(values, digits=2):
     return "·" if values is None else summarise(values).text(digits)
 
 
-head = "| method | measure | " + " | ".join(figures.dose_label(d) for d in doses) + " |\n"
+head = "| method | measure | " + " | ".join(plotting.dose_label(d) for d in doses) + " |\n"
 lines = []
 for name, found in (
     ("correlation inside the specimen", novel_inside),
@@ -555,7 +556,7 @@ def row_of(name, dose):
         quartiles([one.error for one in found], 3),
         *(f"{median([one.covered[share] for one in found]):.1%}" for share in SHARES),
     ]
-    return f"| {name} | {figures.dose_label(dose)} | " + " | ".join(cells) + " |"
+    return f"| {name} | {plotting.dose_label(dose)} | " + " | ".join(cells) + " |"
 
 
 calibration = [

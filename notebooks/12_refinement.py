@@ -49,6 +49,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from IPython.display import Image, Markdown
 
+from misr4d import plotting
 from misr4d.companion import figures
 from misr4d.companion.study import METHODS, UPSAMPLING, place
 from misr4d.learn.learned import card, informed
@@ -61,7 +62,7 @@ from misr4d.reconstruction.refine import plug_and_play, refine
 from misr4d.reconstruction.settings import prior_trust, refine_tuning
 from misr4d.specimens.catalogue import make_specimen
 
-figures.use_style()
+plotting.use_style()
 doses = sorted(doses)
 if pictured not in doses:
     raise ValueError(f"pictured is {pictured:g}; expected one of {doses}")
@@ -184,15 +185,15 @@ for row, name in zip(grid, TRIO, strict=True):
     scene = scenes[name]
     part, bar = (0.5, 5.0) if scene.specimen.regime == "atomic" else (0.6, 50.0)
     whole = scene.acquisition.field
-    centred, field = figures.middle(scene.truth - scene.truth.mean(), whole, part)
-    limits = figures.display_limits([centred], 0.5)
+    centred, field = plotting.middle(scene.truth - scene.truth.mean(), whole, part)
+    limits = plotting.display_limits([centred], 0.5)
     for axes, label in zip(row, ("direct", "informed", "refined"), strict=False):
         first = label == "direct"
-        image = figures.middle(shown[name][label], whole, part)[0]
-        figures.show_image(axes, image, field, limits=limits, bar=bar if first else None)
-    figures.show_image(row[3], centred, field, limits=limits)
-    inner = figures.middle(shown[name]["moved"], whole, part)[0]
-    reach = max(abs(limit) for limit in figures.display_limits([inner], 0.5))
+        image = plotting.middle(shown[name][label], whole, part)[0]
+        plotting.show_image(axes, image, field, limits=limits, bar=bar if first else None)
+    plotting.show_image(row[3], centred, field, limits=limits)
+    inner = plotting.middle(shown[name]["moved"], whole, part)[0]
+    reach = max(abs(limit) for limit in plotting.display_limits([inner], 0.5))
     moved = row[4].imshow(inner, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=(0, 1, 1, 0))
     figure.colorbar(moved, ax=row[4], shrink=0.8, aspect=20)
     row[4].set(xticks=[], yticks=[])
@@ -201,7 +202,7 @@ for row, name in zip(grid, TRIO, strict=True):
 titles = ("direct", "informed (first)", "refined (second)", "truth", "moved / σ")
 for axes, title in zip(grid[0], titles, strict=True):
     axes.set_title(title)
-figure.suptitle(figures.dose_label(pictured), fontsize=9)
+figure.suptitle(plotting.dose_label(pictured), fontsize=9)
 path = figures.save(figure, "refined_images")
 plt.close(figure)
 Image(path)
@@ -224,7 +225,7 @@ for column, name in enumerate(TRIO):
         for method in ("direct", "informed", "refined"):
             drawn = [summarise(values(name, method, d, key)) for d in doses]
             low, high = [d.low for d in drawn], [d.high for d in drawn]
-            colour = figures.METHOD_COLOURS[method]
+            colour = plotting.METHOD_COLOURS[method]
             axes.plot(doses, [d.median for d in drawn], "o-", ms=3, color=colour, label=method)
             axes.fill_between(doses, low, high, color=colour, alpha=0.2, lw=0)
         axes.set_xscale("log")
@@ -299,11 +300,11 @@ WAYS = ("first stage", "prior", "plug and play")
 def way(row, name):
     found = row[name]
     period = 1 / found["frequency"] if found["frequency"] else math.inf
-    return f"{found['correlation']:.3f}, {figures.period_label(period)}"
+    return f"{found['correlation']:.3f}, {plotting.period_label(period)}"
 
 
 rows = "\n".join(
-    f"| {row['specimen']} | {figures.dose_label(row['dose'])} | "
+    f"| {row['specimen']} | {plotting.dose_label(row['dose'])} | "
     + " | ".join(way(row, name) for name in WAYS)
     + " |"
     for row in ways
@@ -391,7 +392,7 @@ Markdown(
 # %% tags=["remove-input"]
 unseen = [row for row in focus if row["error"] and row["excess"] < 5]
 lines = "\n".join(
-    f"| {row['error']:.0%} | {figures.dose_label(row['dose'])} | {row['excess']:+.1f} | {row['left']:+.1%} |"
+    f"| {row['error']:.0%} | {plotting.dose_label(row['dose'])} | {row['excess']:+.1f} | {row['left']:+.1%} |"
     for row in focus
 )
 Markdown(
@@ -401,7 +402,7 @@ Markdown(
     + "\n\n"
     + (
         "The warning at 5 does not see "
-        + ", ".join(f"{row['error']:.0%} at {figures.dose_label(row['dose'])}" for row in unseen)
+        + ", ".join(f"{row['error']:.0%} at {plotting.dose_label(row['dose'])}" for row in unseen)
         + ": the image gives way to part of a wrong defocus, and the rest is lost in the noise of "
         f"{counted.counts.numel()} counts. An excess below five does not say that what was assumed is "
         "right, only that these electrons do not contradict it."
@@ -537,7 +538,7 @@ def median_peaks(*key):
 
 
 rows = "\n".join(
-    f"| {kind} | {figures.dose_label(dose)} | "
+    f"| {kind} | {plotting.dose_label(dose)} | "
     + " | ".join(median_peaks(kind, dose, s) for s in STAGES)
     + " |"
     for kind in ("vacuum", "shuffled")

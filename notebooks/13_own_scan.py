@@ -52,15 +52,15 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.patches import Circle
 
-from misr4d import Acquisition
+from misr4d import Acquisition, plotting
 from misr4d.calibrate.focus import registered_power
 from misr4d.companion import figures
 from misr4d.companion.demo import compare, make_stand_in
 from misr4d.io.reading import Quantity, read_scan
-from misr4d.report.report import prepare, reconstruct
+from misr4d.report.report import prepare, reconstruct_scan
 from misr4d.specimens.fetch import DATASETS
 
-figures.use_style()
+plotting.use_style()
 doses = sorted(doses)
 if pictured not in doses:
     raise ValueError(f"pictured is {pictured:g}; expected one of {doses}")
@@ -100,7 +100,7 @@ hidden = "\n".join(
         ("transposed", "yes" if truth.transposed else "no"),
         ("centre", f"({truth.centre[0]:.2f}, {truth.centre[1]:.2f}) pixels"),
         ("drift", f"({truth.drift[0]:.3f}, {truth.drift[1]:.3f}) Å a line"),
-        ("dose", figures.dose_label(truth.dose)),
+        ("dose", plotting.dose_label(truth.dose)),
         ("bad pixels", f"{int(truth.hot.sum())} hot, {int(truth.dead.sum())} dead"),
     )
 )
@@ -151,7 +151,7 @@ axes[2].spines["left"].set_visible(False)
 axes[2].set_ylim(0, 1.6 * bell.max())
 axes[2].set_box_aspect(1)
 axes[2].legend(fontsize=7, ncols=2, loc="upper center")
-figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
+figure.suptitle(f"{stand_in.title}, {plotting.dose_label(pictured)}", fontsize=9)
 path = figures.save(figure, "own_detector")
 plt.close(figure)
 Image(path)
@@ -230,7 +230,7 @@ axes[2].set(
     yticks=(0, 0.5, 1),
 )
 axes[2].legend(fontsize=7, ncols=2, loc="upper center")
-figure.suptitle(f"{stand_in.title}, {figures.dose_label(pictured)}", fontsize=9)
+figure.suptitle(f"{stand_in.title}, {plotting.dose_label(pictured)}", fontsize=9)
 path = figures.save(figure, "own_focus")
 plt.close(figure)
 Image(path)
@@ -349,10 +349,10 @@ Markdown(
 # either image has it.
 
 # %%
-report = reconstruct(scan, seed=seed)
+report = reconstruct_scan(scan, seed=seed)
 nothing = Quantity((0.0, 0.0), "Å", "given")
 still = {**scan.known, "drift": nothing, "astigmatism": nothing}
-ignored = reconstruct(replace(scan, known=still), seed=seed)
+ignored = reconstruct_scan(replace(scan, known=still), seed=seed)
 scores = {row.name: row.estimated[0] for row in compare(report, truth)}
 scores |= {
     f"{row.name}, drift ignored": row.estimated[0]
@@ -362,7 +362,7 @@ scores |= {
 
 # %% tags=["hide-input", "remove-output"]
 phase = torch.from_numpy(truth.phase)
-limits = figures.display_limits([phase - phase.mean()], 0.5)
+limits = plotting.display_limits([phase - phase.mean()], 0.5)
 figure, grid = plt.subplots(2, 3, figsize=(7.4, 5.2), layout="constrained")
 rows = (
     (
@@ -383,7 +383,7 @@ for axes, found, titles, where in zip(
     for panel, (title, image) in zip(
         axes, [*images, (f"truth, {where}", seen - seen.mean())], strict=True
     ):
-        figures.show_image(
+        plotting.show_image(
             panel,
             image,
             field,
@@ -392,7 +392,7 @@ for axes, found, titles, where in zip(
             bar=(10.0 if field[0] < 100 else 50.0) if panel is axes[0] else None,
         )
 figure.suptitle(
-    f"{stand_in.title}, {figures.dose_label(pictured)}, nothing given; correlation with the truth",
+    f"{stand_in.title}, {plotting.dose_label(pictured)}, nothing given; correlation with the truth",
     fontsize=9,
 )
 path = figures.save(figure, "own_images")
@@ -437,7 +437,7 @@ published = DATASETS["WS2"]
 outcome = {}
 if published.path.is_file():
     try:
-        real = reconstruct(read_scan(published.path))
+        real = reconstruct_scan(read_scan(published.path))
         outcome = real.record()
         text = (
             f"{published.title} ({published.licence}), calibrated and reconstructed as it is:\n\n"
@@ -487,9 +487,9 @@ beyond = sum(
 )
 Markdown(
     "## What was seen\n\n"
-    f"At {figures.dose_label(high)} (n = {counted(high)}) the defocus was within {worst(high, 'defocus'):.1f} % of the truth and "
+    f"At {plotting.dose_label(high)} (n = {counted(high)}) the defocus was within {worst(high, 'defocus'):.1f} % of the truth and "
     f"the rotation within {worst(high, 'rotation'):.2f}°: the goal of {DEFOCUS_GOAL:g} % and "
-    f"{ROTATION_GOAL:g}° is {'met' if met else 'missed'}. At {figures.dose_label(least)} (n = {counted(least)}) they were within "
+    f"{ROTATION_GOAL:g}° is {'met' if met else 'missed'}. At {plotting.dose_label(least)} (n = {counted(least)}) they were within "
     f"{worst(least, 'defocus'):.1f} % and {worst(least, 'rotation'):.1f}°. The detector's axes were told "
     f"right in {sides} of {len(table) + len(failed)} scans. Of {2 * len(table)} estimates {beyond} were off "
     "by more than three of the standard errors that were stated for them. The informed image of the "

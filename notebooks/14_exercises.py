@@ -52,7 +52,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from misr4d import ATOMIC, MOLECULAR
+from misr4d import ATOMIC, MOLECULAR, plotting
 from misr4d.companion import figures
 from misr4d.companion.released import areal_dose
 from misr4d.core.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose, thin
@@ -371,8 +371,8 @@ Markdown(
     f"""
 | | half against half | whole against half |
 |---|---|---|
-| {sample.short_title} | {figures.period_label(honest)} | {figures.period_label(lying)} |
-| vacuum | {figures.period_label(vacuum_honest)} | {figures.period_label(vacuum_lying)} |
+| {sample.short_title} | {plotting.period_label(honest)} | {plotting.period_label(lying)} |
+| vacuum | {plotting.period_label(vacuum_honest)} | {plotting.period_label(vacuum_lying)} |
 
 The whole *contains* the half: they share its noise, which correlates by about 1/√2 at all
 frequencies, above every threshold. So vacuum, too, is "resolved". The same happens, less visibly, when
@@ -488,7 +488,7 @@ Markdown(
   pixel, and a factor of {dose / hers:g} between two things that are both called a dose.
 * Limits are arithmetic: {held:.2f} Å from the grid and {MOLECULAR.information_limit:.2f} Å from the aperture
   bound the paper's protein images before any method is chosen.
-* A resolution is as honest as its halves are independent: vacuum has one of {figures.period_label(vacuum_lying)} if
+* A resolution is as honest as its halves are independent: vacuum has one of {plotting.period_label(vacuum_lying)} if
   they are not.
 * {needed["the informed network"][0]} electrons out of {total:.0f}, moved on purpose, make the network show an
   atom; {needed["direct ptychography"][0]} do for the linear method. Neither is safe from data that were made to

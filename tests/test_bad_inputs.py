@@ -20,7 +20,7 @@ from misr4d.io import reading
 from misr4d.io.reading import read_scan
 from misr4d.io.recording import Recording
 from misr4d.report.report import FILES as WRITTEN
-from misr4d.report.report import Report, reconstruct
+from misr4d.report.report import Report, reconstruct_scan
 from misr4d.specimens import catalogue as specimens
 from tests import bad_inputs
 from tests.bad_inputs import CALLS, FILES, LISTS, VALUES, BadCall, BadFile
@@ -33,7 +33,7 @@ def path(small_recording: Recording, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def report(path: Path) -> Report:
-    return reconstruct(read_scan(path), method="direct")
+    return reconstruct_scan(read_scan(path), method="direct")
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ from torch import Tensor
 from tune import BEGIN
 
 from misr4d import ATOMIC
-from misr4d.learn.networks import UPSAMPLING
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+)
 from misr4d.measure.metrics import correlation
 from misr4d.simulate.multislice import build_potential
 from misr4d.simulate.probes import simulate_patterns

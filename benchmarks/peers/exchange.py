@@ -26,9 +26,11 @@ from environments import PEERS, install, single_thread
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d.core.acquisition import Acquisition
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+    Acquisition,
+)
 from misr4d.core.datacube import Datacube
-from misr4d.learn.networks import UPSAMPLING
 
 
 @dataclass(frozen=True)

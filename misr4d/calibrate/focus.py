@@ -31,7 +31,6 @@ import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal.windows import tukey
 from torch import Tensor
 
 from misr4d.calibrate.calibration import drift_matrix
@@ -138,6 +137,8 @@ class _Registered:
         index = detector_index(acquisition).numpy()
         nx, ny = acquisition.scan_shape
         # The edge of a field stands still in all views, and is faded out.
+        from scipy.signal.windows import tukey  # scipy.signal takes a second to load
+
         window = torch.from_numpy(np.multiply.outer(tukey(nx, 0.5), tukey(ny, 0.5))).float()
         still = (views * window).sum((1, 2), keepdim=True) / window.sum()
         spectra = torch.fft.rfft2((views - still) * window)

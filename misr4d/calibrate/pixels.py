@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import rank_filter
-from scipy.stats import poisson
 
 __all__ = ["BadPixels", "Mended", "find_bad_pixels", "read_bad_pixels"]
 
@@ -98,6 +97,8 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
             f"counts have shape {image.shape} or values below 0 or not finite; expected (Qx, Qy), "
             "at least 5 pixels a side"
         )
+    from scipy.stats import poisson  # takes a second to load
+
     chance = _FALSE_ALARM / (2 * image.size)
     around = np.ones((5, 5), dtype=bool)
     around[2, 2] = False
@@ -113,6 +114,8 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
 def _hot_rows(
     image: NDArray[np.float64], hot: NDArray[np.bool_], chance: float
 ) -> NDArray[np.bool_]:
+    from scipy.stats import poisson
+
     found = np.zeros_like(hot)
     rows = len(image)
     for row in range(rows):

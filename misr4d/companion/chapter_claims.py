@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from misr4d.companion.figures import dose_label
 from misr4d.companion.goals import PTYCHOGRAPHY
 from misr4d.companion.verdicts import (
     CANNOT,
@@ -33,6 +32,9 @@ from misr4d.companion.verdicts import (
     percent,
 )
 from misr4d.measure.summary import Summary, summarise
+from misr4d.plotting import (
+    dose_label,
+)
 
 __all__ = [
     "any_number",

@@ -30,7 +30,6 @@ from misr4d.companion.chapter_claims import (
     peaks,
     released,
 )
-from misr4d.companion.figures import dose_label
 from misr4d.companion.goals import (
     PTYCHOGRAPHY,
     Case,
@@ -63,6 +62,9 @@ from misr4d.companion.verdicts import plain_strip as plain_strip  # the book's b
 from misr4d.companion.verdicts import strip as strip
 from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.measure.summary import Summary, summarise
+from misr4d.plotting import (
+    dose_label,
+)
 
 __all__ = ["CHAPTERS", "judge", "read_results"]
 

@@ -36,20 +36,32 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from misr4d import __version__
 from misr4d.calibrate.calibration import drift_matrix
-from misr4d.companion.study import UPSAMPLING, place
+from misr4d.companion.study import UPSAMPLING, Scene, make_scene, place
 from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import detector_axes
 from misr4d.core.dose import electrons_per_probe
 from misr4d.io.reading import read_scan
-from misr4d.io.recording import Recording, smallest_kind
+from misr4d.io.recording import (
+    Recording,
+    smallest_kind,
+)
 from misr4d.measure.metrics import correlation
-from misr4d.report.report import Method, Prepared, Report, reconstruct
+from misr4d.report.report import Method, Prepared, Report, reconstruct_scan
 from misr4d.simulate.probes import simulate_patterns
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential, truth
 
-__all__ = ["Row", "StandIn", "Truth", "compare", "format_comparison", "make_stand_in", "run"]
+__all__ = [
+    "Row",
+    "StandIn",
+    "Truth",
+    "compare",
+    "format_comparison",
+    "make_stand_in",
+    "record_scan",
+    "run",
+]
 
 DRIFT = 0.15
 """Drift from one line to the next, as a share of the scan step: our choice, a bad day's."""
@@ -435,6 +447,72 @@ def run(
         raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
     path = recording.write(folder / "scan.h5")
     known.write(folder / "truth.npz")
-    report = reconstruct(read_scan(path), method=method, seed=seed)
+    report = reconstruct_scan(read_scan(path), method=method, seed=seed)
     report.write(folder)
     return report, compare(report, known)
+
+
+def record_scan(
+    specimen: str,
+    dose: float,
+    *,
+    seed: int = 0,
+    thickness: float | None = None,
+    defocus: float | None = None,
+    positions: int | None = None,
+) -> Recording:
+    """Simulate a scan of one of the paper's specimens, as the study measures it.
+
+    Parameters
+    ----------
+    specimen : str
+        One of ``misr4d.specimens.catalogue.SPECIMENS``.
+    dose : float
+        e⁻/Å²; ``inf`` gives the expected patterns as fractions.
+    seed : int
+        Of the counting noise.
+    thickness, defocus : float, optional
+        In Å; the specimen's and the regime's own unless given.
+    positions : int, optional
+        Scan only so many along each axis, from the corner of the field.
+
+    Raises
+    ------
+    ValueError
+        For an unknown specimen, or a value out of range.
+    """
+    scene = make_scene(specimen, thickness, defocus)
+    acquisition = scene.acquisition
+    if positions is not None:
+        most = min(acquisition.scan_shape)
+        if not 32 <= positions <= most:
+            raise ValueError(f"positions is {positions}; expected 32 to {most}")
+        acquisition = replace(acquisition, scan_shape=(positions, positions))
+        scene = Scene(scene.specimen, acquisition, scene.potential)
+    electrons = electrons_per_probe(dose, acquisition)
+    cube = scene.measure(dose, seed).whole
+    if math.isfinite(dose):
+        counts = np.rint(cube.patterns * np.float32(electrons))
+        cube = replace(cube, patterns=smallest_kind(counts), electrons=electrons)
+    quantities = {
+        "energy": acquisition.energy,
+        "step": acquisition.step,
+        "semiangle": acquisition.semiangle,
+        "detector_pixel": cube.detector_pixel,
+        "defocus": acquisition.defocus,
+        "thickness": scene.potential.thickness,
+        "rotation": 0.0,
+        "transposed": False,
+        "centre": tuple(float(n // 2) for n in cube.patterns.shape[2:]),
+    }
+    if math.isfinite(dose):
+        quantities["dose"] = dose
+    provenance = {
+        "specimen": scene.specimen.name,
+        "title": scene.specimen.title,
+        "seed": seed,
+        "dose": dose,
+        "made_by": f"misr4d {__version__}",
+        "torch": torch.__version__,
+    }
+    return Recording(cube, scene.truth, quantities, provenance)

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from misr4d.companion.figures import display_limits, output_folder
+from misr4d.companion.figures import (
+    output_folder,
+)
+from misr4d.plotting import (
+    display_limits,
+)
 
 __all__ = ["Series", "read_levels", "save_frames"]
 

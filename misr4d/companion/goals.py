@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 
-from misr4d.companion.figures import dose_label
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.summary import Summary, summarise
+from misr4d.plotting import (
+    dose_label,
+)
 
 __all__ = [
     "CLASSICAL",

@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from misr4d.core.acquisition import REGIMES, Acquisition
+from misr4d.core.acquisition import (
+    REGIMES,
+    UPSAMPLING,
+    Acquisition,
+)
 from misr4d.core.datacube import Datacube
 from misr4d.core.dose import electrons_per_pixel, electrons_per_probe, expose
 from misr4d.core.keys import result_key
 from misr4d.learn.learned import attention_unet, card, dual_path, informed
-from misr4d.learn.networks import UPSAMPLING
-from misr4d.reconstruction import classical
 from misr4d.reconstruction import refine as refinement
-from misr4d.reconstruction.classical import idpc, parallax, summed_bright_field
+from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.settings import prior_trust, ptychography_settings
 from misr4d.simulate import reciprocity
@@ -302,10 +304,14 @@ def _summed_bright_field(m: Measurement) -> Tensor:
 
 
 def _idpc(m: Measurement) -> Tensor:
+    from misr4d.reconstruction.classical import idpc  # loads py4DSTEM
+
     return idpc(m.whole, m.scene.acquisition, UPSAMPLING)
 
 
 def _parallax(m: Measurement) -> Tensor:
+    from misr4d.reconstruction.classical import parallax  # loads py4DSTEM
+
     return parallax(m.views, m.scene.focused, UPSAMPLING)
 
 
@@ -325,11 +331,15 @@ def starting_phase(m: Measurement, start: str) -> Tensor | None:
     direct = m.scene.direct(views)
     if start == "direct":
         return direct
+    from misr4d.reconstruction.classical import parallax  # loads py4DSTEM
+
     image = parallax(views, m.scene.focused, UPSAMPLING)
     return image * (direct.std() / image.std())
 
 
 def _ptychography(m: Measurement) -> Tensor:
+    from misr4d.reconstruction import classical  # loads py4DSTEM
+
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
     initial = starting_phase(m, settings.start)
     given = (m.whole, m.scene.focused, UPSAMPLING, settings)

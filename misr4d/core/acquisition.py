@@ -11,7 +11,7 @@ from torch import Tensor
 
 from misr4d.core import optics
 
-__all__ = ["ATOMIC", "MOLECULAR", "REGIMES", "Acquisition"]
+__all__ = ["ATOMIC", "MOLECULAR", "REGIMES", "Acquisition", "nearest_regime"]
 
 
 @dataclass(frozen=True)
@@ -268,3 +268,14 @@ class Acquisition:
 ATOMIC = Acquisition(defocus=500.0, step=(1.0, 1.0))
 MOLECULAR = Acquisition(defocus=1500.0, step=(4.0, 4.0))  # paper §2.3
 REGIMES = {"atomic": ATOMIC, "molecular": MOLECULAR}
+
+
+UPSAMPLING = 3  # paper §2.1.1
+
+
+def nearest_regime(acquisition: Acquisition) -> str:
+    """Regime whose scan step is nearest, by its logarithm."""
+    return min(
+        REGIMES,
+        key=lambda name: abs(math.log(min(acquisition.step) / min(REGIMES[name].step))),
+    )

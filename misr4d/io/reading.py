@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import dask.array
 import h5py
 import hdf5plugin  # noqa: F401  # registers the compressions that detectors write
 import numpy as np
 import zarr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from misr4d.core import optics
 from misr4d.core.datacube import Datacube
@@ -113,6 +112,37 @@ class Scan:
     known: Mapping[str, Quantity]
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_array(
+        cls, patterns: ArrayLike, *, scan_shape: tuple[int, int] | None = None, **given: Any
+    ) -> Scan:
+        """Wrap patterns in memory and what is known of them.
+
+        Parameters
+        ----------
+        patterns : array
+            ``(Rx, Ry, Qx, Qy)``, or ``(Rx·Ry, Qx, Qy)`` with `scan_shape`: a NumPy or dask array,
+            a tensor, or anything else that NumPy takes.
+        scan_shape : (int, int), optional
+            Positions along (Rx, Ry) of patterns that are listed one after the other.
+        **given
+            As for :func:`read_scan`.
+
+        Raises
+        ------
+        ValueError
+            If these are no diffraction patterns, or a value is out of range.
+        TypeError
+            For a quantity that does not exist.
+        """
+        _check_names(given, scan_shape)
+        array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
+        try:
+            whole = _four_axes(array, scan_shape)
+        except _UnfitError as error:
+            raise ValueError(f"the array {error}") from None
+        return cls(Path("array"), "NumPy", whole, _as_given(given))
 
     def value(self, name: str) -> Any:
         """Return the value of a quantity that must be known.
@@ -217,14 +247,7 @@ def read_scan(
         For a quantity that does not exist.
     """
     path = Path(path)
-    unknown = set(given) - set(QUANTITIES)
-    if unknown:
-        raise TypeError(f"unknown quantity {min(unknown)!r}; known: {', '.join(QUANTITIES)}")
-    if scan_shape is not None and (len(scan_shape) != 2 or min(scan_shape) < 1):
-        raise ValueError(
-            f"--scan-shape is {' × '.join(map(str, scan_shape))}; expected two numbers of "
-            "positions, each 1 or more"
-        )
+    _check_names(given, scan_shape)
     _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
@@ -243,10 +266,7 @@ def read_scan(
         patterns = _four_axes(found.patterns, scan_shape)
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
-    known = {}
-    for name, value in given.items():
-        if value is not None:
-            known[name] = Quantity(_checked(name, value, flag(name)), QUANTITIES[name][0], "given")
+    known = _as_given(given)
     said = {k: v for k, v in found.values.items() if k not in known}
     notes = list(found.notes)
     for name, value in said.items():
@@ -264,6 +284,26 @@ def read_scan(
             pixel = _checked("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
             known["detector_pixel"] = Quantity(pixel, "mrad", "file")
     return Scan(path, reader.name, patterns, known, tuple(notes), found.provenance)
+
+
+def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -> None:
+    unknown = set(given) - set(QUANTITIES)
+    if unknown:
+        raise TypeError(f"unknown quantity {min(unknown)!r}; known: {', '.join(QUANTITIES)}")
+    if scan_shape is not None and (len(scan_shape) != 2 or min(scan_shape) < 1):
+        raise ValueError(
+            f"--scan-shape is {' × '.join(map(str, scan_shape))}; expected two numbers of "
+            "positions, each 1 or more"
+        )
+
+
+def _as_given(given: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Check the quantities that the user states; those that are None are not stated."""
+    return {
+        name: Quantity(_checked(name, value, flag(name)), QUANTITIES[name][0], "given")
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 class _UnfitError(ValueError):
@@ -357,7 +397,9 @@ def _checked(name: str, value: Any, where: str) -> Any:
 
 def _lazy(array: Any, chunks: Any) -> Any:
     """Wrap an array on disk in dask, under a name of its own rather than a hash of its content."""
-    return dask.array.from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
+    from dask.array import from_array  # takes a second to load
+
+    return from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
 
 
 def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
@@ -373,7 +415,7 @@ def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
                 "positions; give another --scan-shape"
             )
         _check_size((*scan_shape, *shape[-2:]), patterns)
-        if not isinstance(patterns, np.ndarray | dask.array.Array):
+        if not isinstance(patterns, np.ndarray) and not hasattr(patterns, "dask"):
             patterns = _lazy(patterns, patterns.chunks or "auto")
         return patterns.reshape(*scan_shape, *shape[-2:])
     if len(shape) == 3:

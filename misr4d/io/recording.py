@@ -5,24 +5,20 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import emdfile
 import h5py
 import numpy as np
-import py4DSTEM
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d import __version__
-from misr4d.companion.study import UPSAMPLING, Scene, make_scene
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.datacube import Datacube
-from misr4d.core.dose import electrons_per_probe
 
-__all__ = ["Recording", "record_scan"]
+__all__ = ["Recording"]
 
 
 @dataclass(frozen=True)
@@ -73,28 +69,50 @@ class Recording:
 
     def _tree(self) -> emdfile.Root:
         cube, known = self.cube, self.quantities
-        # Written small here and replaced by the compressed patterns, which emdfile cannot write.
-        data = py4DSTEM.DataCube(cube.patterns, name="datacube")
-        calibration = data.calibration
-        calibration.set_R_pixel_size(cube.step[0])
-        calibration.set_R_pixel_units("A")
-        calibration.set_Q_pixel_size(cube.detector_pixel[0])
-        calibration.set_Q_pixel_units("mrad")
+        # Written plain here and replaced by the compressed patterns, which emdfile cannot write.
+        steps, centre = (*cube.step, *cube.detector_pixel), (0, 0, *known.get("centre", (0, 0)))
+        data = _DATACUBE(
+            cube.patterns,
+            name="datacube",
+            units="pixel intensity",
+            dims=[
+                (np.arange(count) - zero) * length
+                for count, zero, length in zip(cube.patterns.shape, centre, steps, strict=True)
+            ],
+            dim_names=["Rx", "Ry", "Qx", "Qy"],
+            dim_units=["A", "A", "mrad", "mrad"],
+        )
+        values: dict[str, Any] = {
+            "R_pixel_size": cube.step[0],
+            "R_pixel_units": "A",
+            "Q_pixel_size": cube.detector_pixel[0],
+            "Q_pixel_units": "mrad",
+            "_target_paths": ["/datacube"],
+        }
         if "centre" in known:
-            calibration.set_qx0_mean(known["centre"][0])
-            calibration.set_qy0_mean(known["centre"][1])
+            values |= {"qx0_mean": known["centre"][0], "qy0_mean": known["centre"][1]}
         if "semiangle" in known:
-            calibration.set_convergence_semiangle_mrad(known["semiangle"])
+            values["convergence_semiangle_mrad"] = known["semiangle"]
         if "rotation" in known:
-            calibration.set_QR_rotation_degrees(known["rotation"])
-            calibration.set_QR_flip(known["transposed"])
-        root = data.root
+            values |= {
+                "QR_rotation": math.radians(known["rotation"]),
+                "QR_rotation_degrees": known["rotation"],
+                "QR_flip": known["transposed"],
+            }
+        root = emdfile.Root(name="datacube_root")
+        root.tree(data)
+        root.metadata = _CALIBRATION("calibration", values)
         root.metadata = emdfile.Metadata("misr4d", {**self.provenance, "quantities": dict(known)})
         if self.truth is None:
             return root
         pixel = (cube.step[0] / UPSAMPLING, cube.step[1] / UPSAMPLING)
         data.tree(phase_array("truth", self.truth.numpy(), pixel))
         return root
+
+
+# py4DSTEM reads an entry as its own class of the name that the file gives.
+_DATACUBE = type("DataCube", (emdfile.Array,), {})
+_CALIBRATION = type("Calibration", (emdfile.Metadata,), {})
 
 
 def phase_array(name: str, image: NDArray[Any], pixel: tuple[float, float]) -> emdfile.Array:
@@ -138,69 +156,3 @@ def _compress(plain: Path, packed: Path) -> None:
                 made.attrs[key] = value
 
         source.visititems(visit)
-
-
-def record_scan(
-    specimen: str,
-    dose: float,
-    *,
-    seed: int = 0,
-    thickness: float | None = None,
-    defocus: float | None = None,
-    positions: int | None = None,
-) -> Recording:
-    """Simulate a scan of one of the paper's specimens, as the study measures it.
-
-    Parameters
-    ----------
-    specimen : str
-        One of ``misr4d.specimens.catalogue.SPECIMENS``.
-    dose : float
-        e⁻/Å²; ``inf`` gives the expected patterns as fractions.
-    seed : int
-        Of the counting noise.
-    thickness, defocus : float, optional
-        In Å; the specimen's and the regime's own unless given.
-    positions : int, optional
-        Scan only so many along each axis, from the corner of the field.
-
-    Raises
-    ------
-    ValueError
-        For an unknown specimen, or a value out of range.
-    """
-    scene = make_scene(specimen, thickness, defocus)
-    acquisition = scene.acquisition
-    if positions is not None:
-        most = min(acquisition.scan_shape)
-        if not 32 <= positions <= most:
-            raise ValueError(f"positions is {positions}; expected 32 to {most}")
-        acquisition = replace(acquisition, scan_shape=(positions, positions))
-        scene = Scene(scene.specimen, acquisition, scene.potential)
-    electrons = electrons_per_probe(dose, acquisition)
-    cube = scene.measure(dose, seed).whole
-    if math.isfinite(dose):
-        counts = np.rint(cube.patterns * np.float32(electrons))
-        cube = replace(cube, patterns=smallest_kind(counts), electrons=electrons)
-    quantities = {
-        "energy": acquisition.energy,
-        "step": acquisition.step,
-        "semiangle": acquisition.semiangle,
-        "detector_pixel": cube.detector_pixel,
-        "defocus": acquisition.defocus,
-        "thickness": scene.potential.thickness,
-        "rotation": 0.0,
-        "transposed": False,
-        "centre": tuple(float(n // 2) for n in cube.patterns.shape[2:]),
-    }
-    if math.isfinite(dose):
-        quantities["dose"] = dose
-    provenance = {
-        "specimen": scene.specimen.name,
-        "title": scene.specimen.title,
-        "seed": seed,
-        "dose": dose,
-        "made_by": f"misr4d {__version__}",
-        "torch": torch.__version__,
-    }
-    return Recording(cube, scene.truth, quantities, provenance)

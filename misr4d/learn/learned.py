@@ -10,9 +10,9 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,30 +23,45 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
-from misr4d.core.acquisition import REGIMES, Acquisition
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+    Acquisition,
+    nearest_regime,
+)
+from misr4d.core.estimate import (
+    _OVERLAP,
+    _TILE,
+    Estimate,
+    blend_tiles,
+    tiles,
+)
 from misr4d.core.workers import Deal, here
-from misr4d.learn.networks import UPSAMPLING, direct_features
-from misr4d.learn.training import acquisition_of, build_network, recorded_training, view_geometry
-from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.learn.configuration import (
+    acquisition_of,
+    build_network,
+    recorded_training,
+    view_geometry,
+)
+from misr4d.learn.networks import (
+    direct_features,
+)
+from misr4d.reconstruction.direct import (
+    DirectPtychography,
+    starting_point,
+)
 
 __all__ = [
     "SHIPPED",
-    "Estimate",
     "amend",
     "attention_unet",
-    "blend_tiles",
     "calibrated_intervals",
     "card",
     "dual_path",
     "informed",
     "informed_tiled",
     "load_network",
-    "nearest_regime",
     "pack",
-    "starting_point",
-    "tiles",
     "training_log",
     "view_groups",
 ]
@@ -54,46 +69,6 @@ __all__ = [
 _FOLDER = files("misr4d") / "data" / "weights"
 SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
 """Networks whose weights come with the package."""
-
-_TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A phase and how far it may be off.
-
-    Parameters
-    ----------
-    mean : Tensor
-        ``(..., r·Rx, r·Ry)`` [rad], of zero mean.
-    deviation : Tensor
-        Standard deviation of each pixel's error [rad], of the same shape.
-    intervals : mapping of float to float, optional
-        Calibration of what made this estimate: factor on the deviation by the share of pixels that
-        the interval holds. None if it was never calibrated.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-    intervals: Mapping[float, float] | None = None
-
-    def interval(self, share: float) -> Tensor:
-        """Half width of the interval that holds a share of the pixels [rad].
-
-        Raises
-        ------
-        ValueError
-            If the estimate has no calibration, or none for this share.
-        """
-        if self.intervals is None:
-            raise ValueError(
-                "this estimate has no calibration: its deviation was never compared with errors, "
-                "so no interval can be named; only the shipped DirectInformed has one"
-            )
-        if share not in self.intervals:
-            known = ", ".join(f"{one:g}" for one in self.intervals)
-            raise ValueError(f"share is {share!r}; calibrated are {known}")
-        return self.deviation * self.intervals[share]
 
 
 def calibrated_intervals(name: str, acquisition: Acquisition) -> dict[float, float] | None:
@@ -240,40 +215,6 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def nearest_regime(acquisition: Acquisition) -> str:
-    """Regime whose scan step is nearest, by its logarithm."""
-    return min(
-        REGIMES,
-        key=lambda name: abs(math.log(min(acquisition.step) / min(REGIMES[name].step))),
-    )
-
-
-@lru_cache(maxsize=2)
-def starting_point(
-    acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
-) -> DirectPtychography:
-    """Set up direct ptychography as `DirectInformed` starts from it; the last two are kept.
-
-    Parameters
-    ----------
-    acquisition : Acquisition
-        Its defocus counted from the specimen's middle.
-    amplitude_contrast : float, optional
-        By default that of the regime with the nearest step.
-    device : str
-        Where to compute.
-    """
-    if amplitude_contrast is None:
-        amplitude_contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
-    return DirectPtychography(
-        acquisition,
-        UPSAMPLING,
-        aliases=UPSAMPLING,
-        amplitude_contrast=amplitude_contrast,
-        device=device,
-    )
-
-
 @torch.inference_mode()
 def informed(
     method: DirectPtychography, views: Tensor, *, network: nn.Module | None = None
@@ -311,33 +252,6 @@ def informed(
 def _calibration(network: nn.Module | None, acquisition: Acquisition) -> dict[float, float] | None:
     """Calibration of the shipped network; another's is not known."""
     return calibrated_intervals("DirectInformed", acquisition) if network is None else None
-
-
-def tiles(
-    scan_shape: tuple[int, int], tile: tuple[int, int], overlap: int = _OVERLAP
-) -> list[tuple[slice, slice]]:
-    """Divide a scan into overlapping tiles, the last of each axis flush with its end.
-
-    Parameters
-    ----------
-    scan_shape : (int, int)
-        Positions of the whole field.
-    tile : (int, int)
-        Positions of a tile, no more than the field's.
-    overlap : int
-        How far it reaches into its neighbours [scan positions].
-    """
-    rows, columns = (
-        [slice(start, start + side) for start in _tile_starts(size, side, overlap)]
-        for size, side in zip(scan_shape, tile, strict=True)
-    )
-    return [(x, y) for x in rows for y in columns]
-
-
-def _tile_starts(size: int, tile: int, overlap: int) -> Iterator[int]:
-    if size > tile:
-        yield from range(0, size - tile, tile - 2 * overlap)
-    yield size - tile
 
 
 @torch.inference_mode()
@@ -416,63 +330,6 @@ def _informed_tile(
     method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
     found = informed(method, torch.from_numpy(views), network=network)
     return found.mean.cpu().numpy(), found.deviation.cpu().numpy()
-
-
-def blend_tiles(
-    made: Iterable[Iterable[Tensor]],
-    scan_shape: tuple[int, int],
-    tile: tuple[int, int],
-    overlap: int = _OVERLAP,
-) -> tuple[Tensor, Tensor]:
-    """Join tiles of an image and of its companion, fading from each to the next.
-
-    Parameters
-    ----------
-    made : iterable of (Tensor, Tensor)
-        Two images ``(r·tile,)²`` of each of the :func:`tiles`, on the CPU, in their order.
-    scan_shape : (int, int)
-        Positions of the whole field.
-    tile, overlap
-        As for :func:`tiles`.
-
-    Returns
-    -------
-    Tensor, Tensor
-        ``(r·Rx, r·Ry)``: the first with the offset of each tile set by those before it, and of
-        zero mean.
-    """
-    (nx, ny), r = scan_shape, UPSAMPLING
-    weight = torch.zeros(r * nx, r * ny)
-    mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
-    every = tiles(scan_shape, tile, overlap)
-    alone = True if len(every) == 1 else None  # one tile needs no progress bar
-    bar = tqdm(made, total=len(every), desc="tiles", unit="tile", disable=alone, leave=False)
-    for (rows, columns), (image, companion) in zip(every, bar, strict=True):
-        x, y = rows.start, columns.start
-        own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
-        where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
-        already = weight[where]
-        common = own * already
-        if common.any():
-            before = mean[where] / already.clamp_min(1e-12)
-            image = image + ((before - image) * common).sum() / common.sum()
-        mean[where] += own * image
-        other[where] += own * companion
-        weight[where] += own
-    mean = mean / weight
-    return mean - mean.mean(), other / weight
-
-
-def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
-    """Weight of a tile along an axis ``(r·tile,)``: it fades where a neighbour takes over."""
-    position = (torch.arange(UPSAMPLING * tile) + 0.5) / UPSAMPLING
-    weight = torch.ones(UPSAMPLING * tile)
-    width = max(2 * overlap, 1)
-    if start > 0:
-        weight = torch.minimum(weight, position / width)
-    if start + tile < size:
-        weight = torch.minimum(weight, (tile - position) / width)
-    return weight.clamp(1e-3, 1)
 
 
 @torch.inference_mode()

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+)
 from misr4d.reconstruction.direct import DirectPtychography, Statistic
 
 __all__ = [
@@ -24,8 +27,6 @@ __all__ = [
     "DualPath",
     "direct_features",
 ]
-
-UPSAMPLING = 3  # paper §2.1.1
 
 
 class AttentionGate(nn.Module):

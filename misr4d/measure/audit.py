@@ -342,7 +342,7 @@ def reliability(
         ``(X, Y)`` [rad].
     half_widths : mapping of float to Tensor
         Half width of each interval ``(X, Y)`` [rad], by the share that it names, as from
-        :meth:`misr4d.learn.learned.Estimate.interval`.
+        :meth:`misr4d.core.estimate.Estimate.interval`.
     where : Tensor, optional
         Boolean ``(X, Y)``: only these pixels count; by default all. The means are of all.
 

@@ -11,9 +11,8 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import py4DSTEM
@@ -27,16 +26,11 @@ from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
 from misr4d.core.detector import TurnedAcquisition
+from misr4d.reconstruction.settings import (
+    PtychographySettings,
+)
 
-__all__ = [
-    "PtychographySettings",
-    "idpc",
-    "iterative_dpc",
-    "parallax",
-    "ptychography",
-    "ptychography_course",
-    "summed_bright_field",
-]
+__all__ = ["idpc", "iterative_dpc", "parallax", "ptychography", "ptychography_course"]
 
 
 @contextlib.contextmanager
@@ -163,28 +157,6 @@ def _centres(cube: Datacube) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Optical axis of every pattern in detector pixels, which is known here."""
     ones = np.ones(cube.patterns.shape[:2])
     return ones * (cube.patterns.shape[2] // 2), ones * (cube.patterns.shape[3] // 2)
-
-
-def summed_bright_field(views: Tensor, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
-    """Sum of all views as they are: the image of a bright-field detector over the whole disc.
-
-    Parameters
-    ----------
-    views : Tensor
-        ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
-    acquisition : Acquisition
-        Says what each pixel gets in vacuum.
-    upsampling : int
-        Pixels per scan step, by Fourier interpolation; it adds no information.
-
-    Returns
-    -------
-    Tensor
-        Intensity relative to vacuum ``(..., upsampling·Rx, upsampling·Ry)``.
-    """
-    image = views.sum(-3) / float(acquisition.view_illumination.sum())
-    shape = (upsampling * image.shape[-2], upsampling * image.shape[-1])
-    return optics.fourier_resample(image, shape)
 
 
 def parallax(
@@ -331,18 +303,6 @@ def iterative_dpc(
     image = image - image.mean()
     shape = (upsampling * image.shape[0], upsampling * image.shape[1])
     return optics.fourier_resample(image, shape).float()
-
-
-@dataclass(frozen=True)
-class PtychographySettings:
-    """What is tuned in single-slice ptychography, by ``benchmarks/tune_ptychography.py``."""
-
-    iterations: int = 8  # py4DSTEM's default
-    step_size: float = 0.5  # py4DSTEM's default
-    batches: int = 8  # updates per iteration; our choice, py4DSTEM's default is one
-    object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
-    lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
-    start: Literal["flat", "parallax", "direct"] = "flat"  # the first object; py4DSTEM's default
 
 
 def ptychography(

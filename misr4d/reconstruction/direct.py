@@ -15,14 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from misr4d.core import optics
-from misr4d.core.acquisition import Acquisition
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+    Acquisition,
+    nearest_regime,
+)
 
 __all__ = [
     "AMPLITUDE_CONTRAST",
@@ -30,6 +34,7 @@ __all__ = [
     "Statistic",
     "covering_factor",
     "stack_defoci",
+    "starting_point",
 ]
 
 Solver = Literal["joint", "wiener", "obf", "ssb"]
@@ -554,3 +559,29 @@ class DirectPtychography:
         # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
         smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14).to(power.dtype)
         return torch.cat([smooth[:, :1], smooth], 1)
+
+
+@lru_cache(maxsize=2)
+def starting_point(
+    acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
+) -> DirectPtychography:
+    """Set up direct ptychography as `DirectInformed` starts from it; the last two are kept.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Its defocus counted from the specimen's middle.
+    amplitude_contrast : float, optional
+        By default that of the regime with the nearest step.
+    device : str
+        Where to compute.
+    """
+    if amplitude_contrast is None:
+        amplitude_contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
+    return DirectPtychography(
+        acquisition,
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=amplitude_contrast,
+        device=device,
+    )

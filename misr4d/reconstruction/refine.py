@@ -30,7 +30,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,33 +38,35 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from misr4d.core import optics
-from misr4d.core.acquisition import Acquisition
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+    Acquisition,
+)
 from misr4d.core.dose import electrons_per_pixel
+from misr4d.core.estimate import (
+    Estimate,
+    blend_tiles,
+    tiles,
+)
 from misr4d.core.workers import Deal, here
-from misr4d.learn.learned import Estimate, blend_tiles, starting_point, tiles
-from misr4d.learn.networks import UPSAMPLING
-from misr4d.reconstruction.direct import DirectPtychography
+from misr4d.reconstruction.deviance import (
+    _curving,
+    _foretold,
+    deviance,
+)
+from misr4d.reconstruction.direct import (
+    DirectPtychography,
+    starting_point,
+)
+from misr4d.reconstruction.forward import (
+    ExpectedViews,
+)
 
-__all__ = [
-    "EVALUATIONS",
-    "ExpectedViews",
-    "Refined",
-    "Trust",
-    "as_weak",
-    "deviance",
-    "expected_deviance",
-    "plug_and_play",
-    "refine",
-    "refine_scan",
-]
+__all__ = ["EVALUATIONS", "Refined", "Trust", "as_weak", "plug_and_play", "refine", "refine_scan"]
 
 EVALUATIONS = 15
 """Most evaluations of the model: our choice, beyond which little is gained for the time."""
 
-_WAVES = 1 << 22  # complex values in a batch of plane waves: 32 MB
-_CACHED = 1 << 17  # of the boxes that a core works on at once: 1 MB, by trial
-_KEPT = 40_000_000  # of the pupils that are kept from one evaluation to the next: 320 MB
-_FINEST = 0.75  # Å: the wave field's sampling is at most this
 _OVERFITTED = -3.0  # standard deviations: our choice
 _FORBIDDEN = 10.0  # times the prior's weight, for what lies below vacuum: our choice
 _DIFFRACTED = 3  # scan positions
@@ -150,336 +151,6 @@ class Refined:
             f"({self.excess:.0f} standard deviations too much): check defocus, rotation, "
             "thickness and dose, or do not trust it"
         )
-
-
-class ExpectedViews:
-    """Views that a phase makes, by multislice of tilted plane waves; differentiable.
-
-    The model of :func:`misr4d.simulate.reciprocity.simulate_views` for a specimen that is the same
-    at all depths: each of n slices holds 1/n of the phase.
-
-    Parameters
-    ----------
-    acquisition : Acquisition
-        Its defocus counted from the middle of the specimen.
-    upsampling : int
-        Pixels of the phase per scan step.
-    thickness : float
-        Of the specimen [Å].
-    slices : int
-        How many; one is the phase-object approximation in the middle of the specimen.
-    device : torch.device or str
-        Where to compute.
-
-    Raises
-    ------
-    ValueError
-        If thickness or slices make no specimen.
-    """
-
-    def __init__(
-        self,
-        acquisition: Acquisition,
-        upsampling: int = 3,
-        *,
-        thickness: float = 0.0,
-        slices: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        if slices < 1 or not (math.isfinite(thickness) and thickness >= 0):
-            raise ValueError(
-                f"thickness is {thickness!r} Å in {slices} slices; expected 0 Å or more in 1 or "
-                "more slices"
-            )
-        self.acquisition, self.slices, self.device = acquisition, slices, torch.device(device)
-        self.image_shape = acquisition.output_shape(upsampling)
-        factor = max(upsampling, math.ceil(max(acquisition.step) / _FINEST))
-        self.shape = acquisition.output_shape(factor)
-        self.samples = acquisition.view_samples.to(self.device)  # (M, S, 2)
-        self.spacing = thickness / slices
-        self._radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
-        # A wave's image holds the frequencies in the aperture around its own, which lie in a box.
-        # On a scan that drifts the aperture is an ellipse: how far it reaches along each axis.
-        axes = acquisition.scan_frequencies(torch.eye(2, dtype=torch.float64))
-        halves = [
-            math.ceil(self._radius * reach * side + 0.5)
-            for reach, side in zip(axes.norm(dim=0).tolist(), acquisition.field, strict=True)
-        ]
-        self.box = (2 * halves[0] + 1, 2 * halves[1] + 1)
-        own = acquisition.scan_frequencies(acquisition.view_samples)
-        middle = torch.round(own * torch.tensor(acquisition.field)).long()
-        self._corner = middle - torch.tensor(halves)  # (M, S, 2), counted from frequency zero
-        # Beyond the wave field's grid nothing lives: it is padded by as much as a box stands out.
-        low, high = self._corner.amin((0, 1)), self._corner.amax((0, 1)) + torch.tensor(self.box)
-        grid = torch.tensor(self.shape)
-        self._margin = max(0, *(-low - grid // 2).tolist(), *(high - (grid + 1) // 2).tolist())
-        self._kept: dict[tuple[int, int], tuple[float, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def transmission(self, phase: Tensor) -> Tensor:
-        """Transmission of one slice on the wave field's grid."""
-        fine = optics.fourier_resample(phase, self.shape)
-        return torch.polar(torch.ones_like(fine), fine / self.slices)
-
-    def batches(self) -> list[slice]:
-        """Divide the views into those that are computed at once, by memory."""
-        grid = self.shape if self.slices > 1 else self.acquisition.scan_shape
-        return self._divided(slice(None), _WAVES // math.prod(grid))
-
-    def _divided(self, views: slice, waves: int) -> list[slice]:
-        """Divide views into runs that make about so many waves, of one view at least."""
-        start, stop, _ = views.indices(len(self))
-        count = max(1, waves // self.samples.shape[1])
-        return [slice(i, min(i + count, stop)) for i in range(start, stop, count)]
-
-    def __call__(
-        self, transmission: Tensor, views: slice = slice(None), *, defocus: Tensor | None = None
-    ) -> Tensor:
-        """Compute views ``(m, Rx, Ry)``, relative to a fully lit pixel in vacuum.
-
-        Parameters
-        ----------
-        transmission : Tensor
-            As from :meth:`transmission`.
-        views : slice
-            Which of them.
-        defocus : Tensor, optional
-            Scalar [Å], to be differentiated by; the acquisition's unless given.
-        """
-        spectra = self._spectra(transmission, self.samples[views].reshape(-1, 2))
-        found: Tensor = _Imaging.apply(spectra, defocus, self, views)  # type: ignore[no-untyped-call]
-        return found
-
-    def chunks(self, views: slice) -> list[slice]:
-        """Divide views into those whose boxes fit the cache of a core, or a device's memory."""
-        room = _CACHED if self.device.type == "cpu" else _WAVES
-        return self._divided(views, room // math.prod(self.box))
-
-    def laid_out(self, spectrum: Tensor) -> Tensor:
-        """Spectrum with frequency zero in the middle, padded so that it holds every box."""
-        around = (self._margin,) * 4
-        padded: Tensor = functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), around)
-        return padded
-
-    def taken_back(self, padded: Tensor) -> Tensor:
-        """Undo :meth:`laid_out`."""
-        inside = tuple(slice(self._margin, self._margin + n) for n in self.shape)
-        spectrum: Tensor = torch.fft.ifftshift(padded[..., inside[0], inside[1]], (-2, -1))
-        return spectrum
-
-    def corners(self, views: slice) -> Tensor:
-        """Where in a spectrum that is laid out each wave's box begins ``(m·S, 2)``."""
-        own = self._corner[views].reshape(-1, 2)
-        corners: Tensor = own + self._margin + torch.tensor(self.shape) // 2
-        return corners
-
-    def frequencies(self, views: slice) -> tuple[Tensor, Tensor]:
-        """Frequencies of the boxes from each wave's own ``(m·S, box)`` or broadcast to it [Å⁻¹]."""
-        acq = self.acquisition
-        k = self.samples[views].reshape(-1, 2)
-        corner = self._corner[views].reshape(-1, 2).to(self.device)
-        steps = [torch.arange(n, device=self.device) for n in self.box]
-        qx, qy = acq.specimen_frequencies(
-            (corner[:, 0, None, None] + steps[0][:, None]) / acq.field[0],
-            (corner[:, 1, None, None] + steps[1]) / acq.field[1],
-        )
-        return qx - k[:, 0, None, None], qy - k[:, 1, None, None]
-
-    def pupils(self, views: slice, defocus: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Aperture and aberrations of each wave in its box ``(m·S, box)``."""
-        acq = self.acquisition
-        focus = acq.defocus if defocus is None else float(defocus)
-        key = (views.start, views.stop)
-        if (kept := self._kept.get(key)) and (kept[0], kept[1].dtype) == (focus, dtype):
-            return kept[1]
-        x, y = self.frequencies(views)
-        x2, y2 = x**2, y**2
-        # χ is a sum over the axes, so its phase factor is a product; the first slice lies above
-        # the middle, from which the defocus counts.
-        angle = math.pi * acq.wavelength * (focus + (self.slices - 1) / 2 * self.spacing)
-        # The angles are taken in float64, whatever the image has.
-        along = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
-        pupil = along[0] * along[1]
-        if any(acq.astigmatism):
-            more = optics.astigmatic_chi(x, y, acq.wavelength, acq.astigmatism)
-            pupil *= torch.exp(-1j * more).to(dtype)
-        pupil.masked_fill_(x2 + y2 > self._radius**2 * (1 + 1e-9), 0)
-        if self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
-            self._kept[key] = (focus, pupil)
-        return pupil
-
-    def _spectra(self, transmission: Tensor, k: Tensor) -> Tensor:
-        """Spectrum behind all slices: one for all waves, or ``(B, X, Y)`` where they propagate."""
-        if self.slices == 1:
-            single: Tensor = torch.fft.fft2(transmission, norm="forward")
-            return single
-        lam = self.acquisition.wavelength
-        sampling = tuple(s / n for s, n in zip(self.acquisition.field, self.shape, strict=True))
-        qx, qy = self.acquisition.specimen_frequencies(
-            *optics.frequencies(self.shape, (sampling[0], sampling[1]), device=self.device)
-        )
-        ax, ay = ((q - k[:, i, None, None]) ** 2 for i, q in enumerate((qx, qy)))
-        angle = -math.pi * lam * self.spacing
-        kx, ky = (torch.exp(1j * angle * a).to(transmission.dtype) for a in (ax, ay))
-        u = transmission
-        for _ in range(self.slices - 1):
-            u = torch.fft.ifft2(torch.fft.fft2(u) * kx * ky) * transmission
-        spectra: Tensor = torch.fft.fft2(u, norm="forward")
-        return spectra
-
-
-class _Imaging(torch.autograd.Function):
-    """Views of a model from the spectra behind its specimen, and the derivative.
-
-    Written out because the boxes, of which there is one for each wave, are passed through the
-    cache a few at a time; by automatic differentiation they would all go through memory.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, spectra: Tensor, defocus: Tensor | None, model: ExpectedViews, views: slice
-    ) -> Tensor:
-        views = slice(*views.indices(len(model)))
-        ctx.model, ctx.views = model, views
-        scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
-        laid_out = model.laid_out(spectra)
-        keep = any(ctx.needs_input_grad)
-        waves, images = [], []
-        for own in model.chunks(views):
-            box = _boxes(laid_out, model, own, views)
-            box *= model.pupils(own, defocus, box.dtype)
-            # Sampling in space is folding in frequency; where the box begins changes no modulus.
-            folded = box.new_zeros((len(box), *scan))
-            for inner, outer in _folds(model):
-                folded[inner] += box[outer]
-            wave = torch.fft.ifft2(folded, norm="forward")
-            intensity = wave.real.square() + wave.imag.square()
-            images.append(intensity.reshape(-1, samples, *scan).mean(1))
-            if keep:
-                waves.append(wave)
-        ctx.save_for_backward(laid_out, defocus, *waves)
-        return torch.cat(images)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        model, views = ctx.model, ctx.views
-        laid_out, defocus, *waves = ctx.saved_tensors
-        (gradient,) = gradients
-        scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
-        turned = torch.zeros_like(laid_out)  # the conjugate of the derivative
-        by_focus = torch.zeros((), dtype=torch.float64, device=laid_out.device)
-        for own, wave in zip(model.chunks(views), waves, strict=True):
-            part = gradient[own.start - views.start : own.stop - views.start]
-            weighted = wave.reshape(-1, samples, *scan) * (2 / samples * part)[:, None]
-            folded = torch.fft.fft2(weighted.reshape(wave.shape)).conj().resolve_conj()
-            pupil = model.pupils(own, defocus, wave.dtype)
-            box = torch.empty_like(pupil)
-            for inner, outer in _folds(model):
-                torch.mul(folded[inner], pupil[outer], out=box[outer])
-            if ctx.needs_input_grad[1]:
-                x, y = model.frequencies(own)
-                change = (box * _boxes(laid_out, model, own, views)).imag * (x**2 + y**2)
-                by_focus -= math.pi * model.acquisition.wavelength * change.sum()
-            corners = model.corners(own).tolist()
-            first = (own.start - views.start) * samples
-            for number, (one, (row, column)) in enumerate(zip(box, corners, strict=True)):
-                target = turned if turned.ndim == 2 else turned[first + number]
-                target[row : row + one.shape[0], column : column + one.shape[1]] += one
-        focus = by_focus if ctx.needs_input_grad[1] else None
-        return model.taken_back(turned).conj(), focus, None, None
-
-
-def _boxes(laid_out: Tensor, model: ExpectedViews, own: slice, views: slice) -> Tensor:
-    """Box of each wave of some views ``(m·S, box)``, from a spectrum for all or one for each."""
-    corner, size = model.corners(own).to(laid_out.device), model.box
-    every = laid_out.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
-    if laid_out.ndim == 2:
-        return every[corner[:, 0], corner[:, 1]]
-    first = (own.start - views.start) * model.samples.shape[1]
-    wave = torch.arange(first, first + len(corner), device=laid_out.device)
-    return every[wave, corner[:, 0], corner[:, 1]]
-
-
-def _folds(model: ExpectedViews) -> Iterator[tuple[Any, Any]]:
-    """Pairs of what is added up on the scan's grid, and of what in the box."""
-    scan = model.acquisition.scan_shape
-    for row in range(0, model.box[0], scan[0]):
-        for column in range(0, model.box[1], scan[1]):
-            height = min(scan[0], model.box[0] - row)
-            width = min(scan[1], model.box[1] - column)
-            yield (
-                (slice(None), slice(height), slice(width)),
-                (slice(None), slice(row, row + height), slice(column, column + width)),
-            )
-
-
-def deviance(counts: Tensor, expected: Tensor) -> Tensor:
-    """Twice the log-likelihood that a Poisson model lacks: 2·[n·log(n/λ) − n + λ], each pixel."""
-    # Not of the quotient n/λ, whose derivative does not exist where nothing was counted.
-    logs = torch.special.xlogy(counts, counts) - torch.special.xlogy(counts, expected)
-    found: Tensor = 2 * (logs - counts + expected)
-    return found
-
-
-@lru_cache(maxsize=1)
-def _deviance_table() -> tuple[Tensor, Tensor, Tensor]:
-    """Log λ, mean and variance of the deviance of Poisson counts, summed over the counts."""
-    rate = torch.logspace(-6, 3, 400, dtype=torch.float64)
-    n = torch.arange(0, 1500, dtype=torch.float64)
-    log_p = torch.special.xlogy(n, rate[:, None]) - rate[:, None] - torch.lgamma(n + 1)
-    p, d = log_p.exp(), deviance(n.expand(len(rate), -1), rate[:, None])
-    mean = (p * d).sum(1)
-    return rate.log(), mean, (p * d**2).sum(1) - mean**2
-
-
-def expected_deviance(expected: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each pixel's deviance if the model is true.
-
-    About 1 and 2 where many electrons are expected, other values where few are: summed over the
-    Poisson distribution, and interpolated.
-    """
-    _, mean, variance = _deviance_table()
-    return _looked_up(mean, expected), _looked_up(variance, expected)
-
-
-@lru_cache(maxsize=1)
-def _deviance_slopes() -> tuple[Tensor, Tensor]:
-    """First and second derivative of the mean deviance by the rate, where it is tabulated."""
-    grid, mean, _ = _deviance_table()
-    (first,) = torch.gradient(mean, spacing=(grid.exp(),))
-    (second,) = torch.gradient(first, spacing=(grid.exp(),))
-    return first, second
-
-
-def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
-    """Value for each rate of what is tabulated, interpolated."""
-    grid = _deviance_table()[0]
-    place = (expected.double().clamp(1e-6, 1e3).log() - grid[0]) / (grid[1] - grid[0])
-    low = place.floor().long().clamp(0, len(grid) - 2)
-    part = place - low
-    values = table.to(expected.device)
-    found: Tensor = values[low] * (1 - part) + values[low + 1] * part
-    return found
-
-
-def _foretold(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each pixel's deviance, given how many electrons there were.
-
-    An image that is smoother than the specimen scatters too few electrons out of the disc. Where
-    few are counted the mean deviance depends on the rate; the part that is linear in the rate's
-    error is taken from the counts, so that the excess judges how they are spread.
-    """
-    mean, variance = expected_deviance(expected)
-    slope = _looked_up(_deviance_slopes()[0], expected)
-    return mean + slope * (counts - expected), variance - slope.square() * expected
-
-
-def _curving(rate: float) -> float:
-    """How much the expected deviance curves at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
-    second = _deviance_slopes()[1]
-    return float(-rate * _looked_up(second, torch.tensor(rate)) / 2)
 
 
 def _thinned(values: Tensor, count: int) -> Tensor:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-from misr4d.reconstruction.classical import PtychographySettings
 from misr4d.reconstruction.refine import Trust
 
 __all__ = [
+    "PtychographySettings",
     "contrast_tuning",
     "prior_trust",
     "ptychography_settings",
@@ -91,3 +92,15 @@ def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
     best = min(choices, key=distance)
     tuned = ("step_size", "batches", "iterations", "object_type", "lowpass", "start")
     return PtychographySettings(**{name: best[name] for name in tuned})
+
+
+@dataclass(frozen=True)
+class PtychographySettings:
+    """What is tuned in single-slice ptychography, by ``benchmarks/tune_ptychography.py``."""
+
+    iterations: int = 8  # py4DSTEM's default
+    step_size: float = 0.5  # py4DSTEM's default
+    batches: int = 8  # updates per iteration; our choice, py4DSTEM's default is one
+    object_type: Literal["complex", "potential"] = "complex"  # py4DSTEM's default
+    lowpass: float | None = None  # Å⁻¹; Butterworth filter between iterations, none by default
+    start: Literal["flat", "parallax", "direct"] = "flat"  # the first object; py4DSTEM's default

@@ -18,8 +18,11 @@ from torch import Tensor
 
 from misr4d.calibrate.calibration import Disc
 from misr4d.calibrate.focus import Search
-from misr4d.companion.figures import METHOD_COLOURS, use_style
 from misr4d.measure.spectra import half_bit_threshold
+from misr4d.plotting import (
+    METHOD_COLOURS,
+    use_style,
+)
 
 __all__ = ["flatten", "report_page", "shown_value"]
 

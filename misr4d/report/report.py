@@ -12,16 +12,15 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import emdfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal.windows import tukey
 from torch import Tensor, nn
 
 from misr4d import __version__
@@ -36,30 +35,42 @@ from misr4d.calibrate.calibration import (
 )
 from misr4d.calibrate.focus import Search, estimate_defocus
 from misr4d.calibrate.pixels import Mended, find_bad_pixels
-from misr4d.core.acquisition import REGIMES, Acquisition
+from misr4d.core.acquisition import (
+    REGIMES,
+    UPSAMPLING,
+    Acquisition,
+    nearest_regime,
+)
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import STRAIGHT, Matrix, TurnedAcquisition
+from misr4d.core.device import (
+    pick_device,
+)
 from misr4d.core.dose import electrons_per_pixel, thin
+from misr4d.core.estimate import (
+    Estimate,
+    tiles,
+)
 from misr4d.core.workers import Deal, dealing
 from misr4d.io.reading import Quantity, Scan, Survey, survey
 from misr4d.io.recording import phase_array
 from misr4d.learn.learned import (
-    Estimate,
     card,
     informed,
     informed_tiled,
-    nearest_regime,
-    starting_point,
-    tiles,
 )
-from misr4d.learn.networks import UPSAMPLING
-from misr4d.learn.training import pick_device
 from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+from misr4d.reconstruction.direct import (
+    starting_point,
+)
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.settings import prior_trust
 from misr4d.report.page import report_page, shown_value
 
-__all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["METHODS", "Detector", "Prepared", "Report", "outlook", "prepare", "reconstruct_scan"]
 
 Method = Literal["informed", "direct", "refined"]
 BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
@@ -500,7 +511,7 @@ class Report:
     method : {"informed", "direct", "refined"}
     mean : Tensor
         The image ``(3·Rx, 3·Ry)`` [rad], of zero mean; smaller if a drift was straightened.
-    deviation : Tensor or None
+    deviation : ndarray or None
         Standard deviation of each pixel's error [rad]; only the network states one, and it is the
         network's own where the image was refined.
     direct : Tensor
@@ -526,7 +537,7 @@ class Report:
     source: str
     method: str
     mean: Tensor
-    deviation: Tensor | None
+    deviation: NDArray[np.float32] | None
     direct: Tensor
     first: Tensor | None
     pixel: tuple[float, float]
@@ -543,6 +554,27 @@ class Report:
         if self.scan_matrix == STRAIGHT:
             return image
         return straighten(image, self.pixel, self.scan_matrix)
+
+    @property
+    def phase(self) -> NDArray[np.float32]:
+        """The image as an array ``(3·Rx, 3·Ry)`` [rad], of zero mean."""
+        phase: NDArray[np.float32] = self.mean.numpy()
+        return phase
+
+    def show(self) -> Figure:
+        """Draw every image and the deviation, as ``image.png`` of :meth:`write` has them.
+
+        Returns
+        -------
+        Figure
+            Of Matplotlib. A notebook shows it; elsewhere, ``savefig`` writes it.
+        """
+        import matplotlib.pyplot as plt
+
+        # A closed figure is shown once by a notebook, as what the cell returns.
+        figure = self._figure(plt.figure)
+        plt.close(figure)
+        return figure
 
     @property
     def images(self) -> dict[str, Tensor]:
@@ -611,7 +643,7 @@ class Report:
         arrays = {"mean": self.mean.numpy()}
         arrays |= {name: image.numpy() for name, image in self.images.items()}
         if self.deviation is not None:
-            arrays["deviation"] = self.deviation.numpy()
+            arrays["deviation"] = self.deviation
         np.savez_compressed(
             folder / "image.npz",
             **arrays,
@@ -645,10 +677,19 @@ class Report:
         emdfile.save(str(path), root)
 
     def _draw(self, path: Path) -> None:
-        import matplotlib as mpl
         from matplotlib.figure import Figure
 
-        from misr4d.companion.figures import display_limits, dose_label, show_image, use_style
+        self._figure(Figure).savefig(path, metadata={"Software": None})
+
+    def _figure(self, make: Callable[..., Figure]) -> Figure:
+        import matplotlib as mpl
+
+        from misr4d.plotting import (
+            display_limits,
+            dose_label,
+            show_image,
+            use_style,
+        )
 
         field = tuple(n * p for n, p in zip(self.mean.shape, self.pixel, strict=True))
         dose = self.quantities.get("dose")
@@ -662,7 +703,7 @@ class Report:
         with mpl.rc_context():
             use_style()
             height = 3.2 * field[0] / field[1] + 0.4
-            figure = Figure(figsize=(3.2 * panels + 0.6, height), layout="constrained")
+            figure = make(figsize=(3.2 * panels + 0.6, height), layout="constrained")
             axes = figure.subplots(1, panels, squeeze=False)[0]
             bar = _round_length(field[1] / 5)
             for index, (title, image) in enumerate(images):
@@ -681,7 +722,7 @@ class Report:
                 axes[-1].set(xticks=[], yticks=[], title="standard deviation [rad]")
                 axes[-1].spines[:].set_visible(False)
                 figure.colorbar(shown, ax=axes[-1], shrink=0.8)
-            figure.savefig(path, metadata={"Software": None})
+        return figure
 
 
 @contextlib.contextmanager
@@ -718,8 +759,8 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def _rms(values: Tensor) -> float:
-    return float(values.square().mean().sqrt())
+def _rms(values: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def _period(value: float) -> str:
@@ -732,7 +773,7 @@ def _round_length(length: float) -> float:
     return max(m * power for m in (1.0, 2.0, 5.0) if m * power <= length)
 
 
-def reconstruct(
+def reconstruct_scan(
     scan: Scan,
     *,
     method: Method = "informed",
@@ -795,7 +836,7 @@ def _reconstruct(
         )
     made = _images(views, ready, method, device, deal, share=1.0)
     direct = made["direct"].mean
-    deviation = None if method == "direct" else made["informed"].deviation
+    deviation = None if method == "direct" else made["informed"].deviation.numpy()
     pixel = _fine(acquisition)
     limits: dict[str, dict[str, float]] = {}
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -974,6 +1015,8 @@ def _half_set_curve(
     the jump at its edge is the same in both halves. Nothing finer than the information limit is
     measured; what fading leaks there from coarser detail is the same in both halves too.
     """
+    from scipy.signal.windows import tukey  # scipy.signal takes a second to load
+
     window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
     a, b = ((image - image.mean()) * window for image in (a, b))
     frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)

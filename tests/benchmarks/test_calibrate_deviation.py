@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from misr4d.learn.configuration import (
+    recorded_training,
+)
 from misr4d.learn.learned import card, load_network
-from misr4d.learn.training import recorded_training
 
 
 def load() -> Any:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from misr4d.cli import main
 from misr4d.companion.demo import Row, StandIn, Truth, compare, make_stand_in
 from misr4d.io.reading import read_scan
-from misr4d.report.report import Prepared, prepare, reconstruct
+from misr4d.report.report import Prepared, prepare, reconstruct_scan
 
 # A share of the defocus, and deg. Of 12 scans of 48 × 48 positions by benchmarks/stand_in.py the
 # worst were 1.1 % and 0.5° at 1000 e⁻/Å², 4.2 % and 1.5° at 100.
@@ -50,7 +50,7 @@ def test_the_image_is_straightened_and_sharper_for_it(stand_in: StandIn, tmp_pat
     recording, truth = stand_in.expose(1000.0, 0)
     path = recording.write(tmp_path / "scan.h5")
     found, left = (
-        reconstruct(read_scan(path, drift=none, astigmatism=none), method="direct")
+        reconstruct_scan(read_scan(path, drift=none, astigmatism=none), method="direct")
         for none in (None, 0.0)
     )
     assert left.mean.shape == (144, 144)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from misr4d import plotting
 from misr4d.companion import figures
 
 
@@ -15,7 +16,7 @@ def test_a_figure_is_saved_whole_under_its_registered_name(
 ) -> None:
     monkeypatch.setenv("MISR4D_OUTPUT", str(tmp_path))
     images = [torch.rand(12, 12), torch.rand(12, 12)]
-    grid = figures.image_grid([("direct", images)], ["100", "300"], (64.0, 64.0), bar=20.0)
+    grid = plotting.image_grid([("direct", images)], ["100", "300"], (64.0, 64.0), bar=20.0)
     path = figures.save(grid, "dose_series_crystal")
     assert path == tmp_path / "figures" / "dose_series_crystal.png"
     assert path.read_bytes()[:4] == b"\x89PNG"
@@ -26,22 +27,22 @@ def test_a_figure_is_saved_whole_under_its_registered_name(
 
 def test_a_row_is_compared_under_the_same_limits() -> None:
     dark, bright = torch.zeros(10, 10), torch.ones(10, 10)
-    grid = figures.image_grid([("direct", [dark, bright])], ["a", "b"], (10.0, 10.0), bar=2.0)
+    grid = plotting.image_grid([("direct", [dark, bright])], ["a", "b"], (10.0, 10.0), bar=2.0)
     limits = [axes.get_images()[0].get_clim() for axes in grid.axes]
     assert limits[0] == limits[1]
 
 
 def test_scale_bar_has_its_length_and_must_fit() -> None:
-    grid = figures.image_grid([("x", [torch.rand(8, 8)])], ["a"], (64.0, 64.0), bar=20.0)
+    grid = plotting.image_grid([("x", [torch.rand(8, 8)])], ["a"], (64.0, 64.0), bar=20.0)
     assert grid.axes[0].patches[0].get_width() == 20.0
     with pytest.raises(ValueError, match="does not fit an image"):
-        figures.scale_bar(grid.axes[0], 100.0)
+        plotting.scale_bar(grid.axes[0], 100.0)
 
 
 def test_the_middle_is_cut_in_whole_pixels_with_its_true_size() -> None:
     image = torch.arange(100).reshape(10, 10)
     for part, pixels in ((1.0, 10), (0.8, 8), (0.7, 6)):
-        cut, field = figures.middle(image, (20.0, 40.0), part)
+        cut, field = plotting.middle(image, (20.0, 40.0), part)
         assert cut.shape == (pixels, pixels)
         assert field == pytest.approx((2.0 * pixels, 4.0 * pixels))
         assert cut[0, 0] == image[(10 - pixels) // 2, (10 - pixels) // 2]
@@ -50,7 +51,7 @@ def test_the_middle_is_cut_in_whole_pixels_with_its_true_size() -> None:
 @pytest.mark.parametrize("upright", [False, True])
 def test_a_limit_is_a_line_with_its_name_beside_it(upright: bool) -> None:
     axes = Figure().subplots()
-    figures.mark_limit(axes, 0.4, "λ/2α", upright=upright)
+    plotting.mark_limit(axes, 0.4, "λ/2α", upright=upright)
     (line,), (text,) = axes.lines, axes.texts
     assert set(line.get_xdata() if upright else line.get_ydata()) == {0.4}
     assert text.get_text() == "λ/2α"
@@ -58,8 +59,8 @@ def test_a_limit_is_a_line_with_its_name_beside_it(upright: bool) -> None:
 
 
 def test_dose_labels() -> None:
-    assert figures.dose_label(300.0) == "300 e⁻/Å²"
-    assert figures.dose_label(math.inf) == "∞ dose"
+    assert plotting.dose_label(300.0) == "300 e⁻/Å²"
+    assert plotting.dose_label(math.inf) == "∞ dose"
 
 
 def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +71,9 @@ def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_note_stands_under_its_image_and_a_period_has_a_unit() -> None:
     image = torch.rand(4, 4)
-    figure = figures.image_grid(
+    figure = plotting.image_grid(
         [("direct", [image, None])], ["a", "b"], (4.0, 4.0), bar=1.0, notes=[["0.83", ""]]
     )
     assert [axes.get_xlabel() for axes in figure.axes] == ["0.83", ""]
-    assert figures.period_label(1.234) == "1.23 Å"
-    assert figures.period_label(float("inf")) == "none"
+    assert plotting.period_label(1.234) == "1.23 Å"
+    assert plotting.period_label(float("inf")) == "none"

@@ -10,11 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from misr4d import ATOMIC, MOLECULAR
+from misr4d.core.acquisition import (
+    nearest_regime,
+)
 from misr4d.core.detector import TurnedAcquisition
 from misr4d.core.dose import expose
-from misr4d.learn import learned
-from misr4d.learn.learned import (
+from misr4d.core.estimate import (
     Estimate,
+)
+from misr4d.learn import learned
+from misr4d.learn.configuration import (
+    Training,
+    acquisition_of,
+    build_network,
+)
+from misr4d.learn.learned import (
     _joined,
     amend,
     attention_unet,
@@ -24,13 +34,11 @@ from misr4d.learn.learned import (
     informed,
     informed_tiled,
     load_network,
-    nearest_regime,
     pack,
     training_log,
     view_groups,
 )
 from misr4d.learn.networks import AttentionUNet, DirectInformed, DualPath
-from misr4d.learn.training import Training, acquisition_of, build_network
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.simulate.reciprocity import simulate_views

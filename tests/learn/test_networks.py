@@ -8,6 +8,9 @@ import torch
 from torch import nn
 
 from misr4d import ATOMIC
+from misr4d.learn.configuration import (
+    view_geometry,
+)
 from misr4d.learn.networks import (
     AttentionGate,
     AttentionUNet,
@@ -15,7 +18,6 @@ from misr4d.learn.networks import (
     DualPath,
     direct_features,
 )
-from misr4d.learn.training import view_geometry
 from misr4d.reconstruction.direct import DirectPtychography
 
 

@@ -20,18 +20,22 @@ from safetensors.torch import load_file, save_file
 from misr4d import ATOMIC
 from misr4d.core.optics import registering_shift
 from misr4d.learn import learned, training
-from misr4d.learn.training import (
+from misr4d.learn.configuration import (
     PRESETS,
     Training,
+    acquisition_of,
+    build_network,
+)
+from misr4d.learn.examples import (
     _symmetry,
     _turned,
     _view_order,
-    acquisition_of,
-    build_network,
     example,
-    loss_of,
     make_batch,
     prepare,
+)
+from misr4d.learn.training import (
+    loss_of,
     train,
 )
 

@@ -14,14 +14,18 @@ from misr4d.core import optics
 from misr4d.core.datacube import Datacube
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction import classical
+from misr4d.reconstruction.bright_field import (
+    summed_bright_field,
+)
 from misr4d.reconstruction.classical import (
-    PtychographySettings,
     idpc,
     iterative_dpc,
     parallax,
     ptychography,
     ptychography_course,
-    summed_bright_field,
+)
+from misr4d.reconstruction.settings import (
+    PtychographySettings,
 )
 from misr4d.simulate.probes import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views

@@ -9,16 +9,22 @@ import torch
 from misr4d import ATOMIC
 from misr4d.core import optics
 from misr4d.core.dose import count_electrons
-from misr4d.learn.learned import Estimate
+from misr4d.core.estimate import (
+    Estimate,
+)
 from misr4d.measure.metrics import correlation
+from misr4d.reconstruction.deviance import (
+    deviance,
+    expected_deviance,
+)
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.refine import (
+from misr4d.reconstruction.forward import (
     ExpectedViews,
+)
+from misr4d.reconstruction.refine import (
     Trust,
     _Problem,
     as_weak,
-    deviance,
-    expected_deviance,
     plug_and_play,
     refine,
     refine_scan,

@@ -25,7 +25,7 @@ from misr4d.io.recording import Recording
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.refine import refine_scan
 from misr4d.report import report as reports
-from misr4d.report.report import Report, _half_set_resolution, prepare, reconstruct
+from misr4d.report.report import Report, _half_set_resolution, prepare, reconstruct_scan
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def path(small_recording: Recording, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def report(path: Path) -> Report:
-    return reconstruct(read_scan(path))
+    return reconstruct_scan(read_scan(path))
 
 
 def test_py4dstem_reads_our_file_calibrated_with_the_truth_in_it(
@@ -71,7 +71,7 @@ def test_bad_pixels_are_found_counted_and_cost_little(path: Path, report: Report
     spoilt[:, :, middle + 2] += 20
     spoilt[:, :, middle - 6, middle - 4] = 0
     wrong = replace(scan, patterns=spoilt)
-    found = reconstruct(wrong, method="direct")
+    found = reconstruct_scan(wrong, method="direct")
     assert found.quantities["hot_pixels"].value == spoilt.shape[3]
     assert [middle - 6, middle - 4] in found.record()["bad_pixels"]
     assert report.record()["bad_pixels"] == []
@@ -91,7 +91,7 @@ def test_half_sets_agree_further_with_more_electrons(report: Report, path: Path)
     assert min(min(r.values()) for r in report.resolution.values()) >= ATOMIC.information_limit
     scan = read_scan(path)
     thinned = np.random.default_rng(0).binomial(np.asarray(scan.patterns[:, :]), 0.02)
-    fewer = reconstruct(replace(scan, patterns=thinned), method="direct")
+    fewer = reconstruct_scan(replace(scan, patterns=thinned), method="direct")
     assert whole < fewer.resolution["direct"]["half-bit"]
 
 
@@ -210,7 +210,7 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
 ) -> None:
     """The field is not periodic: without a rim of unknown counts, its edge would be wrong."""
     monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=8))
-    found = reconstruct(read_scan(path), method="refined")
+    found = reconstruct_scan(read_scan(path), method="refined")
     assert list(found.images) == ["direct", "informed", "refined"] == list(found.resolution)
     torch.testing.assert_close(found.images["informed"], report.mean)
     truth, rim = small_recording.truth, 9
@@ -229,14 +229,14 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
     scan = read_scan(path)
     parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
     with pytest.raises(ValueError, match="does not hold counts of single electrons"):
-        reconstruct(replace(scan, patterns=parts), method="refined")
+        reconstruct_scan(replace(scan, patterns=parts), method="refined")
 
 
 def test_fractions_have_an_image_but_no_half_sets(path: Path) -> None:
     scan = read_scan(path)
     known = {n: q for n, q in scan.known.items() if n != "dose"}
     parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
-    found = reconstruct(replace(scan, patterns=parts, known=known), method="direct")
+    found = reconstruct_scan(replace(scan, patterns=parts, known=known), method="direct")
     assert not found.resolution
     assert found.record()["half_set_resolution"] is None
     assert "not whole numbers" in found.warnings[0]
@@ -248,11 +248,11 @@ def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path
     scan = read_scan(path)
     known = {n: q for n, q in scan.known.items() if n != "dose"}
     scaled = replace(scan, patterns=np.asarray(scan.patterns[:, :]).astype(np.uint16) * 5)
-    found = reconstruct(replace(scaled, known=known), method="direct")
+    found = reconstruct_scan(replace(scaled, known=known), method="direct")
     assert found.quantities["noise"].value == pytest.approx(5.0, rel=0.1)
     assert "pass --gain" in found.warnings[0]
     known["gain"] = Quantity(5.0, "counts per electron", "given")
-    found = reconstruct(replace(scaled, known=known), method="direct")
+    found = reconstruct_scan(replace(scaled, known=known), method="direct")
     assert not found.resolution
     assert found.quantities["dose"].value == pytest.approx(2000.0, rel=0.1)
     assert "count 5 per electron" in found.warnings[0]
@@ -293,9 +293,9 @@ def test_a_scan_too_small_or_without_a_defocus_to_be_seen_is_refused(path: Path)
     with pytest.raises(ValueError, match="31 × 32 positions; expected at least 32 × 32"):
         prepare(replace(scan, patterns=np.asarray(scan.patterns[:31])))
     with pytest.raises(ValueError, match="unknown method 'magic'"):
-        reconstruct(scan, method="magic")  # type: ignore[arg-type]
+        reconstruct_scan(scan, method="magic")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="device is 'abacus'"):
-        reconstruct(scan, device="abacus")
+        reconstruct_scan(scan, device="abacus")
     known = {n: q for n, q in scan.known.items() if n != "defocus"}
     rng = np.random.default_rng(0)
     patterns = np.asarray(scan.patterns[:, :])
@@ -309,7 +309,7 @@ import json, sys
 import torch
 import scale
 from misr4d.report import report
-from misr4d.learn.learned import Estimate
+from misr4d.core.estimate import (Estimate,)
 
 def flat(views, acquisition, **_):  # tiles have the memory of one, and take long
     image = torch.randn(acquisition.output_shape(3), generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,408 @@
+"""Examples to train on: simulated specimens that never repeat, at a dose drawn at random."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from misr4d.core.acquisition import (
+    REGIMES,
+    UPSAMPLING,
+)
+from misr4d.core.dose import add_detector_noise, electrons_per_pixel
+from misr4d.core.keys import result_key
+from misr4d.learn.configuration import (
+    _HELD,
+    DEFOCI,
+    Training,
+    acquisition_of,
+    aligned,
+    view_geometry,
+)
+from misr4d.learn.networks import (
+    direct_features,
+)
+from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
+from misr4d.simulate.reciprocity import simulate_views
+from misr4d.specimens.corpus import draw_specimen
+from misr4d.specimens.fetch import cache_folder
+from misr4d.specimens.potential import project_atoms, truth
+
+__all__ = ["DETECTOR_BIAS", "example", "make_batch", "prepare", "simulate_example"]
+
+# Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
+# coarser than one for a figure: what it misses is far below the noise.
+_SIMULATION = {"atomic": (1 / 3, 2.0, 24), "molecular": (256 / 480, 25.0, 6)}
+
+DETECTOR_BIAS = 0.5
+"""Deviation of a pixel's lasting offset, as a share of its Gaussian noise's (our choice)."""
+
+
+@lru_cache(maxsize=16)
+def _method(regime: str, kernel: int, device: str) -> DirectPtychography:
+    return DirectPtychography(
+        acquisition_of(regime, kernel),
+        UPSAMPLING,
+        aliases=UPSAMPLING,
+        amplitude_contrast=AMPLITUDE_CONTRAST[regime],
+        device=device,
+    )
+
+
+def _example_path(regime: str, seed: int, index: int, defocus_error: float) -> Path:
+    name = f"{regime}-{seed}-{defocus_error!r}-{index}.npz"
+    return cache_folder() / "corpus" / result_key(simulate_example, data=()) / name
+
+
+def simulate_example(
+    regime: str, seed: int, index: int, *, defocus_error: float = 0.01, device: str = "cpu"
+) -> dict[str, Tensor]:
+    """Simulate a specimen's views at infinite dose, and what direct ptychography takes from them.
+
+    Parameters
+    ----------
+    regime : {"atomic", "molecular"}
+    seed, index : int
+        As for :func:`misr4d.specimens.corpus.draw_specimen`.
+    defocus_error : float
+        Standard deviation of the relative difference between the true defocus and the one that
+        the reconstruction is told.
+    device : str
+        Where to compute; the result is in memory.
+
+    Returns
+    -------
+    dict
+        ``views`` (float16 ``(M, 64, 64)``), ``truth`` (float32 ``(192, 192)``, rad), ``score`` and
+        ``misfit`` (the statistic at infinite dose), ``intensity`` (mean of the views, relative to
+        vacuum).
+    """
+    specimen = draw_specimen(regime, seed, index)
+    cell = specimen.atoms.cell.lengths()
+    sampling, thinnest, most = _SIMULATION[regime]
+    number = min(most, max(1, math.ceil(cell[2] / thinnest)))
+    potential = project_atoms(
+        specimen.atoms.numbers,
+        specimen.atoms.positions,
+        (float(cell[0]), float(cell[1])),
+        (round(cell[0] / sampling), round(cell[1] / sampling)),
+        (float(cell[2]) / number,) * number,
+        device=device,
+    )
+    kernel = index % len(DEFOCI[regime])
+    told = acquisition_of(regime, kernel)
+    error = np.random.default_rng([seed, index, 7]).normal(0, defocus_error)
+    true = replace(told, defocus=told.defocus * (1 + error) + float(cell[2]) / 2)
+    views = simulate_views(potential, true, device=device)
+    statistic = _method(regime, kernel, device).statistic(views)
+    return {
+        "views": views.cpu().half(),
+        "truth": truth(potential, told, UPSAMPLING).cpu(),
+        "score": statistic.score[0].cpu(),
+        "misfit": statistic.noise[0].cpu(),
+        "intensity": told.relative_to_vacuum(views).mean().cpu(),
+    }
+
+
+def example(
+    regime: str, seed: int, index: int, *, defocus_error: float = 0.01, device: str = "cpu"
+) -> Path:
+    """Make an example only once: an npz of what :func:`simulate_example` returns, kept."""
+    path = _example_path(regime, seed, index, defocus_error)
+    if path.is_file():
+        return path
+    found = simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, **{k: v.numpy() for k, v in found.items()})
+    os.replace(temporary, path)
+    return path
+
+
+@lru_cache(maxsize=_HELD)
+def _fresh_example(
+    regime: str, seed: int, index: int, defocus_error: float, device: str
+) -> dict[str, Tensor]:
+    return simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
+
+
+def _work(task: tuple[str, int, int, float, str]) -> None:
+    torch.set_num_threads(1)
+    regime, seed, index, error, device = task
+    example(regime, seed, index, defocus_error=error, device=device)
+
+
+def prepare(config: Training, workers: int | None = None, device: str = "cpu") -> None:
+    """Simulate a run's specimens beforehand, in parallel; what is there already is kept.
+
+    Raises
+    ------
+    ValueError
+        If the run never repeats a specimen: there is no end to what it would prepare.
+    """
+    if config.specimens == 0:
+        raise ValueError("specimens is 0, an endless supply; give a number of them to prepare")
+    tasks = [
+        (regime, config.seed, index, config.defocus_error, device)
+        for index in range(config.specimens)
+        for regime in _regimes(config)
+        if index < _supply(config, regime)
+        and not _example_path(regime, config.seed, index, config.defocus_error).is_file()
+    ]
+    if not tasks:
+        return
+    count = workers or os.cpu_count() or 1
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        for _ in tqdm(pool.map(_work, tasks), total=len(tasks), unit="specimen", disable=None):
+            pass
+
+
+def _regimes(config: Training) -> list[str]:
+    share = {"atomic": 1 - config.molecular, "molecular": config.molecular}
+    return [regime for regime in REGIMES if share[regime] > 0]
+
+
+def _supply(config: Training, regime: str) -> int:
+    """Distinct specimens of a regime at one time: fewer molecules, each larger and slower."""
+    share = 1.0 if regime == "atomic" else 0.2
+    return max(len(DEFOCI[regime]), round((config.specimens or config.pool) * share))
+
+
+def _first(config: Training, regime: str, step: int) -> int:
+    """First specimen that an endless supply holds at a step."""
+    if config.specimens:
+        return 0
+    return math.floor(step * config.renewed * _supply(config, regime) / config.pool)
+
+
+@lru_cache(maxsize=6000)
+def _load(path: Path, name: str) -> Tensor:
+    with np.load(path, allow_pickle=False) as stored:
+        return torch.from_numpy(np.asarray(stored[name]))
+
+
+def _generator(*key: int) -> torch.Generator:
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One sample's specimen and noise."""
+
+    load: Callable[[str], Tensor]
+    index: int
+    dose: float
+    detector: float
+    vacuum: bool
+
+
+def _draw(
+    config: Training, regime: str, kernel: int, step: int, generator: torch.Generator, device: str
+) -> _Draw:
+    """Draw a specimen that was measured at a defocus, a dose, and the detector's noise."""
+    kernels = len(DEFOCI[regime])
+    number = int(torch.randint(_supply(config, regime) // kernels, (), generator=generator))
+    index = (number + _first(config, regime, step) // kernels) * kernels + kernel
+    own = generator if config.fresh_noise else _generator(config.seed, index)
+    low, high = (math.log(d) for d in config.doses)
+    dose = math.inf if _uniform(own) < config.infinite else math.exp(_uniform(own, low, high))
+    detector = _uniform(own, 0, config.detector_noise) if _uniform(own) < 1 / 3 else 0.0
+    vacuum = _uniform(own) < config.vacuum and config.network == "DirectInformed"
+    key = (regime, config.seed, index)
+    if config.specimens:
+        path = example(*key, defocus_error=config.defocus_error, device=device)
+        return _Draw(partial(_load, path), index, dose, detector, vacuum)
+    held = _fresh_example(*key, config.defocus_error, device)
+    return _Draw(held.__getitem__, index, dose, detector, vacuum)
+
+
+def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
+    """Draw the regime and the defocus that a batch shares."""
+    regime = "molecular" if _uniform(generator) < config.molecular else "atomic"
+    return regime, int(torch.randint(len(DEFOCI[regime]), (), generator=generator))
+
+
+def _turned(images: Tensor, turn: int, roll: tuple[int, int]) -> Tensor:
+    """One of the square's eight symmetries about pixel (0, 0), then a shift ``(..., X, Y)``."""
+    if turn & 1:
+        images = torch.roll(images.flip(-1), 1, -1)
+    if turn & 2:
+        images = torch.roll(images.flip(-2), 1, -2)
+    if turn & 4:
+        images = images.mT
+    return torch.roll(images, roll, (-2, -1))
+
+
+def _symmetry(generator: torch.Generator) -> tuple[int, tuple[int, int]]:
+    turn = int(torch.randint(8, (), generator=generator))
+    roll = torch.randint(64, (2,), generator=generator).tolist()
+    return turn, (roll[0], roll[1])
+
+
+def _informed_group(
+    config: Training, count: int, step: int, generator: torch.Generator, device: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw maps, step and truth of samples that share regime and defocus."""
+    regime, kernel = _condition(config, generator)
+    method = _method(regime, kernel, device)
+    acquisition = acquisition_of(regime, kernel)
+    draws = [_draw(config, regime, kernel, step, generator, device) for _ in range(count)]
+    positions = math.prod(acquisition.scan_shape)
+    # What the detector adds weighs more where fewer electrons are counted: in the mean of views.
+    added = float((1 / acquisition.view_illumination).mean())
+    scores, variances, misfits, targets = [], [], [], []
+    for one in draws:
+        score, target = one.load("score"), one.load("truth")
+        intensity, misfit = float(one.load("intensity")), float(one.load("misfit"))
+        if one.vacuum:
+            score, target, intensity, misfit = (
+                torch.zeros_like(score),
+                torch.zeros_like(target),
+                1.0,
+                1e-16,
+            )
+        electrons = electrons_per_pixel(one.dose, acquisition)
+        # Poisson counts, and the detector's own noise, in units of a fully lit pixel.
+        shot = intensity / electrons + added * (one.detector / electrons) ** 2
+        variances.append(shot / positions)
+        scores.append(score)
+        misfits.append(misfit)
+        targets.append(target)
+    variance = torch.tensor(variances)
+    noise = method.draw_noise(variance, generator)
+    statistic = Statistic(
+        torch.stack(scores).to(device) + noise, (torch.tensor(misfits) + variance).to(device)
+    )
+    maps, scan_step = direct_features(method, statistic)
+    target = torch.stack(targets).to(device)
+    both = torch.cat([maps, (target - target.mean((-2, -1), keepdim=True))[:, None]], 1)
+    moved = []
+    for one in both:
+        turn, roll = _symmetry(generator)
+        moved.append(_turned(one, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
+    whole = torch.stack(moved)
+    return whole[:, :-1], scan_step, whole[:, -1]
+
+
+@cache
+def _view_order(regime: str, turn: int) -> Tensor:
+    """Which view takes each view's place when the scan is turned."""
+    k = acquisition_of(regime, 0).view_frequencies
+    turned = k.clone()
+    if turn & 4:
+        turned = turned.flip(1)
+    if turn & 2:
+        turned[:, 0] *= -1
+    if turn & 1:
+        turned[:, 1] *= -1
+    return torch.cdist(turned, k).argmin(1)
+
+
+def _view_sample(
+    config: Training,
+    condition: tuple[str, int],
+    step: int,
+    generator: torch.Generator,
+    device: str,
+    chosen: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw one sample's noisy views ``(M, 64, 64)``, relative to vacuum, and its truth.
+
+    The truth ``(192, 192)`` is of zero mean.
+    """
+    regime, kernel = condition
+    acquisition = acquisition_of(regime, kernel)
+    one = _draw(config, regime, kernel, step, generator, device)
+    turn, roll = _symmetry(generator)
+    views = one.load("views").float()
+    if math.isfinite(one.dose):
+        electrons = electrons_per_pixel(one.dose, acquisition)
+        own = generator
+        if not config.fresh_noise:
+            own = _generator(config.seed, one.index, 1)
+        views = torch.poisson(views * electrons, generator=own) / electrons
+        if one.detector:
+            bias = DETECTOR_BIAS * one.detector
+            views = add_detector_noise(views, electrons, one.detector, bias, own)
+    views = acquisition.relative_to_vacuum(views)[_view_order(regime, turn)]
+    if chosen is not None:
+        views = views[chosen]
+    target = one.load("truth")
+    target = _turned(target - target.mean(), turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
+    return _turned(views, turn, roll), target
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees."""
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+    step: float
+
+
+def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") -> list[Batch]:
+    """Draw the samples of a step; the same arguments give the same samples.
+
+    Returns
+    -------
+    list of Batch
+        Parts of the step that share regime and defocus.
+    """
+    generator = _generator(config.seed, config.repeat, step, rank)
+    if config.network == "DirectInformed":
+        parts = 2 if config.batch > 1 else 1
+        sizes = [config.batch - config.batch // 2, config.batch // 2][:parts]
+        batches = []
+        for size in sizes:
+            maps, steps, target = _informed_group(config, size, step, generator, device)
+            batches.append(Batch((maps, steps), target, float(steps[0])))
+        return batches
+    if config.network == "AttentionUNet" and config.inputs == "direct":
+        maps, steps, target = _informed_group(config, config.batch, step, generator, device)
+        return [Batch((functional.pixel_unshuffle(maps, UPSAMPLING),), target, float(steps[0]))]
+    if config.network == "AttentionUNet":
+        # Each sample has its own regime and defocus: batch normalisation is used afterwards with
+        # the statistics of all of them, so it must be trained on their mixture.
+        samples, scan_steps = [], []
+        for _ in range(config.batch):
+            condition = _condition(config, generator)
+            views, target = _view_sample(config, condition, step, generator, device)
+            acquisition = acquisition_of(*condition)
+            if config.inputs == "aligned":
+                views = aligned(views, acquisition)
+            samples.append((views, target))
+            scan_steps.append(min(acquisition.step))
+        views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
+        return [Batch((views,), target, min(scan_steps))]
+    condition = _condition(config, generator)
+    acquisition = acquisition_of(*condition)
+    chosen = torch.randperm(acquisition.number_of_views, generator=generator)[: config.views]
+    samples = [
+        _view_sample(config, condition, step, generator, device, chosen)
+        for _ in range(config.batch)
+    ]
+    views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
+    shifts, angles = view_geometry(acquisition)
+    inputs = (views, shifts[chosen].to(device), angles[chosen].to(device))
+    return [Batch(inputs, target, min(acquisition.step))]

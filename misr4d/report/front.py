@@ -1,0 +1,111 @@
+"""From an array or a file to an image: ``misr4d.reconstruct``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from misr4d.io.reading import Scan, read_scan
+from misr4d.report.report import BadPixelChoice, Method, Report, reconstruct_scan
+
+__all__ = ["reconstruct"]
+
+
+def reconstruct(
+    scan: ArrayLike | str | Path | Scan,
+    *,
+    energy: float | None = None,
+    step: float | tuple[float, float] | None = None,
+    semiangle: float | None = None,
+    defocus: float | None = None,
+    detector_pixel: float | tuple[float, float] | None = None,
+    rotation: float | None = None,
+    method: Method = "informed",
+    scan_shape: tuple[int, int] | None = None,
+    dataset: str | None = None,
+    bad_pixels: BadPixelChoice = "found",
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    **known: Any,
+) -> Report:
+    """Reconstruct a 4D-STEM scan, on a grid three times finer than its positions.
+
+    Parameters
+    ----------
+    scan : array, str, Path or Scan
+        Diffraction patterns in memory ``(Rx, Ry, Qx, Qy)``, best as counts of electrons, of any
+        type that NumPy takes; a file or folder that :func:`misr4d.read_scan` opens; or what it
+        returned.
+    energy : float, optional
+        Of the electrons [eV]. Energy, step and semi-angle must be known, from here or the file.
+    step : float or (float, float), optional
+        Between scan positions along (Rx, Ry) [Å].
+    semiangle : float, optional
+        Of the probe's convergence [mrad].
+    defocus : float, optional
+        Of the probe [Å], positive for underfocus; estimated from the scan if nothing states it.
+    detector_pixel : float or (float, float), optional
+        Angle of a detector pixel [mrad]; by default from the bright disc and the semi-angle.
+    rotation : float, optional
+        Of the scan against the detector [degrees]; estimated if nothing states it.
+    method : {"informed", "direct", "refined"}
+        The shipped network that starts from direct ptychography, direct ptychography alone, or the
+        network's image refined by the counted electrons (minutes).
+    scan_shape, dataset
+        Of a file, as for :func:`misr4d.read_scan`.
+    bad_pixels : {"found", "none"} or ndarray
+        Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
+    seed : int
+        Of the dealing of electrons into two half-sets.
+    device : str, optional
+        Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
+    workers : int, optional
+        Processes that share the tiles of a scan larger than 64 × 64.
+    **known
+        Whatever else is known, by the names of :data:`misr4d.io.reading.QUANTITIES`, such as
+        ``centre``, ``gain`` or ``thickness``.
+
+    Returns
+    -------
+    Report
+        ``phase`` and ``deviation`` are NumPy arrays ``(3·Rx, 3·Ry)`` [rad]; ``show()`` draws them,
+        ``write(folder)`` keeps all of it; ``warnings`` says what speaks against the image.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or out of range, the file cannot be read, or the patterns are none;
+        the message says what to do.
+    TypeError
+        For a quantity that does not exist.
+    """
+    named = {
+        "energy": energy,
+        "step": step,
+        "semiangle": semiangle,
+        "defocus": defocus,
+        "detector_pixel": detector_pixel,
+        "rotation": rotation,
+    }
+    given: Mapping[str, Any] = {
+        **{name: value for name, value in named.items() if value is not None},
+        **known,
+    }
+    if isinstance(scan, Scan):
+        if given or scan_shape is not None or dataset is not None:
+            name = next(iter(given), "scan_shape" if scan_shape is not None else "dataset")
+            raise ValueError(f"{name} is given beside a Scan, which holds its own; read it with it")
+        opened = scan
+    elif isinstance(scan, str | Path):
+        opened = read_scan(scan, dataset=dataset, scan_shape=scan_shape, **given)
+    else:
+        if dataset is not None:
+            raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
+        opened = Scan.from_array(scan, scan_shape=scan_shape, **given)
+    return reconstruct_scan(
+        opened, method=method, seed=seed, bad_pixels=bad_pixels, device=device, workers=workers
+    )
