@@ -44,6 +44,7 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "thickness": ("Å", 0.0, 1e5),
     "dose": ("e⁻/Å²", 1e-6, 1e12),
     "gain": ("counts per electron", 1e-3, 1e6),
+    "offset": ("counts of a pixel without electrons", -1e6, 1e9),
     "centre": ("pixel", 0.0, 1e5),
     "drift": ("Å a line", -1e4, 1e4),
     "astigmatism": ("Å", -1e7, 1e7),
@@ -366,6 +367,12 @@ def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
     if kind not in "uif":
         raise _UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
     if scan_shape is not None:
+        if len(shape) == 4 and tuple(scan_shape) != shape[:2] and 1 not in shape[:2]:
+            raise _UnfitError(
+                f"has {shape[0]} × {shape[1]} positions of its own, and --scan-shape says "
+                f"{scan_shape[0]} × {scan_shape[1]}: leave it out, or give it for a list of "
+                "patterns only"
+            )
         listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
         if listed != math.prod(scan_shape):
             raise _UnfitError(
@@ -845,16 +852,39 @@ class Survey:
     whole : bool
         Whether all values are whole numbers, as counts are.
     largest : float
+    least : ndarray, optional
+        Smallest value of each pixel ``(Qx, Qy)``.
+    at_end : ndarray, optional
+        How often each pixel read the largest value ``(Qx, Qy)``; of whole numbers.
     """
 
     mean: NDArray[np.float64]
     totals: NDArray[np.float64]
     whole: bool
     largest: float
+    least: NDArray[np.float64] | None = None
+    at_end: NDArray[np.int64] | None = None
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the counter ended at the largest value.
+
+        Of Poisson counts of mean m, m/(n + 1) times as many are n + 1 as are n. Where none is, of
+        thirty or more that should be, they could not be counted.
+        """
+        if not self.whole or self.at_end is None:
+            return False
+        return float((self.at_end * self.mean).sum()) / (self.largest + 1) > 30
 
 
-def survey(scan: Scan) -> Survey:
+def survey(scan: Scan, *, signed: bool = False) -> Survey:
     """Read all patterns once and check them.
+
+    Parameters
+    ----------
+    scan : Scan
+    signed : bool
+        Take negative values too, as a subtracted offset leaves them.
 
     Raises
     ------
@@ -867,6 +897,8 @@ def survey(scan: Scan) -> Survey:
     shape = scan.patterns.shape
     total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
     whole, largest, bits = True, 0.0, 0
+    least = np.full(shape[2:], math.inf)
+    at_end = np.zeros(shape[2:], dtype=np.int64)
     blocks = cube.read(label="reading")
     while True:
         try:
@@ -877,8 +909,9 @@ def survey(scan: Scan) -> Survey:
             raise ValueError(
                 f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
             ) from error
-        low, high = float(block.min()), float(block.max())
-        if not (math.isfinite(low) and high <= _LARGEST) or low < 0:
+        lowest = block.min((0, 1))
+        low, high = float(lowest.min()), float(block.max())
+        if not (math.isfinite(low) and high <= _LARGEST) or (low < 0 and not signed):
             bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
             place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
             raise ValueError(
@@ -886,7 +919,12 @@ def survey(scan: Scan) -> Survey:
                 f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
                 "bad pixels, and undo a background subtraction"
             )
+        least = np.minimum(least, lowest)
+        if high > largest:
+            at_end[:] = 0
         largest = max(largest, high)
+        if high == largest:
+            at_end += (block == high).sum((0, 1))
         if block.dtype.kind in "ui":
             bits |= int(np.bitwise_or.reduce(block, axis=None))
         else:
@@ -906,4 +944,5 @@ def survey(scan: Scan) -> Survey:
             f"{scan.path} holds no counts: {said}, as if its bytes were in the wrong order; write "
             "it with the order that its type states, or pass --gain if it is meant"
         )
-    return Survey(total / math.prod(shape[:2]), sums, whole, largest)
+    mean = total / math.prod(shape[:2])
+    return Survey(mean, sums, whole, largest, least, at_end)
