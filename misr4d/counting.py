@@ -173,7 +173,8 @@ def _find_blank(counts: NDArray[np.float64]) -> tuple[NDArray[np.bool_], list[li
 
     def none(values: NDArray[np.float64], expected: float) -> NDArray[np.bool_]:
         few: NDArray[np.bool_] = values < _BLANK * expected
-        return few & (poisson.cdf(values, 3 * _BLANK * expected) < chance)
+        few &= poisson.cdf(values, 3 * _BLANK * expected) < chance
+        return few
 
     blank = none(counts, usual)
     lines: list[list[int]] = []

@@ -405,7 +405,7 @@ def _with_flicker(
     if flicker(totals, dose):
         part = replace(dose, part=(slice(None), slice(None)))
         here = replace(part, relative=dose.relative[dose.part], blank=dose.blank[dose.part])
-        lowered = floor * disc.mask(seen.mean.shape).sum() / 2
+        lowered = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
         first, second = (half - lowered for half in halves_of_totals(cube, disc))
         variance = common_flicker((first, second), here)
         if variance:
@@ -476,7 +476,8 @@ def _recentred(
     if (span > np.maximum(1.0, 3 * error)).any():
         moved = recentre(cube, drift)
         disc = find_disc(moved.mean_pattern())
-        _check_on_detector(drift.centres(cube.patterns.shape[:2]), disc.radius, seen.mean.shape)
+        nx, ny = cube.patterns.shape[:2]
+        _check_on_detector(drift.centres((nx, ny)), disc.radius, seen.mean.shape)
         known["descan"] = Quantity(
             tuple(float(v) for v in span), "pixel", "estimated", float(error.max())
         )
