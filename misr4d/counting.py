@@ -441,6 +441,8 @@ def find_floor(
     positions : int
         Of which it is the smallest.
     """
+    if mean[good].max() <= mean[good].min():
+        return None  # nothing but a floor, or all clipped
     pedestal = 0
     if least is not None:
         dim = good & (mean <= np.median(mean[good]))
