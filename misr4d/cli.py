@@ -355,6 +355,12 @@ def simulate(
 @click.option("--thickness", type=float, help="Of the specimen, Å, if defocus counts from its top.")
 @click.option("--dose", type=float, help="e⁻/Å²; by default from the counts.")
 @click.option("--gain", type=float, help="Counts per electron, of a camera that does not count.")
+@click.option(
+    "--offset",
+    type=float,
+    help="Counts that a detector pixel reads without electrons; by default the level far from the "
+    "disc, if that is certain.",
+)
 @click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
 @click.option(
     "--drift",
@@ -378,6 +384,11 @@ def simulate(
     help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
 )
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
+@click.option(
+    "--keep-dose",
+    is_flag=True,
+    help="Do not look for lines and positions of another dose, nor leave out flyback.",
+)
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
 @partial(
@@ -394,6 +405,7 @@ def reconstruct(
     scan_shape: tuple[int, int] | None,
     bad_pixels: Path | None,
     keep_all_pixels: bool,
+    keep_dose: bool,
     seed: int,
     device: str | None,
     workers: int | None,
@@ -407,7 +419,9 @@ def reconstruct(
     Reads NumPy, HDF5 and EMD of py4DSTEM, Zarr of abTEM, and by RosettaSciIO what cameras write
     (.mib, .dm4, .blo, .hspy, .emd, …). Energy, step and semi-angle come from the file, unless
     given. Centre, disc, drift, rotation and, if need be, the defocus are estimated, unless given.
-    Hot and dead detector pixels are found and replaced by noise of the level around them.
+    Hot and dead detector pixels are found and replaced by noise of the level around them. What the
+    detector reads without electrons is subtracted, and a dose that changes from line to line or
+    position to position divided out, where the patterns show it; the report says so.
     No training is needed.
     """
     from misr4d.calibrate.pixels import read_bad_pixels
@@ -433,6 +447,7 @@ def reconstruct(
             method=method,
             seed=seed,
             bad_pixels=choice,
+            level_dose=not keep_dose,
             device=device,
             scheduler=scheduler,
             workers=workers,

@@ -278,6 +278,14 @@ FILES: tuple[BadFile, ...] = (
     BadFile("words", "scan.npy", _save(np.full(SHAPE, "a")), "holds values of type <U1"),
     BadFile("five axes", "scan.npy", _save(np.ones((1, *SHAPE))), "has 5 axes"),
     BadFile("two axes", "scan.npy", _save(np.ones((32, 32))), "has 2 axes"),
+    BadFile(
+        "four axes with another --scan-shape",
+        "scan.npy",
+        _save(_counts()),
+        "positions of its own",
+        (*KNOWN, "--scan-shape", "16", "64"),
+    ),
+    BadFile("pictures in colour", "scan.npy", _save(np.ones((32, 32, 32, 3))), "looks like the 3"),
     BadFile("a list of patterns", "scan.npy", _save(_counts((64, 9, 9))), "--scan-shape RX RY"),
     BadFile(
         "a list with another --scan-shape",
@@ -417,6 +425,8 @@ VALUES: tuple[BadCall, ...] = (
     BadCall(("--drift", "1e9", "0"), "drift is [1000000000.0, 0.0] Å a line"),
     BadCall(("--drift", "-1", "0"), "expected less than half a step"),
     BadCall(("--astigmatism", "1e9", "0"), "astigmatism is [1000000000.0, 0.0] Å"),
+    BadCall(("--offset", "nan"), "offset is nan counts of a pixel without electrons"),
+    BadCall(("--offset", "1e6"), "check --offset"),
     BadCall(("--centre", "500", "500"), "off a detector of"),
     BadCall(("--centre", "-1", "3"), "centre is [-1.0, 3.0] pixel"),
 )

@@ -18,15 +18,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rank_filter
+from scipy.ndimage import grey_closing, label, rank_filter
 
-__all__ = ["BadPixels", "Mended", "find_bad_pixels", "read_bad_pixels"]
+from misr4d.calibrate.calibration import find_disc
+
+__all__ = ["BadPixels", "Mended", "find_bad_pixels", "find_dead_areas", "read_bad_pixels"]
 
 # Our choices: the factor is far above the gain spread of a camera and below what a bad pixel shows;
 # a row is averaged over many pixels, so that less is enough.
 _FACTOR = 3.0
 _ROW_FACTOR = 1.5
 _LIT = 0.1  # of the disc's level; below it a dead pixel does no harm and a shadow looks like one
+_DEAD_AREA = 0.1  # of the level around: a seam between chips reads nothing
 _PART = 64  # positions of a line that are drawn together
 # Chance that a scan of good pixels raises one false alarm by counting noise.
 _FALSE_ALARM = 1e-3
@@ -132,6 +135,56 @@ def _hot_rows(
         if poisson.sf(image[row, good].sum() - 1, expected) < chance:
             found[row] = True
     return found
+
+
+def find_dead_areas(counts: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find dead areas two or more pixels wide in the disc: seams, modules, gaps between chips.
+
+    Their own pixels fill the 5 × 5 around, by which :func:`find_bad_pixels` judges. Here the level
+    comes from a closing wider than they are, by up to the disc's radius. An area is dead if its
+    pixels count less than a tenth of that, beyond chance, and lie in the disc that is fitted once
+    they are filled.
+
+    Parameters
+    ----------
+    counts : ndarray
+        ``(Qx, Qy)``: what each pixel counted over the whole scan.
+    bad : ndarray
+        Pixels known to count too much ``(Qx, Qy)`` of bool.
+
+    Returns
+    -------
+    ndarray
+        ``(Qx, Qy)`` of bool.
+    """
+    from scipy.stats import poisson
+
+    image = np.asarray(counts, dtype=np.float64)
+    # A hot pixel would be spread by the closing.
+    calm = np.minimum(image, rank_filter(image, -3, size=5, mode="nearest"))
+    calm[bad] = 0
+    level = np.quantile(calm, 0.99) / 2
+    radius = np.sqrt(max((calm > level).sum(), 1) / np.pi)
+    chance = _FALSE_ALARM / image.size
+    empty = np.zeros(image.shape, dtype=bool)
+    # Wider closings only where narrower ones find nothing more: they reach past the disc's edge.
+    for side in range(5, max(6, min(int(radius), 65)), 4):
+        closed = grey_closing(calm, size=(side, side), mode="nearest")
+        dark = (calm < _DEAD_AREA * closed) & (poisson.cdf(calm, closed / 3) < chance) & ~bad
+        dark &= closed > level
+        filled = np.where(dark | bad, closed, calm)
+        try:
+            disc = find_disc(filled)
+        except ValueError:
+            continue
+        # The edge of a pixelated disc is dark by itself.
+        inside = disc.mask((image.shape[0], image.shape[1]), max(0.0, 1 - 1 / disc.radius) or 1e-6)
+        # What goes on to the disc's edge is as dead, where one side of it is dark anyway.
+        areas, _ = label((dark | (calm < 2 * _DEAD_AREA * level)) & inside & ~bad)
+        sizes, seen = np.bincount(areas.ravel()), np.bincount(areas.ravel(), dark.ravel())
+        sizes[0] = 0
+        empty |= ((sizes >= 4) & (seen >= 4))[areas]
+    return empty
 
 
 def read_bad_pixels(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool_]:

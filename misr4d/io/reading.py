@@ -12,6 +12,8 @@ import json
 import math
 import os
 import stat
+import warnings
+import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +45,7 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "thickness": ("Å", 0.0, 1e5),
     "dose": ("e⁻/Å²", 1e-6, 1e12),
     "gain": ("counts per electron", 1e-3, 1e6),
+    "offset": ("counts of a pixel without electrons", -1e6, 1e9),
     "centre": ("pixel", 0.0, 1e5),
     "drift": ("Å a line", -1e4, 1e4),
     "astigmatism": ("Å", -1e7, 1e7),
@@ -405,9 +408,20 @@ def _lazy(array: Any, chunks: Any) -> Any:
 def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
     """Return the patterns with axes (Rx, Ry, Qx, Qy), or say what is wrong with them."""
     shape, kind = tuple(patterns.shape), patterns.dtype.kind
+    if len(shape) in (3, 4) and shape[-1] in (3, 4) and shape[-2] >= 16:
+        raise _UnfitError(
+            f"has shape {shape}, whose last axis looks like the {shape[-1]} colours of pictures; "
+            "expected diffraction patterns of one number a pixel"
+        )
     if kind not in "uif":
         raise _UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
     if scan_shape is not None:
+        if len(shape) == 4 and tuple(scan_shape) != shape[:2] and 1 not in shape[:2]:
+            raise _UnfitError(
+                f"has {shape[0]} × {shape[1]} positions of its own, and --scan-shape says "
+                f"{scan_shape[0]} × {scan_shape[1]}: leave it out, or give it for a list of "
+                "patterns only"
+            )
         listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
         if listed != math.prod(scan_shape):
             raise _UnfitError(
@@ -464,6 +478,9 @@ _FREQUENCIES = {
 }
 
 
+_ENERGIES = {"ev", "kev"}
+
+
 def _spelt(unit: Any) -> str:
     text = unit.decode() if isinstance(unit, bytes) else str(unit)
     return text.strip().strip("$").replace("{", "").replace("}", "").replace(" ", "").lower()
@@ -482,6 +499,8 @@ class _Calibration:
         """Note what cannot be made sense of, so that it can be given instead."""
         try:
             yield
+        except _UnfitError:
+            raise
         except Exception as error:  # a file may say anything
             self.notes.append(
                 f"what the file says of its calibration makes no sense ({_one_line(error)})"
@@ -650,6 +669,10 @@ def _read_nion(patterns: h5py.Dataset, found: _Calibration) -> None:
     if said is None:
         return
     properties = json.loads(_text(said))
+    if properties.get("datum_dimension_count") == 1:
+        raise _UnfitError(
+            f"holds spectra of shape {tuple(patterns.shape)} and not diffraction patterns"
+        )
     axes = properties.get("dimensional_calibrations") or []
     if len(axes) == patterns.ndim == 4:
         sizes, units = [a.get("scale", 1.0) for a in axes], [a.get("units") or "" for a in axes]
@@ -795,7 +818,14 @@ def _read_rosetta(path: Path, dataset: str | None) -> _Found:
     name = ROSETTA[path.suffix.lower()]
     # That one alone would open the file for writing.
     more = {"mode": "r"} if name == "zspy" else {}
-    signals = importlib.import_module(f"rsciio.{name}").file_reader(str(path), lazy=True, **more)
+    if name == "empad":
+        read = _read_empad(path)
+        if read is not None:
+            return read
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # some leave the file open
+        read_file = importlib.import_module(f"rsciio.{name}").file_reader
+        signals = read_file(str(path), lazy=True, **more)
     arrays: dict[str, Any] = {}
     for index, signal in enumerate(signals):
         title = signal.get("metadata", {}).get("General", {}).get("title") or f"signal {index}"
@@ -803,6 +833,7 @@ def _read_rosetta(path: Path, dataset: str | None) -> _Found:
             arrays[title if title not in arrays else f"{title} {index}"] = signal["data"]
     patterns = _choose(arrays, dataset)
     signal = next(s for s in signals if s["data"] is patterns)
+    _refuse_spectra(signal)
     found = _Calibration()
     with found.noting():
         patterns = _read_signal(signal, found)
@@ -819,6 +850,10 @@ def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
         if isinstance(value, int | float | np.number) and value > 0:  # 0 is what was not set
             found.values[name] = float(value) * scale
     patterns, axes = signal["data"], signal["axes"]
+    said = signal.get("original_metadata", {}).get("de_metadata")
+    if said is not None:
+        _read_direct_electron(said, patterns.ndim == 4, found)
+        return patterns
     if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
         return patterns
     axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
@@ -830,6 +865,115 @@ def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
     found.scan((sizes[0], sizes[1]), (units[0], units[1]))
     found.detector((sizes[2], sizes[3]), (units[2], units[3]))
     return patterns
+
+
+def _refuse_spectra(signal: Mapping[str, Any]) -> None:
+    """Raise if what a signal has at each position are spectra and not patterns."""
+    axes = signal.get("axes", [])
+    units = {_spelt(a.get("units") or "") for a in axes}
+    kind = str(signal.get("metadata", {}).get("Signal", {}).get("signal_type") or "")
+    flags = [a["navigate"] for a in axes if "navigate" in a]
+    one = len(flags) == len(axes) > 0 and flags.count(False) == 1
+    if one or units & _ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
+        raise _UnfitError(
+            f"holds spectra{f' ({kind})' if kind else ''} of shape {tuple(signal['data'].shape)} "
+            "and not diffraction patterns"
+        )
+
+
+def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: _Calibration) -> None:
+    """Take what the sidecar of a Direct Electron camera says; RosettaSciIO replaces each scale.
+
+    Numbers that its software does not know are −1 there.
+    """
+
+    def number(key: str) -> float | None:
+        try:
+            value = float(said.get(key, -1))
+        except (TypeError, ValueError):
+            return None
+        return value if math.isfinite(value) and value > 0 else None
+
+    energy = number("Instrument Accelerating Voltage (V)")
+    if energy is not None:
+        found.values["energy"] = energy
+    for what, unit, key in (
+        ("scan step", "nm", "Specimen Pixel Size {} (nanometers)"),
+        ("detector pixel", "1/nm", "Diffraction Pixel Size {}"),
+    ):
+        first, second = (number(key.format(axis)) for axis in "YX")
+        if first is None or second is None:
+            found.notes.append(f"the camera's info file does not know the {what}")
+        elif what == "detector pixel":
+            found.detector((first, second), (unit, unit))
+        elif mapped:
+            found.scan((first, second), (unit, unit))
+
+
+_EMPAD = np.dtype([("data", "<f4", (128, 128)), ("footer", "<f4", (2, 128))])
+
+
+def _read_empad(path: Path) -> _Found | None:
+    """Read a map of EMPAD's software from 1.2 on; nothing if the XML is an older one.
+
+    Its sidecar lists the settings of several kinds of scan under the same keys, of which the size
+    of the raw file says which was recorded. Only a share ``scan_size`` of the field was scanned.
+    """
+    root = ET.parse(path).getroot()
+    scans = [s for s in root.findall("scan_parameters") if s.find("scan_resolution_x") is not None]
+    raw = root.find("raw_file")
+    if raw is None or not scans:
+        return None
+    name = raw.get("filename") or (raw.text or "").strip()
+    file = path.parent / Path(name.replace("\\", "/")).name
+    if not file.is_file():
+        raise _UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
+    frames, rest = divmod(file.stat().st_size, _EMPAD.itemsize)
+    if rest or not frames:
+        raise _UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
+
+    def number(element: ET.Element, key: str) -> float:
+        return float(element.findtext(key, "nan"))
+
+    fitting = {}
+    for scan in scans:
+        nx, ny = (int(number(scan, f"scan_resolution_{axis}")) for axis in "yx")
+        if nx * ny == frames:
+            fitting[nx, ny, number(scan, "scan_size")] = scan.get("mode")
+    if not fitting:
+        listed = ", ".join(
+            f"{number(s, 'scan_resolution_y'):g} × {number(s, 'scan_resolution_x'):g}"
+            for s in scans
+        )
+        raise _UnfitError(
+            f"{file.name} holds {frames} frames, and the scans that the XML lists have {listed} "
+            "positions; is it complete?"
+        )
+    shapes = {key[:2] for key in fitting}
+    if len(shapes) > 1:
+        raise _UnfitError(
+            f"its {frames} frames fit several of the scans that it lists ({sorted(shapes)}); keep "
+            "the one that was recorded in the XML"
+        )
+    nx, ny = shapes.pop()
+    found = _Calibration()
+    with found.noting():
+        field = root.find("iom_measurements/full_scan_field_of_view")
+        sizes = {key[2] for key in fitting}
+        if field is not None and len(sizes) == 1:
+            # The field is that of the longer side, and is stored times the scale factor.
+            width = number(field, "x") / float(field.findtext("scale_factor", "1"))
+            step = width * sizes.pop() / max(nx, ny)
+            if math.isfinite(step):
+                found.scan((step, step), ("m", "m"))
+        if "step" not in found.values:
+            found.notes.append("the XML does not say which part of the field was scanned: no step")
+        pixel = root.findtext("iom_measurements/calibrated_pixelsize")
+        if pixel is not None:
+            found.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
+    frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
+    patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
+    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
 
 
 def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
@@ -887,16 +1031,39 @@ class Survey:
     whole : bool
         Whether all values are whole numbers, as counts are.
     largest : float
+    least : ndarray, optional
+        Smallest value of each pixel ``(Qx, Qy)``.
+    at_end : ndarray, optional
+        How often each pixel read the largest value ``(Qx, Qy)``; of whole numbers.
     """
 
     mean: NDArray[np.float64]
     totals: NDArray[np.float64]
     whole: bool
     largest: float
+    least: NDArray[np.float64] | None = None
+    at_end: NDArray[np.int64] | None = None
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the counter ended at the largest value.
+
+        Of Poisson counts of mean m, m/(n + 1) times as many are n + 1 as are n. Where none is, of
+        thirty or more that should be, they could not be counted.
+        """
+        if not self.whole or self.at_end is None:
+            return False
+        return float((self.at_end * self.mean).sum()) / (self.largest + 1) > 30
 
 
-def survey(scan: Scan) -> Survey:
+def survey(scan: Scan, *, signed: bool = False) -> Survey:
     """Read all patterns once and check them.
+
+    Parameters
+    ----------
+    scan : Scan
+    signed : bool
+        Take negative values too, as a subtracted offset leaves them.
 
     Raises
     ------
@@ -909,6 +1076,8 @@ def survey(scan: Scan) -> Survey:
     shape = scan.patterns.shape
     total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
     whole, largest, bits = True, 0.0, 0
+    least = np.full(shape[2:], math.inf)
+    at_end = np.zeros(shape[2:], dtype=np.int64)
     blocks = cube.read(label="reading")
     while True:
         try:
@@ -919,8 +1088,9 @@ def survey(scan: Scan) -> Survey:
             raise ValueError(
                 f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
             ) from error
-        low, high = float(block.min()), float(block.max())
-        if not (math.isfinite(low) and high <= _LARGEST) or low < 0:
+        lowest = block.min((0, 1))
+        low, high = float(lowest.min()), float(block.max())
+        if not (math.isfinite(low) and high <= _LARGEST) or (low < 0 and not signed):
             bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
             place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
             raise ValueError(
@@ -928,7 +1098,12 @@ def survey(scan: Scan) -> Survey:
                 f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
                 "bad pixels, and undo a background subtraction"
             )
+        least = np.minimum(least, lowest)
+        if high > largest:
+            at_end[:] = 0
         largest = max(largest, high)
+        if high == largest:
+            at_end += (block == high).sum((0, 1))
         if block.dtype.kind in "ui":
             bits |= int(np.bitwise_or.reduce(block, axis=None))
         else:
@@ -948,4 +1123,5 @@ def survey(scan: Scan) -> Survey:
             f"{scan.path} holds no counts: {said}, as if its bytes were in the wrong order; write "
             "it with the order that its type states, or pass --gain if it is meant"
         )
-    return Survey(total / math.prod(shape[:2]), sums, whole, largest)
+    mean = total / math.prod(shape[:2])
+    return Survey(mean, sums, whole, largest, least, at_end)

@@ -33,8 +33,20 @@ from misr4d.calibrate.calibration import (
     recentre,
     straighten,
 )
+from misr4d.calibrate.counting import (
+    BeamDose,
+    LevelledCube,
+    Lowered,
+    common_flicker,
+    cropped,
+    find_beam_dose,
+    find_floor,
+    flicker,
+    halves_of_totals,
+    with_flicker,
+)
 from misr4d.calibrate.focus import Search, estimate_defocus
-from misr4d.calibrate.pixels import Mended, find_bad_pixels
+from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import (
     REGIMES,
     UPSAMPLING,
@@ -85,6 +97,8 @@ _DISC_RADIUS = 8.0
 _FAR = 1.25
 # Our choice: less than this costs less contrast than the dose is known to.
 _MUCH_MENDED = 0.03
+# Our choice: clipped values are rarer than this in a scan whose disc is well within the counter.
+_CLIPPED = 1e-4
 # Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
 _MIDDLE = 256
 _TILE = 64  # scan positions: the network's training field
@@ -141,7 +155,9 @@ class Prepared:
     detector: Detector
 
 
-def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
+def prepare(
+    scan: Scan, bad_pixels: BadPixelChoice = "found", *, level_dose: bool = True
+) -> Prepared:
     """Calibrate a scan: what is neither given nor in the file is estimated from the patterns.
 
     Parameters
@@ -164,12 +180,24 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
         32 × 32 positions with a whole bright-field disc; the message says which.
     """
     _check_known(scan)
-    positions = scan.patterns.shape[:2]
     energy, step = scan.value("energy"), scan.value("step")
     known = dict(scan.known)
     warnings = list(scan.notes)
-    scan, seen, recorded, bad = _mended(scan, bad_pixels, known)
-    cube, disc = _recentred(scan, seen, known)
+    scan, seen, recorded, bad, floor = _mended(scan, bad_pixels, known, warnings)
+    dose = None
+    if level_dose:
+        dose = find_beam_dose(_beam_electrons(seen, floor, known))
+        scan = replace(scan, patterns=cropped(scan.patterns, dose.part))
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
+            f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
+        )
+    cube, disc = _recentred(scan, seen, known, warnings)
+    if dose is not None:
+        dose = _with_flicker(cube, disc, seen, floor, dose, known)
+    _check_counter(seen, _as_recorded(disc, known), warnings)
     share = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
     if share > _MUCH_MENDED:
         warnings.append(
@@ -177,7 +205,10 @@ def prepare(scan: Scan, bad_pixels: BadPixelChoice = "found") -> Prepared:
             "the contrast is lower by as much"
         )
     semiangle, pixel = _angles(disc, known, warnings)
-    electrons, counted = _electrons(seen, step, known, warnings)
+    electrons, counted = _electrons(seen, floor, dose, step, known, warnings)
+    if dose is not None and dose.even:
+        dose = None
+    cube = _levelled(cube, dose, floor)
     cube = replace(cube, detector_pixel=(pixel, pixel), electrons=electrons)
     binning = _binning(semiangle / pixel)
     known["binning"] = Quantity(binning, "pixel", "estimated")
@@ -276,22 +307,30 @@ def _shown_quantity(name: str, q: Quantity) -> str:
 
 
 def _mended(
-    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity]
-) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_]]:
-    """Replace bad pixels; beside the scan and its survey, the mean as recorded and the mask."""
+    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity], warnings: list[str]
+) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_], float]:
+    """Replace bad pixels and subtract a pedestal.
+
+    Returns
+    -------
+    scan, seen : Scan, Survey
+    recorded, bad : ndarray
+        Mean as recorded and the mask ``(Qx, Qy)``.
+    floor : float
+        What a pixel still reads without electrons [counts].
+    """
     shape = scan.patterns.shape
+    gain = _said(known, "gain", 1.0)
+    positions = math.prod(shape[:2])
     if isinstance(choice, str):
         if choice not in ("found", "none"):
             raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
         seen = survey(scan)
-        if choice == "none":
-            return scan, seen, seen.mean, np.zeros(shape[2:], dtype=bool)
-        # Per electron, since counting noise is what the search allows for.
-        gain = _said(known, "gain", 1.0)
-        found = find_bad_pixels(seen.mean * (math.prod(shape[:2]) / gain))
-        known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
-        known["dead_pixels"] = Quantity(int(found.dead.sum()), "pixel", "estimated")
-        bad = found.mask
+        bad = np.zeros(shape[2:], dtype=bool)
+        if choice == "found":
+            # Per electron, since counting noise is what the search allows for.
+            found = find_bad_pixels(seen.mean * (positions / gain))
+            bad = found.mask
     else:
         bad = np.asarray(choice, dtype=bool)
         if bad.shape != shape[2:]:
@@ -301,12 +340,117 @@ def _mended(
         known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
         # What they hold need not even be a number.
         seen = survey(replace(scan, patterns=Mended(scan.patterns, bad)))
-    recorded = seen.mean
+    recorded, whole = seen.mean, seen.whole
+    pedestal, floor = _floor(seen, ~bad, positions, known, warnings)
+    if pedestal:
+        scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
+        lowered = seen.totals - pedestal * seen.mean.size
+        seen = replace(seen, mean=seen.mean - pedestal, totals=lowered)
+    if isinstance(choice, str) and choice == "found":
+        summed = np.maximum(seen.mean - floor, 0) * (positions / gain)
+        dead = found.dead | find_dead_areas(np.where(bad, 0, summed), found.hot)
+        if pedestal or floor:
+            dead |= find_bad_pixels(summed).dead & ~found.hot
+        known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
+        known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
+        bad = bad | dead
     if bad.any():
-        mended = Mended(scan.patterns, bad, recorded, counted=seen.whole)
+        mended = Mended(scan.patterns, bad, seen.mean, counted=whole and gain == 1.0)
         scan = replace(scan, patterns=mended)
-        seen = survey(scan)
-    return scan, seen, recorded, bad
+        seen = replace(survey(scan, signed=bool(pedestal)), whole=whole)
+    return scan, seen, recorded, bad, floor
+
+
+def _floor(
+    seen: Survey,
+    good: NDArray[np.bool_],
+    positions: int,
+    known: dict[str, Quantity],
+    warnings: list[str],
+) -> tuple[float, float]:
+    """Split what a pixel reads without electrons: to subtract from values, and from views."""
+    counted = seen.whole and _said(known, "gain", 1.0) == 1.0
+    least = seen.least if seen.whole else None
+    if "offset" in known:
+        level = float(known["offset"].value)
+        constant = least is not None and float(np.quantile(least[good], 0.05)) >= level
+        pedestal = level if constant and level.is_integer() else 0.0
+    else:
+        found = find_floor(seen.mean, good, least, positions)
+        if found is None:
+            return 0.0, 0.0
+        level, pedestal = found.level, float(found.pedestal)
+        known["offset"] = Quantity(level, "count", "estimated", found.error)
+        share = level * seen.mean.size / float(seen.mean.sum())
+        warnings.append(
+            f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
+            f"from the disc, {share:.0%} of all that was counted: subtracted. Pass --offset 0 if "
+            "it is scattering, or the offset if it is known better"
+        )
+    if counted:
+        # A constant can be taken off each value; of what comes and goes only the mean.
+        return pedestal, level - pedestal
+    return level, 0.0
+
+
+def _beam_electrons(
+    seen: Survey, floor: float, known: Mapping[str, Quantity]
+) -> NDArray[np.float64]:
+    """Sum the electrons of every position ``(Rx, Ry)``, without the floor."""
+    lowered: NDArray[np.float64] = seen.totals - floor * seen.mean.size
+    return lowered / float(_said(known, "gain", 1.0))
+
+
+def _with_flicker(
+    cube: Datacube,
+    disc: Disc,
+    seen: Survey,
+    floor: float,
+    dose: BeamDose,
+    known: dict[str, Quantity],
+) -> BeamDose:
+    """Add flicker of the beam, if both halves of the disc show it."""
+    totals = _beam_electrons(seen, floor, known)
+    if flicker(totals, dose):
+        part = replace(dose, part=(slice(None), slice(None)))
+        here = replace(part, relative=dose.relative[dose.part], blank=dose.blank[dose.part])
+        lowered = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
+        first, second = (half - lowered for half in halves_of_totals(cube, disc))
+        variance = common_flicker((first, second), here)
+        if variance:
+            dose = with_flicker(dose, totals, variance)
+    return dose
+
+
+def _levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> Datacube:
+    """Give a cube the dose of its positions and its floor, if there is any."""
+    if dose is None and not floor:
+        return cube
+    relative = None if dose is None else dose.relative[dose.part]
+    blank = None if dose is None else dose.blank[dose.part]
+    return LevelledCube(
+        cube.patterns,
+        cube.step,
+        cube.detector_pixel,
+        cube.electrons,
+        relative=relative,
+        blank=blank,
+        floor=floor,
+    )
+
+
+def _check_counter(seen: Survey, disc: Disc, warnings: list[str]) -> None:
+    """Warn of values that a counter could not count."""
+    if not seen.clipped or seen.at_end is None:
+        return
+    inside = disc.mask((seen.mean.shape[0], seen.mean.shape[1]))
+    share = float(seen.at_end[inside].sum()) / (inside.sum() * seen.totals.size)
+    if share > _CLIPPED:
+        warnings.append(
+            f"{share:.2g} of the values in the disc are at {seen.largest:g} and none is above, as "
+            "many would be: the counter ended there. Dose and contrast are too low; "
+            "record with less current or a deeper counter"
+        )
 
 
 def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
@@ -314,7 +458,9 @@ def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
     return replace(disc, centre=known["centre"].value)
 
 
-def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Datacube, Disc]:
+def _recentred(
+    scan: Scan, seen: Survey, known: dict[str, Quantity], warnings: list[str]
+) -> tuple[Datacube, Disc]:
     """Move the axis to the middle of the detector, along a drift if there is one."""
     nowhere = (math.nan, math.nan)  # neither step nor pixel matters here
     cube = Datacube(scan.patterns, nowhere, nowhere)
@@ -323,7 +469,15 @@ def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Da
         x, y = known["centre"].value
         moved = recentre(cube, (x, y))
         shift = (middle[0] - round(x), middle[1] - round(y))
-        return moved, find_disc(np.roll(seen.mean, shift, (0, 1)))
+        _check_centre(seen.mean, (x, y))
+        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+        away = math.hypot(*(c - m for c, m in zip(disc.centre, middle, strict=True)))
+        if away > max(1.5, 0.15 * disc.radius):
+            warnings.append(
+                f"the brightest disc lies {away:.1f} pixels from the given centre: check --centre, "
+                "unless that disc is a Bragg reflection brighter than the beam"
+            )
+        return moved, disc
     drift = fit_descan(cube)
     # Whole pixels are all that counts can be moved by; less than one over the scan is left alone.
     span = np.abs(drift.slope) @ (np.array(scan.patterns.shape[:2]) - 1)
@@ -331,6 +485,8 @@ def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Da
     if (span > np.maximum(1.0, 3 * error)).any():
         moved = recentre(cube, drift)
         disc = find_disc(moved.mean_pattern())
+        nx, ny = cube.patterns.shape[:2]
+        _check_on_detector(drift.centres((nx, ny)), disc.radius, seen.mean.shape)
         known["descan"] = Quantity(
             tuple(float(v) for v in span), "pixel", "estimated", float(error.max())
         )
@@ -343,6 +499,25 @@ def _recentred(scan: Scan, seen: Survey, known: dict[str, Quantity]) -> tuple[Da
         disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
     known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
     return moved, disc
+
+
+def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> None:
+    """Raise unless a disc around the given centre lies on the detector."""
+    recentre(Datacube(mean[None, None], (1.0, 1.0), (1.0, 1.0)), centre)  # is it on the detector?
+    _check_on_detector(np.array(centre)[:, None, None], find_disc(mean).radius, mean.shape)
+
+
+def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple[int, ...]) -> None:
+    """Raise if the disc leaves the detector around any of these centres ``(2, Rx, Ry)``."""
+    low, high = centres.min((1, 2)), centres.max((1, 2))
+    # Half a pixel is what the fit of a radius and rounding to pixels may be off by.
+    if (low - radius < -1.0).any() or (high + radius > np.array(shape)).any():
+        raise ValueError(
+            f"a disc of radius {radius:.1f} pixels around ({low[0]:.1f}, {low[1]:.1f}) to "
+            f"({high[0]:.1f}, {high[1]:.1f}) is not wholly on a detector of {shape[0]} × "
+            f"{shape[1]} pixels; expected the whole bright-field disc at every position: check "
+            "--centre, or record again"
+        )
 
 
 def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
@@ -368,18 +543,35 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
 
 
 def _electrons(
-    seen: Survey, step: tuple[float, float], known: dict[str, Quantity], warnings: list[str]
+    seen: Survey,
+    floor: float,
+    dose: BeamDose | None,
+    step: tuple[float, float],
+    known: dict[str, Quantity],
+    warnings: list[str],
 ) -> tuple[float, bool]:
     """Electrons that a position receives, on the scale of the patterns; and whether they count."""
     area = step[0] * step[1]
-    electrons = float(seen.totals.mean())  # all detected; those scattered past it are missed
+    totals = seen.totals - floor * seen.mean.size if floor else seen.totals
+    if dose is not None and not dose.even:
+        good = ~dose.blank[dose.part]
+        spread = float(dose.relative[dose.part][good].std())
+        known["dose_variation"] = Quantity(spread, "of the dose", "estimated")
+        warnings += dose.notes
+        totals = totals[dose.part][good]
+    electrons = float(totals.mean())  # all detected; those scattered past it are missed
+    if electrons <= 0:
+        raise ValueError(
+            f"an offset of {_said(known, 'offset', 0.0):g} counts a pixel leaves no electron: "
+            "check --offset"
+        )
     gain = _said(known, "gain", 1.0)
     counted = seen.whole and gain == 1.0
     if "dose" in known:
         electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
     elif seen.whole or gain != 1.0:
         # Of the mean over the positions; what is scattered past the detector is not in it.
-        error = float(seen.totals.std()) / math.sqrt(seen.totals.size) / gain / area
+        error = float(totals.std()) / math.sqrt(totals.size) / gain / area
         known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)
     if not counted:
         why = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
@@ -387,9 +579,9 @@ def _electrons(
             f"the patterns {why}, so electrons cannot be dealt into half-sets: there is no "
             "half-set resolution"
         )
-    empty = int((seen.totals == 0).sum())
+    empty = int((totals == 0).sum())
     if empty:
-        warnings.append(f"{empty} of {seen.totals.size} positions hold no electron")
+        warnings.append(f"{empty} of {totals.size} positions hold no electron")
     return electrons, counted
 
 
@@ -779,6 +971,7 @@ def reconstruct_scan(
     method: Method = "informed",
     seed: int = 0,
     bad_pixels: BadPixelChoice = "found",
+    level_dose: bool = True,
     device: str | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -796,6 +989,7 @@ def reconstruct_scan(
     seed : int
         Of the dealing of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
+    level_dose : bool
         As in :func:`prepare`.
     device : str, optional
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
@@ -820,13 +1014,13 @@ def reconstruct_scan(
     if max(scan.patterns.shape[:2]) <= _TILE:
         scheduler = workers = None  # one tile is not dealt
     with dealing(scheduler, workers) as deal:
-        return _reconstruct(scan, method, seed, bad_pixels, device, deal)
+        ready = prepare(scan, bad_pixels, level_dose=level_dose)
+        return _reconstruct(scan, ready, method, seed, device, deal)
 
 
 def _reconstruct(
-    scan: Scan, method: Method, seed: int, bad_pixels: BadPixelChoice, device: str, deal: Deal
+    scan: Scan, ready: Prepared, method: Method, seed: int, device: str, deal: Deal
 ) -> Report:
-    ready = prepare(scan, bad_pixels)
     acquisition = ready.acquisition
     views = ready.cube.views(acquisition)
     if method == "refined" and not ready.counted:
@@ -969,8 +1163,14 @@ def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     generator = torch.Generator().manual_seed(seed)
     half = torch.empty_like(views)
+    cube, acquisition = ready.cube, ready.acquisition
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        half[index] = thin((view * share).round(), generator)[0] * (2 / share)
+        if isinstance(cube, LevelledCube):  # electrons are dealt as they were counted
+            counted = cube.recorded(view, acquisition) * share
+            dealt = thin(counted.round(), generator)[0] * (2 / share)
+            half[index] = cube.levelled(dealt, acquisition)
+        else:
+            half[index] = thin((view * share).round(), generator)[0] * (2 / share)
     yield half
     for own, view in zip(half, views, strict=True):
         own.neg_().add_(view, alpha=2)
@@ -987,6 +1187,8 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     share = ready.cube.electrons / ready.acquisition.pixels_per_disc
     level = ready.acquisition.relative_to_vacuum(part).mean()
     expected = float(level) / (share * tile[0] * tile[1])
+    if isinstance(ready.cube, LevelledCube):
+        expected *= ready.cube.noise(float(level), ready.acquisition)
     return float(method.statistic(part).noise) / expected
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-import warnings
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.spacegroup import crystal
 from numpy.typing import ArrayLike, NDArray
+
+from misr4d.specimens.structures import draw_occupied, load_structure, read_crystal, share_places
 
 __all__ = [
     "SPECIMENS",
@@ -425,76 +424,6 @@ def format_description(description: dict[str, Any]) -> str:
     return "\n".join(f"{label:<14} {text}" for label, text in rows.items() if text)
 
 
-def load_structure(path: str | Path) -> Atoms:
-    """Read a structure file in mmCIF or any format that ASE reads (CIF, PDB, XYZ, …).
-
-    Of several models a PDB or mmCIF file gives the first, as their depositors rank them; of
-    several frames any other file gives the last. Of alternate conformations mmCIF gives the
-    first, where ASE keeps all of a PDB file's.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If ASE cannot read it or it holds no atoms; the message names the file and the reason.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no structure file at {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ASE's remarks on odd CIF tags are not the user's
-            text = path.read_text("utf-8") if path.suffix.lower() in (".cif", ".mmcif") else ""
-            frames = _read_mmcif(text) if "_atom_site.Cartn_x" in text else ase.io.read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever their parsing met
-        raise ValueError(
-            f"{path} cannot be read as a structure ({type(error).__name__}: {error}); expected a "
-            "file that ASE reads, such as CIF, PDB or XYZ"
-        ) from error
-    # ASE reports an empty frame after the last model of a PDB file.
-    frames = [frame for frame in frames if len(frame)]
-    if not frames:
-        raise ValueError(f"{path} holds no atoms; expected a structure")
-    atoms = frames[0 if path.suffix.lower() in (".pdb", ".ent") else -1]
-    if not np.isfinite(atoms.positions).all():
-        raise ValueError(f"{path} holds atoms at positions that are not finite")
-    return atoms
-
-
-def _read_mmcif(text: str) -> list[Atoms]:
-    """First model of a PDBx/mmCIF file; ASE reads only crystallographers' CIF."""
-    names = re.findall(r"^_atom_site\.(\S+)", text, re.MULTILINE)
-    column = {name: names.index(name) for name in names}
-    rows = []
-    for line in text[text.rindex("_atom_site.") :].splitlines()[1:]:
-        if not line.startswith(("ATOM", "HETATM")):
-            break
-        # A quote ends where white space follows: atoms are named "O5'" and such.
-        fields = re.findall(r"""'.*?'(?=\s|$)|".*?"(?=\s|$)|\S+""", line)
-        if len(fields) != len(names):
-            raise ValueError(f"an atom has {len(fields)} fields where {len(names)} are declared")
-        rows.append(fields)
-
-    def get(row: list[str], name: str) -> str:
-        return row[column[name]] if name in column else "."
-
-    first = get(rows[0], "pdbx_PDB_model_num") if rows else "."
-    chosen: dict[tuple[str, ...], str] = {}  # conformation of each residue
-    numbers, positions = [], []
-    for row in rows:
-        alternative = get(row, "label_alt_id")
-        residue = tuple(get(row, n) for n in ("label_asym_id", "auth_seq_id", "pdbx_PDB_ins_code"))
-        if get(row, "pdbx_PDB_model_num") != first:
-            continue
-        if alternative not in (".", "?") and chosen.setdefault(residue, alternative) != alternative:
-            continue
-        element = get(row, "type_symbol").capitalize()
-        numbers.append(atomic_numbers["H" if element == "D" else element])
-        positions.append([float(get(row, f"Cartn_{axis}")) for axis in "xyz"])
-    return [Atoms(numbers, np.array(positions).reshape(-1, 3))]
-
-
 def read_specimen(
     path: str | Path,
     field: float | tuple[float, float],
@@ -505,13 +434,15 @@ def read_specimen(
     tilt: tuple[float, float] = (0.0, 0.0),
     ice: float | None = None,
     regime: str = "atomic",
+    seed: int = 0,
+    block: str | None = None,
 ) -> Specimen:
     """Make a specimen from a structure file.
 
     Parameters
     ----------
     path : str or Path
-        Any file that ASE reads.
+        A CIF, mmCIF or PDB file, or any that ASE reads.
     field : float or (float, float)
         Lateral size of the box [Å].
     zone_axis : (int, int, int), optional
@@ -520,6 +451,11 @@ def read_specimen(
     thickness, border, tilt, ice, regime
         As in :func:`make_specimen`: a structure with a zone axis is a crystal, one without is
         treated as a protein is.
+    seed : int
+        Of the draw of atoms for places that several share, or that are not always taken: anew for
+        every place of the slab.
+    block : str, optional
+        As in :func:`load_structure`.
 
     Returns
     -------
@@ -529,20 +465,29 @@ def read_specimen(
     ------
     FileNotFoundError, ValueError
         If the file is missing or unreadable, its cell spans no volume although a zone axis is
-        asked for, the atoms do not fit the field or the slab, or a crystal is given ice.
+        asked for or its density is not that of a solid, the atoms do not fit the field or the
+        slab, or a crystal is given ice.
     """
-    atoms = load_structure(path)
     size = _pair(field, math.nan)
     patch = None
     if zone_axis is None:
+        atoms = load_structure(path, seed=seed, block=block)
         placed = _in_box(atoms, size, thickness, tilt, ice)
     else:
+        atoms = read_crystal(path, block=block)
         _refuse_ice(ice, Path(path).name)
         patch = _patch(size, _THICKNESS if thickness is None else thickness, border)
-        placed = _slab(atoms, zone_axis, patch, border, tilt)
+        # Numbered instead of named, so that each atom of the slab is known again.
+        unit = Atoms(np.arange(len(atoms)), atoms.positions, cell=atoms.cell)
+        placed = _slab(unit, zone_axis, patch, border, tilt)
+        site = placed.numbers.copy()  # assigning writes into it
+        placed.numbers = atoms.numbers[site]
+        shared = share_places(placed, atoms.arrays["occupancy"][site])
+        placed = draw_occupied(shared, np.random.default_rng(seed))
     name = Path(path).stem
     terms = "as the file says"
-    return Specimen(name, name, placed, regime, Path(path).name, terms, patch=patch, ice=ice or 0.0)
+    source = "; ".join([Path(path).name, *atoms.info.get("notes", ())])
+    return Specimen(name, name, placed, regime, source, terms, patch=patch, ice=ice or 0.0)
 
 
 def _pair(value: float | tuple[float, float] | None, default: float) -> tuple[float, float]:

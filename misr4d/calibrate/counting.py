@@ -1,0 +1,636 @@
+"""What values say of electrons: dose from position to position, floor and end of a counter.
+
+The total of a pattern hardly depends on the specimen: a weak phase object only moves electrons
+about on the detector. Totals that change along whole lines, over the scan, or from one position to
+the next, alike in both halves of the disc, are therefore the beam's, and are divided out of the
+views. Positions without beam hold nothing: their views are continued from the positions around.
+
+What a detector reads without electrons (its pedestal, its dark counts) is the same everywhere, so
+that it is the level that the scattering around the disc decays to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import splu
+from scipy.stats import poisson
+from torch import Tensor
+
+from misr4d.calibrate.calibration import Disc, find_disc
+from misr4d.core.acquisition import Acquisition
+from misr4d.core.datacube import Datacube, _Part
+
+__all__ = [
+    "BeamDose",
+    "Floor",
+    "LevelledCube",
+    "Lowered",
+    "common_flicker",
+    "cropped",
+    "find_beam_dose",
+    "find_floor",
+    "flicker",
+    "halves_of_totals",
+    "with_flicker",
+]
+
+# Our choices. What is taken for the beam's stands out by so many standard errors, and by more than
+# specimens do: totals of the corpus' crystals and glasses vary by 0.4 % from line to line.
+_CERTAIN = 7.0
+_LINE, _PROFILE, _TREND, _FLICKER = 0.03, 0.01, 0.02, 0.02
+# Shares of the usual dose below which there was no beam, or an outermost line is flyback.
+_BLANK, _FLYBACK = 0.1, 0.75
+_MOST_BLANK = 0.25
+_GROUPS = 12  # parts of a line, each of which must show what is taken for the whole line's
+_EDGE = 4  # outermost lines on a side that may be left out
+# A floor that changes the dose by less is left alone.
+_LEAST_FLOOR = 0.02
+
+
+@dataclass(frozen=True)
+class BeamDose:
+    """Dose of every position, as the detector's totals show it.
+
+    Parameters
+    ----------
+    relative : ndarray
+        ``(Rx, Ry)``, of mean 1 over the positions with beam, and 1 where there was none.
+    blank : ndarray
+        Positions without beam ``(Rx, Ry)`` of bool.
+    part : (slice, slice)
+        The scan without blanked or flyback lines at its edges; the others refer to all of it.
+    notes : tuple of str
+        What was seen, for a reader, with the numbers of lines.
+    """
+
+    relative: NDArray[np.float64]
+    blank: NDArray[np.bool_]
+    part: tuple[slice, slice]
+    notes: tuple[str, ...]
+
+    @property
+    def even(self) -> bool:
+        """Whether nothing was seen."""
+        return not self.notes
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Write line numbers with runs joined: 3, 7-9."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _lines(axis: int, numbers: Sequence[int]) -> str:
+    return f"{'line' if len(numbers) == 1 else 'lines'} {'R' + 'xy'[axis]} = {_listed(numbers)}"
+
+
+def find_beam_dose(totals: NDArray[Any]) -> BeamDose:
+    """Find lines and positions of another dose in the totals of all patterns.
+
+    Looked for, in this order: positions and lines without beam; outermost lines of another dose
+    than those beside them, as flyback leaves them; single lines of another dose; a common profile
+    of all lines, or else a linear trend, along either axis. A whole line's must show in each of
+    twelve parts of it: no specimen has its edges there. For flicker see :func:`flicker`.
+
+    Parameters
+    ----------
+    totals : ndarray
+        ``(Rx, Ry)`` [electrons], those of the whole detector without its floor.
+
+    Returns
+    -------
+    BeamDose
+        See its ``even``.
+    """
+    counts = np.maximum(np.asarray(totals, dtype=np.float64), 0)
+    shape = counts.shape
+    blank, lines = _find_blank(counts)
+    notes: list[str] = []
+    bounds = [[0, shape[0]], [0, shape[1]]]
+    out: list[list[int]] = [[], []]
+    for axis in (0, 1):
+        out[axis] = _outermost(counts, blank, lines[axis], axis, bounds[axis])
+        if out[axis]:
+            notes.append(
+                f"{_lines(axis, out[axis])} at the edge of the scan received another dose than "
+                "the lines beside, as flyback and a blanked beam leave them: left out"
+            )
+    part = (slice(*bounds[0]), slice(*bounds[1]))
+    for axis in (0, 1):
+        inner = [n for n in lines[axis] if n not in out[axis]]
+        if inner:
+            notes.append(f"{_lines(axis, inner)} received no beam: continued from those beside")
+    inside = np.zeros(shape, dtype=bool)
+    inside[part] = True
+    single = blank & inside
+    single[lines[0]] = False
+    single[:, lines[1]] = False
+    if single.any():
+        shown = ", ".join(str(tuple(p)) for p in np.argwhere(single)[:5].tolist())
+        more = " …" if single.sum() > 5 else ""
+        notes.append(
+            f"{int(single.sum())} of {single.size} positions, such as {shown}{more}, received no "
+            "beam: continued from those around"
+        )
+    relative = np.ones(shape)
+    good = inside & ~blank
+    for axis in (0, 1):
+        factor, fired = _other_lines(counts, good, relative, axis)
+        if fired:
+            level = ", ".join(f"{factor[n]:.0%}" for n in fired[:6])
+            notes.append(
+                f"{_lines(axis, fired)} received {level}{' …' if len(fired) > 6 else ''} of the "
+                "dose of those beside: divided out"
+            )
+            relative *= factor[:, None] if axis == 0 else factor[None, :]
+    for axis in (0, 1):
+        factor, what = _common(counts, good, relative, axis)
+        if what:
+            notes.append(what)
+            relative *= factor[:, None] if axis == 0 else factor[None, :]
+    relative[~good] = 1.0
+    relative[good] /= relative[good].mean()
+    return BeamDose(relative, blank, part, tuple(notes))
+
+
+def _find_blank(counts: NDArray[np.float64]) -> tuple[NDArray[np.bool_], list[list[int]]]:
+    """Positions without beam, and which whole lines along each axis they make up."""
+    usual = float(np.median(counts)) or float(counts.mean())
+    chance = 1e-3 / counts.size
+
+    def none(values: NDArray[np.float64], expected: float) -> NDArray[np.bool_]:
+        few: NDArray[np.bool_] = values < _BLANK * expected
+        few &= poisson.cdf(values, 3 * _BLANK * expected) < chance
+        return few
+
+    blank = none(counts, usual)
+    lines: list[list[int]] = []
+    for axis in (0, 1):
+        sums = counts.sum(1 - axis)
+        bad = none(sums, float(np.median(sums)) or float(sums.mean()))
+        lines.append(np.flatnonzero(bad).tolist())
+    blank[lines[0]] = True
+    blank[:, lines[1]] = True
+    if blank.mean() > _MOST_BLANK:
+        return np.zeros_like(blank), [[], []]
+    return blank, lines
+
+
+def _in_groups(
+    counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """Mean of every line's parts ``(lines, groups)``; not a number where all is blank."""
+    values, usable = (counts / relative, good) if axis == 0 else ((counts / relative).T, good.T)
+    group = np.arange(values.shape[1]) * _GROUPS // values.shape[1]
+    sums = np.stack([np.where(usable, values, 0)[:, group == g].sum(1) for g in range(_GROUPS)], 1)
+    number = np.stack([usable[:, group == g].sum(1) for g in range(_GROUPS)], 1)
+    means: NDArray[np.float64] = np.divide(
+        sums, number, out=np.full(sums.shape, np.nan), where=number > 0
+    )
+    return means
+
+
+def _outermost(
+    counts: NDArray[np.float64],
+    blank: NDArray[np.bool_],
+    lines: list[int],
+    axis: int,
+    bound: list[int],
+) -> list[int]:
+    """Lines to leave out at both edges; `bound` is narrowed."""
+    parts = _in_groups(counts, np.ones(counts.shape, dtype=bool), np.ones(counts.shape), axis)
+    size = counts.shape[1 - axis]
+    left: list[int] = []
+    for edge, inward in ((0, 1), (len(parts) - 1, -1)):
+        doubtful: list[int] = []
+        for n in range(_EDGE):
+            at = edge + inward * n
+            beside = [at + inward * k for k in (1, 2, 3, 4)]
+            beside = [b for b in beside if b not in lines]
+            expected = np.median(parts[beside], axis=0)
+            if at in lines:
+                doubtful.append(at)
+                continue
+            total = parts[at].mean() * size
+            ratio = parts[at].mean() / max(expected.mean(), 1e-9)
+            error = math.sqrt(1 / max(total, 1) + 0.3 / max(expected.mean() * size, 1))
+            share = parts[at] / np.maximum(expected, 1e-9)
+            side = np.sign(ratio - 1)
+            whole = (side * (share - 1) > 0).mean() > 0.8
+            far = ratio < _FLYBACK or ratio > 1 / _FLYBACK
+            if not (far and whole and abs(ratio - 1) > _CERTAIN * error * max(ratio, 1)):
+                break
+            doubtful.append(at)
+        left += doubtful
+        if inward == 1:
+            bound[0] = edge + len(doubtful)
+        else:
+            bound[1] = edge + 1 - len(doubtful)
+    return sorted(left)
+
+
+def _other_lines(
+    counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Relative dose of single lines that differ from those on both sides, and which they are."""
+    parts = _in_groups(counts, good, relative, axis)
+    usable = np.flatnonzero(np.isfinite(parts).all(1))
+    factor = np.ones(len(parts))
+    if len(usable) < 8:
+        return factor, []
+    kept = parts[usable]
+    size = good.sum(1 - axis)[usable]
+    ratio, sided, share = np.ones(len(kept)), np.zeros((len(kept), 2)), np.ones(kept.shape)
+    for i in range(len(kept)):
+        before, after = kept[max(0, i - 2) : i], kept[i + 1 : i + 3]
+        around = np.concatenate([before, after])
+        expected = np.median(around, axis=0)
+        ratio[i] = kept[i].mean() / max(float(expected.mean()), 1e-9)
+        share[i] = kept[i] / np.maximum(expected, 1e-9)
+        for side, rows in enumerate((before, after)):
+            sided[i, side] = kept[i].mean() / max(float(rows.mean()), 1e-9) if len(rows) else np.nan
+    spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
+    error = np.sqrt(1.3 / np.maximum(kept.mean(1) * size, 1)) * np.maximum(ratio, 0.3)
+    limit = np.maximum(_LINE, _CERTAIN * np.maximum(error, spread))
+    step = ratio - 1
+    differs = np.abs(step) > limit
+    sign = np.sign(step)[:, None]
+    with np.errstate(invalid="ignore"):
+        both = ((sign * (sided - 1) > np.abs(step)[:, None] / 3) | np.isnan(sided)).all(1)
+    whole = (sign * (share - 1) > 0).mean(1) > 0.8
+    chosen = np.flatnonzero(differs & both & whole)
+    factor[usable[chosen]] = ratio[chosen]
+    return factor, usable[chosen].tolist()
+
+
+def _common(
+    counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
+) -> tuple[NDArray[np.float64], str]:
+    """Relative dose that all parts of the lines share along an axis, and what to say of it."""
+    parts = _in_groups(counts, good, relative, axis)
+    factor = np.ones(len(parts))
+    usable = np.isfinite(parts).all(1)
+    levels = np.nanmean(parts[usable], axis=0) if usable.any() else np.zeros(1)
+    if usable.sum() < 8 or not (levels > 0).all():
+        return factor, ""
+    share = parts[usable] / levels
+    name = "R" + "xy"[axis]
+    # A profile of any shape, if every part of the lines follows it.
+    profile = share.mean(1)
+    noise = float((share - profile[:, None]).var(1, ddof=1).mean()) / _GROUPS
+    signal = float(profile.var())
+    if signal > max(_PROFILE**2, 9 * noise):
+        away = profile - profile.mean()
+        follows = (share * away[:, None]).sum(0) / (away**2).sum()
+        if (follows > 0.6).all() and (follows < 1.4).all():
+            factor[usable] = profile
+            return factor, (
+                f"the dose changes along {name} from {profile.min():.1%} to {profile.max():.1%} "
+                "of its mean, alike in all lines: divided out"
+            )
+    # A trend may go with a specimen that also shows in the totals.
+    x = np.linspace(-0.5, 0.5, len(parts))[usable]
+    x = x - x.mean()
+    slopes = (share * x[:, None]).sum(0) / (x**2).sum()
+    slope = float(slopes.mean())
+    error = float(slopes.std(ddof=1)) / math.sqrt(_GROUPS)
+    counted = math.sqrt(1 / ((x**2).mean() * max(float(counts[good].sum()), 1.0)))
+    alike = (np.sign(slope) * slopes > 0.3 * abs(slope)).all()
+    if abs(slope) > max(_TREND, _CERTAIN * error, 5 * counted) and alike:
+        factor = 1 + slope * (np.linspace(-0.5, 0.5, len(parts)) - 0.0)
+        return factor, (
+            f"the dose {'falls' if slope < 0 else 'rises'} by {abs(slope):.1%} along {name} over "
+            "the scan, alike in all lines: divided out"
+        )
+    return factor, ""
+
+
+# --- Flicker --------------------------------------------------------------------------------------
+
+
+def _spectrum(totals: NDArray[np.float64], dose: BeamDose) -> NDArray[np.complex128]:
+    """Spectrum of the relative totals at high frequencies, of unit power for unit variance."""
+    values = totals[dose.part] / dose.relative[dose.part]
+    good = ~dose.blank[dose.part]
+    values = np.where(good, values / values[good].mean() - 1, 0)
+    spectrum = np.fft.fft2(values) / math.sqrt(values.size)
+    x, y = (np.abs(np.fft.fftfreq(n)) for n in values.shape)
+    high: NDArray[np.complex128] = spectrum[(x[:, None] > 0.1) | (y[None, :] > 0.1)]
+    return high
+
+
+def flicker(totals: NDArray[Any], dose: BeamDose) -> float:
+    """Relative variance of totals from position to position beyond counting noise; 0 if none.
+
+    Noise that is more than counting's raises it too: :func:`common_flicker` tells.
+    """
+    counts = np.asarray(totals, dtype=np.float64)
+    power = np.abs(_spectrum(counts, dose)) ** 2
+    level = float(power.mean())
+    good = ~dose.blank[dose.part]
+    expected = float((1 / np.maximum(counts[dose.part][good], 1)).mean())
+    error = 2 * level / math.sqrt(len(power))
+    excess = level - expected
+    return excess if excess > max(_FLICKER**2, _CERTAIN * error) else 0.0
+
+
+def halves_of_totals(cube: Datacube, disc: Disc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Totals of two opposite quadrants of the disc and of the two others ``(Rx, Ry)``."""
+    shape = (cube.patterns.shape[2], cube.patterns.shape[3])
+    x, y = (np.arange(n) - c for n, c in zip(shape, disc.centre, strict=True))
+    first = (x[:, None] * y[None, :] > 0) & disc.mask(shape)
+    second = ~(x[:, None] * y[None, :] > 0) & disc.mask(shape)
+    sums = np.zeros((2, *cube.patterns.shape[:2]))
+    for where, block in cube.read(label="flicker"):
+        for half, mask in enumerate((first, second)):
+            sums[half][where] = block[:, :, mask].sum(2, dtype=np.float64)
+    return sums[0], sums[1]
+
+
+def common_flicker(
+    halves: tuple[NDArray[np.float64], NDArray[np.float64]], dose: BeamDose
+) -> float:
+    """Relative variance that two halves of the disc share from position to position; 0 if none.
+
+    Noise of whatever kind is each half's own, and a phase object moves electrons from one half to
+    the other; the beam's flicker is the same in both.
+    """
+    first, second = (_spectrum(half, dose) for half in halves)
+    common = float((first * second.conj()).real.mean())
+    error = math.sqrt(float((np.abs(first) ** 2).mean() * (np.abs(second) ** 2).mean()))
+    error /= math.sqrt(len(first))
+    return common if common > max(_FLICKER**2, _CERTAIN * error) else 0.0
+
+
+def with_flicker(dose: BeamDose, totals: NDArray[Any], variance: float) -> BeamDose:
+    """Add what flickers from position to position, as far as counting noise lets it be known."""
+    counts = np.asarray(totals, dtype=np.float64)
+    values = counts / dose.relative
+    good = np.zeros(counts.shape, dtype=bool)
+    good[dose.part] = True
+    good &= ~dose.blank
+    mean = float(values[good].mean())
+    noise = float((1 / np.maximum(counts[good], 1)).mean())
+    change = variance / (variance + noise) * (values / mean - 1)
+    relative = np.where(good, dose.relative * np.maximum(1 + change, _BLANK), 1.0)
+    relative[good] /= relative[good].mean()
+    note = (
+        f"the dose flickers from position to position by {math.sqrt(variance):.1%}, alike in both "
+        "halves of the disc: divided out"
+    )
+    return BeamDose(relative, dose.blank, dose.part, (*dose.notes, note))
+
+
+# --- Floor ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a detector pixel reads without electrons.
+
+    Parameters
+    ----------
+    level : float
+        Mean [counts].
+    error : float
+        Standard error [counts].
+    pedestal : int
+        The part of it that every value has: a constant, without noise of its own.
+    """
+
+    level: float
+    error: float
+    pedestal: int = 0
+
+
+def find_floor(
+    mean: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    least: NDArray[np.float64] | None = None,
+    positions: int = 1,
+) -> Floor | None:
+    """Find what a detector reads without electrons, if that is certain.
+
+    Whole counts none of which is below a number, where so few electrons fall that some of them
+    would be, have that pedestal. Beyond it the floor is the level to which the mean pattern decays
+    around the disc, ring by ring: a constant and an exponential are fitted. It is believed if no
+    decay length explains the rings without it, if the outermost ring has all but reached it, and
+    if it makes 2 % of the dose or more.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Mean pattern ``(Qx, Qy)``.
+    good : ndarray
+        Pixels to believe ``(Qx, Qy)`` of bool.
+    least : ndarray, optional
+        Smallest value of each pixel ``(Qx, Qy)``, of whole counts.
+    positions : int
+        Of which it is the smallest.
+    """
+    if mean[good].max() <= mean[good].min():
+        return None  # nothing but a floor, or all clipped
+    pedestal = 0
+    if least is not None:
+        dim = good & (mean <= np.median(mean[good]))
+        lowest = int(np.quantile(least[dim], 0.05))
+        below = positions * float(poisson.cdf(lowest - 1, mean[dim]).sum())
+        if lowest >= 1 and below > 14:  # of which none was seen: a chance of one in a million
+            pedestal = lowest
+    rings = _rings(mean, good)
+    level, error = (0.0, 0.0) if rings is None else _plateau(*rings)
+    total = float(mean.sum())
+    if level <= pedestal or (level - error * _CERTAIN) * mean.size < _LEAST_FLOOR * total:
+        level, error = (float(pedestal), 0.0)
+    return Floor(level, error, pedestal) if level > 0 else None
+
+
+def _rings(
+    mean: NDArray[np.float64], good: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
+    """Distance from the disc's edge over its radius, level and error of rings around the disc."""
+    try:
+        disc = find_disc(np.where(good, mean, np.median(mean[good])))
+    except ValueError:
+        return None
+    x, y = (np.arange(n) - c for n, c in zip(mean.shape, disc.centre, strict=True))
+    distance = np.hypot(x[:, None], y[None, :]) / disc.radius - 1
+    width = max(0.08, 1.5 / disc.radius)
+    at, level, error = [], [], []
+    inner = 0.15 + 1 / disc.radius
+    while inner < float(distance.max()):
+        ring = good & (distance >= inner) & (distance < inner + width)
+        if ring.sum() >= 12:
+            values = mean[ring]
+            at.append(float(distance[ring].mean()))
+            level.append(float(values.mean()))
+            error.append(float(values.std(ddof=1)) / math.sqrt(len(values)))
+        inner += width
+    if len(at) < 5:
+        return None
+    return np.array(at), np.array(level), np.maximum(np.array(error), 1e-12)
+
+
+def _plateau(
+    at: NDArray[np.float64], level: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Constant below an exponential decay, and its standard error; none if it is in doubt."""
+    floor = max(float(np.median(error)), 1e-3 * float(level.min()), 1e-12)
+    weight = 1 / np.maximum(error, floor)
+    fits = []
+    for length in np.geomspace(0.05, 3.0, 40):
+        design = np.column_stack([np.ones_like(at), np.exp(-at / length)])
+        weighted = design * weight[:, None]
+        value = np.linalg.lstsq(weighted, level * weight, rcond=None)[0]
+        value[1] = max(value[1], 0.0)
+        if value[1] == 0:
+            value[0] = float(np.average(level, weights=weight**2))
+        misfit = float((((design @ value - level) * weight) ** 2).sum())
+        covariance = np.linalg.pinv(weighted.T @ weighted)
+        fits.append(
+            (misfit, float(value[0]), math.sqrt(max(covariance[0, 0], 0)), value[1], length)
+        )
+    best = min(fits)
+    scale = max(1.0, best[0] / max(1, len(at) - 3))
+    near = [f for f in fits if f[0] <= best[0] + 9 * scale]
+    error_here = best[2] * math.sqrt(scale)
+    spread = max(best[1] - min(f[1] for f in near), 0.0)
+    plateau = best[1] > 0 and level[-2:].mean() < 1.25 * best[1]
+    if not plateau or spread > 0.3 * best[1]:
+        return 0.0, 0.0
+    return best[1], max(error_here, spread / 3)
+
+
+class Lowered:
+    """Patterns less a constant, as they are read: whole counts stay whole, and 0 or more.
+
+    Parameters
+    ----------
+    source : ndarray, or any array that is sliced like one
+        ``(Rx, Ry, Qx, Qy)``.
+    offset : float
+        To subtract; a whole number leaves the type as it is, another gives float32.
+    """
+
+    def __init__(self, source: Any, offset: float) -> None:
+        self.source, self.offset = source, offset
+        self.shape, self.ndim = tuple(source.shape), 4
+        whole = float(offset).is_integer() and offset >= 0 and source.dtype.kind in "ui"
+        self.dtype = source.dtype if whole else np.dtype(np.float32)
+        self.chunks = getattr(source, "chunks", None)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        block = np.asarray(self.source[key])
+        if self.dtype == np.float32 and block.dtype.kind in "uif":
+            lowered: NDArray[Any] = block.astype(np.float32) - np.float32(self.offset)
+            return lowered
+        offset = self.dtype.type(self.offset)
+        return np.where(block > offset, block - offset, self.dtype.type(0))
+
+
+def cropped(patterns: Any, part: tuple[slice, slice]) -> Any:
+    """Take a part of a scan, sliced as it is read; all of it is left as it is."""
+    whole = all(s == slice(0, n) for s, n in zip(part, patterns.shape, strict=False))
+    return patterns if whole else _Part(patterns, part)
+
+
+# --- Views ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LevelledCube(Datacube):
+    """A datacube of uneven dose, or above a floor, whose views are as if it were not.
+
+    Its patterns stay as they were recorded.
+
+    Parameters
+    ----------
+    relative : ndarray or None
+        Dose of every position over their mean ``(Rx, Ry)``.
+    blank : ndarray or None
+        Positions without beam ``(Rx, Ry)`` of bool, whose views are continued from those around.
+    floor : float
+        Counts of a detector pixel at every position that are no electrons.
+    """
+
+    relative: NDArray[np.float64] | None = None
+    blank: NDArray[np.bool_] | None = None
+    floor: float = 0.0
+
+    def middle(self, most: int) -> Datacube:
+        """Crop the scan as :meth:`Datacube.middle`, with its dose."""
+        part = super().middle(most)
+        if part is self or not isinstance(part, LevelledCube):
+            return part
+        where = part.patterns.part  # type: ignore[attr-defined]
+        relative = None if self.relative is None else self.relative[where]
+        blank = None if self.blank is None else self.blank[where]
+        return replace(part, relative=relative, blank=blank)
+
+    def views(self, acquisition: Acquisition) -> Tensor:
+        """Cut views as :meth:`Datacube.views`, and level them."""
+        return self.levelled(super().views(acquisition), acquisition)
+
+    def floor_of_view(self, acquisition: Acquisition) -> float:
+        """Floor in a view, on the views' scale."""
+        pixels = round(acquisition.detector_pixel / self.detector_pixel[0]) ** 2
+        return self.floor * pixels * acquisition.pixels_per_disc / self.electrons
+
+    def noise(self, level: float, acquisition: Acquisition) -> float:
+        """By how much the mean variance of a view of this level exceeds that of an even dose."""
+        uneven = 1.0 if self.relative is None else float((1 / self.relative).mean())
+        return uneven * (1 + self.floor_of_view(acquisition) / level)
+
+    def levelled(self, views: Tensor, acquisition: Acquisition) -> Tensor:
+        """Take floor and dose out of views as recorded ``(..., Rx, Ry)``, in place."""
+        views -= self.floor_of_view(acquisition)
+        if self.relative is not None:
+            views /= torch.from_numpy(self.relative).to(views)
+        if self.blank is not None and self.blank.any():
+            _continue(views, self.blank)
+        return views
+
+    def recorded(self, views: Tensor, acquisition: Acquisition) -> Tensor:
+        """Put floor and dose back; nothing where there was no beam."""
+        counts = views.clone()
+        if self.relative is not None:
+            counts *= torch.from_numpy(self.relative).to(views)
+        counts += self.floor_of_view(acquisition)
+        if self.blank is not None:
+            counts[..., torch.from_numpy(self.blank)] = 0
+        return counts
+
+
+def _continue(views: Tensor, blank: NDArray[np.bool_]) -> None:
+    """Replace views at some positions by what is harmonic between those around."""
+    places = np.argwhere(blank)
+    number = {tuple(p): i for i, p in enumerate(places.tolist())}
+    nx, ny = blank.shape
+    inner, outer = lil_matrix((len(places),) * 2), lil_matrix((len(places), blank.size))
+    for (x, y), i in number.items():
+        around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
+        around = [(a, b) for a, b in around if 0 <= a < nx and 0 <= b < ny]
+        inner[i, i] = len(around)
+        for a, b in around:
+            if (a, b) in number:
+                inner[i, number[a, b]] = -1
+            else:
+                outer[i, a * ny + b] = 1
+    solver, outer = splu(inner.tocsc()), outer.tocsr()
+    flat = views.reshape(-1, nx * ny)
+    at = torch.from_numpy(places[:, 0] * ny + places[:, 1])
+    for view in flat:
+        view[at] = torch.from_numpy(solver.solve(outer @ view.double().numpy())).to(view)
