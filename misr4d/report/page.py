@@ -6,9 +6,9 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Mapping
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
+import jinja2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,6 +44,71 @@ td { white-space: nowrap; }
 """
 
 
+_PAGE = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+).from_string(
+    """\
+{% macro figure(f) %}
+<figure><img alt="{{ f.alt }}" src="data:image/png;base64,{{ f.data }}">\
+<figcaption>{{ f.caption }}</figcaption></figure>
+{% endmacro %}
+{% macro row(cells) %}
+<tr>{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endmacro %}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style|safe }}</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+{% if warnings %}
+<section class="warnings"><h2>Read this first</h2><ul>
+{% for text in warnings %}
+<li>{{ text }}</li>
+{% endfor %}
+</ul></section>
+{% else %}
+<p>No warning was raised.</p>
+{% endif %}
+{{ figure(images) -}}
+<div class="pair">
+{% for f in pictures %}
+{{ figure(f) -}}
+{% endfor %}
+</div>
+<h2>Numbers</h2>
+<div class="scroll"><table><thead><tr><th>quantity</th><th>value</th>\
+<th>uncertainty</th><th>unit</th><th>origin</th></tr></thead><tbody>
+{% for cells in numbers %}
+{{ row(cells) -}}
+{% endfor %}
+</tbody></table></div>
+<h2>Provenance</h2>
+<div class="scroll"><table><tbody>
+{% for cells in provenance %}
+{{ row(cells) -}}
+{% endfor %}
+</tbody></table></div>
+</body>
+</html>
+"""
+)
+
+
+class _Picture(NamedTuple):
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def data(self) -> str:
+        return base64.b64encode(self.png).decode()
+
+
 def report_page(
     record: Mapping[str, Any],
     image: bytes,
@@ -73,26 +138,26 @@ def report_page(
     search : Search, optional
         How the views register for every trial of the defocus.
     """
-    pair = []
+    pictures = []
     if curves:
-        pair.append(
-            _figure(
+        pictures.append(
+            _Picture(
                 _curves(curves),
                 "Half-set ring correlation against spatial frequency",
                 "Agreement of two halves of the electrons. Beyond where direct ptychography's "
                 "curve falls below the threshold, detail rests on the network's prior.",
             )
         )
-    pair.append(
-        _figure(
+    pictures.append(
+        _Picture(
             _pattern(mean, bad, disc),
             "Mean diffraction pattern with the fitted disc",
             f"Mean pattern (square root) with the fitted disc and {int(bad.sum())} bad pixels "
             "(red).",
         )
     )
-    pair.append(
-        _figure(
+    pictures.append(
+        _Picture(
             _totals(totals),
             "Counts of every scan position",
             "What the detector counted at each position: steps, stripes or a slope are the beam's "
@@ -100,58 +165,42 @@ def report_page(
         )
     )
     if search is not None:
-        pair.append(_search(search, record["quantities"]))
-    return "\n".join(_lines(record, image, pair)) + "\n"
+        pictures.append(_search(search, record["quantities"]))
+    return _PAGE.render(
+        title=f"{record['source']}: {record['method']} reconstruction",
+        style=_STYLE,
+        warnings=record["warnings"],
+        images=_images(record, image),
+        pictures=pictures,
+        numbers=list(_numbers(record)),
+        provenance=flatten(record["provenance"]),
+    )
 
 
-def _lines(record: Mapping[str, Any], image: bytes, pair: list[str]) -> Iterator[str]:
-    """Yield the page, with figures that stand side by side below the images."""
-    title = f"{record['source']}: {record['method']} reconstruction"
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>"
-    yield f"<h1>{escape(title)}</h1>"
-    warnings = record["warnings"]
-    if warnings:
-        yield '<section class="warnings"><h2>Read this first</h2><ul>'
-        yield from (f"<li>{escape(text)}</li>" for text in warnings)
-        yield "</ul></section>"
-    else:
-        yield "<p>No warning was raised.</p>"
+def _images(record: Mapping[str, Any], image: bytes) -> _Picture:
     deviation = " and the network's standard deviation" if record["deviation"]["value"] else ""
     size = f"{record['shape'][0]} × {record['shape'][1]} pixels"
     pitch = " × ".join(f"{v:.4g}" for v in record["pixel"]["value"])
     shown = f"Projected phase, {size} of {pitch} Å; all images under the same grey limits"
-    yield _figure(
+    return _Picture(
         image, f"Reconstructed images{deviation}", f"{shown}{deviation and ','}{deviation}."
     )
-    yield '<div class="pair">'
-    yield from pair
-    yield "</div>\n<h2>Numbers</h2>"
-    yield '<div class="scroll"><table><thead><tr><th>quantity</th><th>value</th>'
-    yield "<th>uncertainty</th><th>unit</th><th>origin</th></tr></thead><tbody>"
+
+
+def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield quantity, value, uncertainty, unit and origin of every number."""
     for name, q in record["quantities"].items():
         error = f"± {q['error']:.2g}" if "error" in q else ""
-        yield _row(name.replace("_", " "), shown_value(q["value"]), error, q["unit"], q["origin"])
+        yield name.replace("_", " "), shown_value(q["value"]), error, q["unit"], q["origin"]
     for name in ("signal", "deviation"):
         value = record[name]["value"]
         if value is not None:
-            yield _row(f"{name}, rms", shown_value(value), "", record[name]["unit"], "estimated")
-    for method, found in (record["half_set_resolution"] or {}).items():
+            yield f"{name}, rms", shown_value(value), "", record[name]["unit"], "estimated"
+    for method, limits in (record["half_set_resolution"] or {}).items():
         if method != "unit":
-            for threshold, value in found.items():
+            for threshold, value in limits.items():
                 limit = "none" if value is None else shown_value(value)
-                what = f"half-set resolution, {method}, {threshold}"
-                yield _row(what, limit, "", "Å", "estimated")
-    yield "</tbody></table></div>\n<h2>Provenance</h2>"
-    yield '<div class="scroll"><table><tbody>'
-    for name, value in flatten(record["provenance"]):
-        yield _row(name, str(value))
-    yield "</tbody></table></div>\n</body>\n</html>"
-
-
-def _row(*cells: str) -> str:
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+                yield f"half-set resolution, {method}, {threshold}", limit, "", "Å", "estimated"
 
 
 def shown_value(value: Any) -> str:
@@ -167,14 +216,6 @@ def flatten(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{above}{name}: ")
         else:
             yield above + name, value
-
-
-def _figure(png: bytes, alt: str, caption: str) -> str:
-    data = base64.b64encode(png).decode()
-    return (
-        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
 
 
 def _png(figure: Figure) -> bytes:
@@ -210,7 +251,7 @@ def _totals(totals: NDArray[np.float64]) -> bytes:
         return _png(figure)
 
 
-def _search(search: Search, quantities: Mapping[str, Any]) -> str:
+def _search(search: Search, quantities: Mapping[str, Any]) -> _Picture:
     """Draw the trials of defocus, and of rotation if that was sought, with what was found."""
     found = float(quantities["defocus"]["value"])
     with mpl.rc_context():
@@ -221,7 +262,7 @@ def _search(search: Search, quantities: Mapping[str, Any]) -> str:
             axes.plot(search.defoci, search.score, color="#332288")
             axes.axvline(found, color="#d55e00", lw=0.8)
             axes.set(xlabel="defocus [Å]", ylabel="standard deviations above the median")
-            return _figure(
+            return _Picture(
                 _png(figure),
                 "How well the views register against the defocus",
                 "How well the views register for every trial of the defocus, and the estimate "
@@ -237,7 +278,7 @@ def _search(search: Search, quantities: Mapping[str, Any]) -> str:
         axes.plot(*place, "+", color="white", ms=14, mew=1.5)
         axes.set(xlabel="defocus · cos(rotation) [Å]", ylabel="defocus · sin(rotation) [Å]")
         figure.colorbar(shown, ax=axes, shrink=0.8, label="standard deviations above the median")
-        return _figure(
+        return _Picture(
             _png(figure),
             "How well the views register against defocus and rotation",
             "How well the views register for every trial: the distance from the middle is the "
