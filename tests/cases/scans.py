@@ -22,18 +22,28 @@ GEOMETRY = {
 }
 
 
-def mean_scan(positions: int = 40, pixels: int = 40, strength: float = 0.15) -> NDArray[np.float64]:
+def mean_scan(
+    positions: int = 40,
+    pixels: int = 40,
+    strength: float = 0.15,
+    *,
+    energy: float = 300e3,
+    step: float = 1.0,
+    semiangle: float = 10.0,
+    defocus: float = 500.0,
+    seed: int = 3,
+) -> NDArray[np.float64]:
     """Patterns as fractions of one electron ``(Rx, Ry, Qx, Qy)``, disc of radius 12.5 pixels."""
-    wavelength = optics.wavelength(300e3)
-    pitch = 0.8e-3 / wavelength
+    wavelength = optics.wavelength(energy)
+    pitch = semiangle / 12.5 * 1e-3 / wavelength
     sampling = 1 / (pixels * pitch)
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     k = (np.arange(pixels) - pixels // 2) * pitch
     square = k[:, None] ** 2 + k[None, :] ** 2
-    aperture = np.sqrt(square) <= 10e-3 / wavelength
-    probe = aperture * np.exp(1j * np.pi * wavelength * 500.0 * square)
+    aperture = np.sqrt(square) <= semiangle * 1e-3 / wavelength
+    probe = aperture * np.exp(1j * np.pi * wavelength * defocus * square)
     width = pixels * sampling
-    side = int((positions + width) / sampling) + 2
+    side = int((positions * step + width) / sampling) + 2
     grid = np.arange(side) * sampling
     phase = np.zeros((side, side))
     for x, y, size in rng.uniform((0, 0, 0.7), (side * sampling,) * 2 + (1.6,), (side * 3, 3)):
@@ -44,8 +54,8 @@ def mean_scan(positions: int = 40, pixels: int = 40, strength: float = 0.15) -> 
     patterns = np.empty((positions, positions, pixels, pixels))
     for i in range(positions):
         for j in range(positions):
-            first = [int(n / sampling) for n in (i, j)]
-            rest = [n - f * sampling for n, f in zip((i, j), first, strict=True)]
+            first = [int(n * step / sampling) for n in (i, j)]
+            rest = [n * step - f * sampling for n, f in zip((i, j), first, strict=True)]
             ramp = np.exp(-2j * np.pi * (k[:, None] * rest[0] + k[None, :] * rest[1]))
             wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(probe * ramp)))
             exit_wave = wave * specimen[first[0] :, first[1] :][:pixels, :pixels]
