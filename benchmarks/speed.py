@@ -5,7 +5,7 @@
 * Views of a crystal patch by reciprocity against abTEM's full scan of the same specimen: the same
   potential, scan and band limit, both with as many threads as torch and the FFTs take.
 * Full diffraction patterns of the same scan by the windowed multislice that the study uses, against
-  the same scan of abTEM's; ``tests/simulate/test_probes.py`` holds the two to each other.
+  the same scan of abTEM's; ``tests/simulate/test_patterns.py`` holds the two to each other.
 * py4DSTEM's ptychography as the package runs it against the same with plain NumPy.
 * One direct reconstruction of a 64×64 scan with 177 views against drawing that scan's electrons.
 * The shipped networks on one such scan against its direct reconstruction.
@@ -42,11 +42,11 @@ from misr4d.learn.examples import (
 from misr4d.learn.learned import SHIPPED, attention_unet, dual_path, informed
 from misr4d.reconstruction import classical
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     PtychographySettings,
 )
 from misr4d.simulate.multislice import build_potential, simulate_datacube
-from misr4d.simulate.probes import WINDOW, camera_pixel, simulate_patterns
+from misr4d.simulate.patterns import WINDOW, camera_pixel, simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 

@@ -45,11 +45,11 @@ from misr4d.reconstruction.classical import (
     ptychography,
     ptychography_course,
 )
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     PtychographySettings,
 )
-from misr4d.simulate import probes
-from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate import patterns as probes
+from misr4d.simulate.patterns import camera_pixel
 
 DOSES = (300.0, 1000.0, 100.0, math.inf)  # each descent starts where the one before ended
 DRAWS = 2  # of each regime, with a noise seed of their own

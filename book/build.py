@@ -32,8 +32,8 @@ from PIL import Image
 
 from misr4d.companion.bench import STUDY_FOLDER
 from misr4d.companion.claims import plain_strip, strip
+from misr4d.companion.comparison import LEVELS
 from misr4d.companion.figures import REGISTER
-from misr4d.companion.frames import LEVELS
 from misr4d.core.keys import result_key
 from misr4d.core.workers import SIDE_BY_SIDE
 

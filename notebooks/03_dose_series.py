@@ -58,7 +58,7 @@ from matplotlib.ticker import LogLocator
 
 from misr4d import plotting
 from misr4d.companion import bench, figures
-from misr4d.companion.frames import Series, read_levels, save_frames
+from misr4d.companion.comparison import Series, read_levels, save_frames
 from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask

@@ -51,7 +51,7 @@ from IPython.display import Image, Markdown
 
 from misr4d import plotting
 from misr4d.companion import bench, figures
-from misr4d.companion.frames import read_levels
+from misr4d.companion.comparison import read_levels
 from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge
 from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import SHIPPED, card
@@ -61,7 +61,7 @@ from misr4d.reconstruction.classical import (
     iterative_dpc,
     ptychography,
 )
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     PtychographySettings,
     ptychography_tuning,
 )

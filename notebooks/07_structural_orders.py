@@ -54,7 +54,7 @@ from misr4d import REGIMES, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, SIMULATION, place
 from misr4d.measure.summary import plain, select, summarise
-from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate.patterns import camera_pixel
 from misr4d.specimens.catalogue import SPECIMENS, describe, make_specimen
 
 plotting.use_style()

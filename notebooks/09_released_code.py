@@ -57,7 +57,7 @@ from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.summary import summarise
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.simulate.multislice import build_potential
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import truth

@@ -79,7 +79,7 @@ from misr4d.measure.audit import (
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import fourier_ring_correlation
 from misr4d.measure.summary import summarise
-from misr4d.reconstruction.settings import ptychography_settings
+from misr4d.reconstruction.tuned import ptychography_settings
 from misr4d.specimens.catalogue import make_specimen
 
 plotting.use_style()

@@ -59,7 +59,7 @@ from misr4d.measure.spectra import RINGS, score_rings
 from misr4d.measure.summary import summarise
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.refine import plug_and_play, refine
-from misr4d.reconstruction.settings import prior_trust, refine_tuning
+from misr4d.reconstruction.tuned import prior_trust, refine_tuning
 from misr4d.specimens.catalogue import make_specimen
 
 plotting.use_style()

@@ -53,7 +53,7 @@ from IPython.display import Image, Markdown
 from matplotlib.patches import Circle
 
 from misr4d import Acquisition, plotting
-from misr4d.calibrate.focus import registered_power
+from misr4d.calibrate.defocus import registered_power
 from misr4d.companion import figures
 from misr4d.companion.demo import compare, make_stand_in
 from misr4d.io.reading import Quantity, read_scan
@@ -174,7 +174,7 @@ Image(path)
 # of both the views are shifted back and added up: at the right one their sum is strong. That map
 # ({numref}`fig-own-focus`) is searched for either way round of the detector's axes. Its top is then refined by what two side bands
 # explain, with the drift beside it, since a drift displaces the views too, but not as a turn or a focus
-# would (`misr4d.calibrate.focus`).
+# would (`misr4d.calibrate.defocus`).
 
 # %%
 views = ready.cube.views(ready.acquisition)

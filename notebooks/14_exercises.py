@@ -64,7 +64,7 @@ from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold,
 from misr4d.measure.summary import summarise
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.simulate.multislice import build_potential
-from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate.patterns import camera_pixel
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import truth

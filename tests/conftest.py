@@ -19,7 +19,7 @@ from misr4d.companion.demo import (
 )
 from misr4d.core import optics
 from misr4d.core.workers import SIDE_BY_SIDE
-from misr4d.io.recording import (
+from misr4d.io.emd import (
     Recording,
 )
 from misr4d.simulate.multislice import build_potential

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from misr4d import cli
 from misr4d.cli import main
 from misr4d.io import reading
+from misr4d.io.emd import Recording
 from misr4d.io.reading import read_scan
-from misr4d.io.recording import Recording
 from misr4d.report.report import FILES as WRITTEN
 from misr4d.report.report import Report, reconstruct_scan
 from misr4d.specimens import catalogue as specimens

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from misr4d import __version__
 from misr4d.cli import main
 from misr4d.companion import bench
-from misr4d.io.recording import Recording
+from misr4d.io.emd import Recording
 from misr4d.learn.configuration import (
     PRESETS,
 )

@@ -28,7 +28,7 @@ from misr4d.core.acquisition import (
 )
 from misr4d.measure.metrics import correlation
 from misr4d.simulate.multislice import build_potential
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from misr4d.specimens.catalogue import Specimen
 from misr4d.specimens.potential import truth
 

@@ -41,14 +41,14 @@ from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import detector_axes
 from misr4d.core.dose import electrons_per_probe
-from misr4d.io.reading import read_scan
-from misr4d.io.recording import (
+from misr4d.io.emd import (
     Recording,
     smallest_kind,
 )
+from misr4d.io.reading import read_scan
 from misr4d.measure.metrics import correlation
 from misr4d.report.report import Method, Prepared, Report, reconstruct_scan
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential, truth
 

@@ -26,10 +26,10 @@ from misr4d.learn.learned import attention_unet, card, dual_path, informed
 from misr4d.reconstruction import refine as refinement
 from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.reconstruction.settings import prior_trust, ptychography_settings
+from misr4d.reconstruction.tuned import prior_trust, ptychography_settings
 from misr4d.simulate import reciprocity
 from misr4d.simulate.multislice import build_potential
-from misr4d.simulate.probes import WINDOW, camera_pixel, simulate_patterns
+from misr4d.simulate.patterns import WINDOW, camera_pixel, simulate_patterns
 from misr4d.specimens.catalogue import Specimen, data_files, make_specimen, regime_of
 from misr4d.specimens.fetch import cache_folder
 from misr4d.specimens.potential import Potential, Thermal, truth

@@ -37,7 +37,7 @@ from misr4d.companion.bench import read_part, score, write_tables, write_whole
 from misr4d.companion.study import METHODS, make_scene, method_key
 from misr4d.core.keys import result_key
 from misr4d.core.workers import each_done
-from misr4d.report.page import flatten
+from misr4d.report.html import flatten
 from misr4d.specimens.catalogue import SPECIMENS
 
 __all__ = ["BENCH", "Study", "read_study", "run_key", "sweep"]

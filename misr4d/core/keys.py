@@ -36,7 +36,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 DATA: Mapping[str, Sequence[str]] = {
     "specimens.catalogue": ("*.npz",),
     "learn.learned": ("weights/*",),
-    "reconstruction.settings": (
+    "reconstruction.tuned": (
         "contrast_tuning.json",
         "ptychography_tuning.json",
         "refine_tuning.json",

@@ -23,7 +23,7 @@ from misr4d.learn.networks import (
     FEATURES,
     NETWORKS,
 )
-from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate.patterns import camera_pixel
 
 __all__ = [
     "DEFOCI",

@@ -43,7 +43,7 @@ AMPLITUDE_CONTRAST = {"atomic": 0.05, "molecular": 0.01}
 """Amplitude contrast by regime: our choice, near the best on draws of the corpus.
 
 ``benchmarks/calibrate_direct.py`` finds the best, and
-:func:`misr4d.reconstruction.settings.contrast_tuning` says by how little. The shipped networks are
+:func:`misr4d.reconstruction.tuned.contrast_tuning` says by how little. The shipped networks are
 trained on images with these values.
 """
 

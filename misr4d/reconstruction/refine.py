@@ -18,7 +18,7 @@ principle; Morozov 1966): what follows would be noise.
 
 The first stage has seen the same electrons, so its deviation is no independent prior. How far it is
 to be trusted, w and t, was chosen on specimens that no page scores
-(:func:`misr4d.reconstruction.settings.prior_trust`).
+(:func:`misr4d.reconstruction.tuned.prior_trust`).
 
 :func:`plug_and_play` asks the network again after every refinement, about views from which the
 refined image has removed what is not linear. Chapter 12 of the book measures both.

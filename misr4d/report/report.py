@@ -45,7 +45,7 @@ from misr4d.calibrate.counting import (
     halves_of_totals,
     with_flicker,
 )
-from misr4d.calibrate.focus import Search, estimate_defocus
+from misr4d.calibrate.defocus import Search, estimate_defocus
 from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import (
     REGIMES,
@@ -64,8 +64,8 @@ from misr4d.core.estimate import (
     tiles,
 )
 from misr4d.core.workers import Deal, dealing
+from misr4d.io.emd import phase_array
 from misr4d.io.reading import Quantity, Scan, Survey, survey
-from misr4d.io.recording import phase_array
 from misr4d.learn.learned import (
     card,
     informed,
@@ -76,8 +76,8 @@ from misr4d.reconstruction.direct import (
     starting_point,
 )
 from misr4d.reconstruction.refine import Refined, refine_scan
-from misr4d.reconstruction.settings import prior_trust
-from misr4d.report.page import report_page, shown_value
+from misr4d.reconstruction.tuned import prior_trust
+from misr4d.report.html import report_page, shown_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,7 +22,7 @@ from misr4d.calibrate.calibration import (
     straighten,
 )
 from misr4d.core.datacube import Datacube
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from tests.conftest import weak_phase
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from misr4d.calibrate.pixels import Mended, find_bad_pixels, read_bad_pixels
-from misr4d.io.recording import Recording
+from misr4d.io.emd import Recording
 
 
 @pytest.fixture(scope="module")

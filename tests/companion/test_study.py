@@ -16,7 +16,7 @@ from misr4d.measure.audit import false_peaks
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction import refine
 from misr4d.simulate import reciprocity
-from misr4d.simulate.probes import camera_pixel
+from misr4d.simulate.patterns import camera_pixel
 from misr4d.specimens.catalogue import Specimen, make_specimen
 from misr4d.specimens.potential import Potential
 

@@ -16,7 +16,7 @@ from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.forward import (
     ExpectedViews,
 )
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth
 from tests.conftest import weak_phase

@@ -28,7 +28,7 @@ from misr4d.core.keys import DATA, PACKAGE, result_key, trace
 from misr4d.learn import learned, training
 from misr4d.reconstruction import classical, refine
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     PtychographySettings,
 )
 from misr4d.simulate import reciprocity
@@ -40,11 +40,11 @@ from tests.conftest import weak_phase
 MODULES = {path.stem: path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 SCENE = {
     *("acquisition", "bench", "datacube", "detector", "dose", "ice", "metrics", "multislice"),
-    *("optics", "potential", "probes", "catalogue", "spectra", "study"),
+    *("optics", "potential", "patterns", "catalogue", "spectra", "study"),
 }
 """What a row of the bench depends on whatever its method."""
 NETWORK = {"direct", "learned", "networks", "training"}
-NOWHERE = {"audit", "claims", "cli", "demo", "figures", "frames", "goals", "page", "report"}
+NOWHERE = {"audit", "claims", "cli", "demo", "figures", "comparison", "goals", "html", "report"}
 """What no image and no row depends on."""
 
 
@@ -64,22 +64,22 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
     "views": (
         lambda: result_key(reciprocity.simulate_views, data=()),
         {"acquisition", "optics", "potential", "reciprocity"},
-        {"direct", "dose", "probes", "refine", "catalogue", "study"},
+        {"direct", "dose", "patterns", "refine", "catalogue", "study"},
     ),
     "ptychography": (
         lambda: result_key(classical.ptychography, data=()),
         {"acquisition", "classical", "datacube", "detector", "optics"},
-        {"direct", "learned", "probes", "reciprocity", "refine", "settings", "study"},
+        {"direct", "learned", "patterns", "reciprocity", "refine", "tuned", "study"},
     ),
     "refined": (
         lambda: result_key(refine.refine, data=()),
         {"acquisition", "direct", "dose", "optics", "refine"},
-        {"classical", "probes", "settings", "catalogue", "spectra", "study"},
+        {"classical", "patterns", "tuned", "catalogue", "spectra", "study"},
     ),
     "example": (
         lambda: result_key(training.simulate_example, data=()),
         {
-            *("acquisition", "corpus", "direct", "optics", "potential", "probes", "reciprocity"),
+            *("acquisition", "corpus", "direct", "optics", "potential", "patterns", "reciprocity"),
             *("catalogue", "training"),
         },
         {"classical", "learned", "losses", "refine", "study"},
@@ -87,14 +87,14 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
     "row: iDPC": (of_method("iDPC"), SCENE | {"classical"}, {"direct", "reciprocity", "refine"}),
     "row: ptychography": (
         of_method("ptychography"),
-        SCENE | {"classical", "direct", "settings"},  # it starts from the direct phase
+        SCENE | {"classical", "direct", "tuned"},  # it starts from the direct phase
         {"corpus", "learned", "reciprocity", "refine", "training"},
     ),
     "row: direct": (of_method("direct"), SCENE | {"direct"}, {"classical", "learned", "refine"}),
     "row: informed": (of_method("informed"), SCENE | NETWORK, {"classical", "corpus", "refine"}),
     "row: refined": (
         of_method("refined"),
-        SCENE | NETWORK | {"refine", "settings"},
+        SCENE | NETWORK | {"refine", "tuned"},
         {"classical", "corpus", "losses", "reciprocity"},
     ),
     "sweep": (

@@ -24,10 +24,10 @@ from misr4d.reconstruction.classical import (
     ptychography,
     ptychography_course,
 )
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     PtychographySettings,
 )
-from misr4d.simulate.probes import simulate_patterns
+from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth
 from tests.conftest import weak_phase

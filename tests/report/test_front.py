@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import misr4d
-from misr4d.io.recording import Recording
+from misr4d.io.emd import Recording
 
 NEEDED = {"energy": 300e3, "step": 1.0, "semiangle": 10.0}
 

@@ -20,8 +20,8 @@ import torch
 
 from misr4d import ATOMIC
 from misr4d.core.detector import TurnedAcquisition
+from misr4d.io.emd import Recording
 from misr4d.io.reading import Quantity, Scan, read_scan
-from misr4d.io.recording import Recording
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.refine import refine_scan
 from misr4d.report import report as reports

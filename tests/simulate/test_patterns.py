@@ -8,7 +8,7 @@ import torch
 
 from misr4d import ATOMIC
 from misr4d.simulate.multislice import build_potential, simulate_datacube
-from misr4d.simulate.probes import simulate_patterns, smallest_window
+from misr4d.simulate.patterns import simulate_patterns, smallest_window
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential

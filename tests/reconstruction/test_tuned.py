@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST
-from misr4d.reconstruction.settings import (
+from misr4d.reconstruction.tuned import (
     contrast_tuning,
     prior_trust,
     ptychography_settings,

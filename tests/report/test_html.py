@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from misr4d.calibrate.calibration import Disc
-from misr4d.calibrate.focus import Search
-from misr4d.report.page import report_page
+from misr4d.calibrate.defocus import Search
+from misr4d.report.html import report_page
 
 RECORD = {
     "source": "my <scan>.h5",

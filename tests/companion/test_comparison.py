@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from misr4d.companion.frames import LEVELS, Series, read_levels, save_frames
+from misr4d.companion.comparison import LEVELS, Series, read_levels, save_frames
 from tests.book.test_pages import ROOT, build, check, load
 
 browser_module = load("browser", "benchmarks")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, MOLECULAR, Acquisition
-from misr4d.calibrate.focus import estimate_defocus, registered_power
+from misr4d.calibrate.defocus import estimate_defocus, registered_power
 from misr4d.core.detector import TurnedAcquisition
 from misr4d.core.dose import expose
 from misr4d.simulate.reciprocity import simulate_views
