@@ -14,7 +14,7 @@ again and on how the specimen absorbs, is left free. A pixel that the edge of a 
 by its share in the band, at the middle of that share.
 
 A specimen that drifts while it is scanned makes M more than a turn and a length: with the matrix D
-of :func:`misr4d.calibrate.calibration.drift_matrix`, a frequency q of the scan as stated is D⁻ᵀq of
+of :func:`misr4d.calibrate.drift.drift_matrix`, a frequency q of the scan as stated is D⁻ᵀq of
 the specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both parts of a
 steady drift; so it can be told from one scan, as long as nothing else is anisotropic. Two-fold
 astigmatism C₁₂ is, and looks like a drift of about 2·C₁₂ / defocus of a step: M = (C₁₀ + A)·R(θ)·T
@@ -33,7 +33,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from misr4d.calibrate.calibration import drift_matrix
+from misr4d.calibrate.drift import (
+    drift_matrix,
+)
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.detector import TurnedAcquisition, detector_axes, detector_index
@@ -104,7 +106,7 @@ class Focus:
     drift : (float, float)
         How far a line of the scan lies from where it should, beyond the line before it, along
         (Rx, Ry) [Å]; zero unless certain or given. See
-        :func:`misr4d.calibrate.calibration.drift_matrix`.
+        :func:`misr4d.calibrate.drift.drift_matrix`.
     drift_error : (float, float)
         Standard errors [Å]; zero for a drift that was given.
     astigmatism : (float, float)

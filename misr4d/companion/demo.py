@@ -35,7 +35,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from misr4d import __version__
-from misr4d.calibrate.calibration import drift_matrix
+from misr4d.calibrate.drift import (
+    drift_matrix,
+)
 from misr4d.companion.study import UPSAMPLING, Scene, make_scene, place
 from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.core.datacube import Datacube
@@ -47,7 +49,16 @@ from misr4d.io.emd import (
 )
 from misr4d.io.reading import read_scan
 from misr4d.measure.metrics import correlation
-from misr4d.report.report import Method, Prepared, Report, reconstruct_scan
+from misr4d.report.preparation import (
+    Prepared,
+)
+from misr4d.report.reconstruct import (
+    reconstruct_scan,
+)
+from misr4d.report.report import (
+    Method,
+    Report,
+)
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential, truth
@@ -91,7 +102,7 @@ class Truth:
         Optical axis on the detector [pixels].
     drift : (float, float)
         Of each line from the one before it, along (Rx, Ry) [Å]; see
-        :func:`misr4d.calibrate.calibration.drift_matrix`.
+        :func:`misr4d.calibrate.drift.drift_matrix`.
     dose : float
         e⁻/Å² incident.
     phase : ndarray

@@ -58,7 +58,7 @@ class TurnedAcquisition(Acquisition):
         Whether the detector's axes are swapped, before the rotation.
     scan_matrix : ((float, float), (float, float))
         D, from a position as stated to where the probe was on the specimen, both from the middle
-        of the scan; of a steady drift by :func:`misr4d.calibrate.calibration.drift_matrix`.
+        of the scan; of a steady drift by :func:`misr4d.calibrate.drift.drift_matrix`.
 
     Raises
     ------

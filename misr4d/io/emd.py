@@ -32,7 +32,7 @@ class Recording:
     truth : Tensor or None
         Projected phase ``(3·Rx, 3·Ry)`` [rad]; none if the file shall not hold it.
     quantities : mapping
-        What is known of the measurement, by the names of :data:`misr4d.io.reading.QUANTITIES`; what
+        What is known of the measurement, by the names of :data:`misr4d.io.scan.QUANTITIES`; what
         is left out, the file does not say. Step and detector pixel are the cube's.
     provenance : mapping
         How it was made.

@@ -8,8 +8,22 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from misr4d.io.reading import Scan, read_scan
-from misr4d.report.report import BadPixelChoice, Method, Report, reconstruct_scan
+from misr4d.io.reading import (
+    read_scan,
+)
+from misr4d.io.scan import (
+    Scan,
+)
+from misr4d.report.preparation import (
+    BadPixelChoice,
+)
+from misr4d.report.reconstruct import (
+    reconstruct_scan,
+)
+from misr4d.report.report import (
+    Method,
+    Report,
+)
 
 __all__ = ["reconstruct"]
 
@@ -66,7 +80,7 @@ def reconstruct(
     workers : int, optional
         Processes that share the tiles of a scan larger than 64 × 64.
     **known
-        Whatever else is known, by the names of :data:`misr4d.io.reading.QUANTITIES`, such as
+        Whatever else is known, by the names of :data:`misr4d.io.scan.QUANTITIES`, such as
         ``centre``, ``gain`` or ``thickness``.
 
     Returns

@@ -16,8 +16,10 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d.calibrate.calibration import Disc
 from misr4d.calibrate.defocus import Search
+from misr4d.calibrate.disc import (
+    Disc,
+)
 from misr4d.measure.spectra import half_bit_threshold
 from misr4d.plotting import (
     METHOD_COLOURS,

@@ -11,14 +11,20 @@ from scipy.ndimage import map_coordinates
 
 from misr4d import ATOMIC, Acquisition
 from misr4d.calibrate.calibration import (
-    Descan,
     calibrate,
-    correct_scan,
-    drift_matrix,
     estimate_rotation,
-    find_disc,
+)
+from misr4d.calibrate.descan import (
+    Descan,
     fit_descan,
     recentre,
+)
+from misr4d.calibrate.disc import (
+    find_disc,
+)
+from misr4d.calibrate.drift import (
+    correct_scan,
+    drift_matrix,
     straighten,
 )
 from misr4d.core.datacube import Datacube

@@ -1,0 +1,414 @@
+"""A scan, what is known of it and from where, and one look at all of its patterns."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from misr4d.core.datacube import Datacube
+
+__all__ = ["QUANTITIES", "Quantity", "Scan", "Survey", "survey"]
+
+Origin = Literal["given", "file", "estimated", "assumed"]
+
+# Unit, and the smallest and largest value that is not a slip (our choice, wide).
+QUANTITIES: Mapping[str, tuple[str, float, float]] = {
+    "energy": ("eV", 1e4, 1e7),
+    "step": ("Å", 1e-3, 1e4),
+    "semiangle": ("mrad", 0.1, 200.0),
+    "detector_pixel": ("mrad", 1e-4, 100.0),
+    "defocus": ("Å", -1e7, 1e7),
+    "rotation": ("deg", -360.0, 360.0),
+    "transposed": ("", 0, 1),
+    "thickness": ("Å", 0.0, 1e5),
+    "dose": ("e⁻/Å²", 1e-6, 1e12),
+    "gain": ("counts per electron", 1e-3, 1e6),
+    "offset": ("counts of a pixel without electrons", -1e6, 1e9),
+    "centre": ("pixel", 0.0, 1e5),
+    "drift": ("Å a line", -1e4, 1e4),
+    "astigmatism": ("Å", -1e7, 1e7),
+}
+"""What may be known of a scan."""
+
+_FLAGS = {"detector_pixel": "--detector-pixel", "transposed": "--transpose"}
+
+# Our choices, far beyond any scan that was ever recorded: a file that claims more is damaged.
+_MOST_POSITIONS = 2**26
+
+_MOST_BYTES = 2**44
+
+
+def flag(name: str) -> str:
+    """Name a quantity's option on the command line."""
+    return _FLAGS.get(name, f"--{name}")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its unit, where it comes from, and its standard error if it was estimated.
+
+    Parameters
+    ----------
+    value : float, bool or tuple of float
+    unit : str
+    origin : {"given", "file", "estimated", "assumed"}
+    error : float, optional
+    """
+
+    value: Any
+    unit: str
+    origin: Origin
+    error: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Make what JSON can hold."""
+        value = list(self.value) if isinstance(self.value, tuple) else self.value
+        found = {"value": value, "unit": self.unit, "origin": self.origin}
+        return found if self.error is None else {**found, "error": self.error}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Diffraction patterns as recorded, not read yet, and what is known of them.
+
+    Parameters
+    ----------
+    path : Path
+    reader : str
+        Who read it.
+    patterns : ndarray, or any array that is sliced like one
+        ``(Rx, Ry, Qx, Qy)``.
+    known : mapping
+        Quantities by the names of :data:`QUANTITIES`.
+    notes : tuple of str
+        What the file says that could not be used.
+    provenance : mapping
+        What the file says of its making.
+    """
+
+    path: Path
+    reader: str
+    patterns: Any
+    known: Mapping[str, Quantity]
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_array(
+        cls, patterns: ArrayLike, *, scan_shape: tuple[int, int] | None = None, **given: Any
+    ) -> Scan:
+        """Wrap patterns in memory and what is known of them.
+
+        Parameters
+        ----------
+        patterns : array
+            ``(Rx, Ry, Qx, Qy)``, or ``(Rx·Ry, Qx, Qy)`` with `scan_shape`: a NumPy or dask array,
+            a tensor, or anything else that NumPy takes.
+        scan_shape : (int, int), optional
+            Positions along (Rx, Ry) of patterns that are listed one after the other.
+        **given
+            As for :func:`read_scan`.
+
+        Raises
+        ------
+        ValueError
+            If these are no diffraction patterns, or a value is out of range.
+        TypeError
+            For a quantity that does not exist.
+        """
+        _check_names(given, scan_shape)
+        array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
+        try:
+            whole = _four_axes(array, scan_shape)
+        except _UnfitError as error:
+            raise ValueError(f"the array {error}") from None
+        return cls(Path("array"), "NumPy", whole, _as_given(given))
+
+    def value(self, name: str) -> Any:
+        """Return the value of a quantity that must be known.
+
+        Raises
+        ------
+        ValueError
+            If it is not; the message says how to give it.
+        """
+        if name not in self.known:
+            raise ValueError(
+                f"the {name.replace('_', ' ')} is neither in {self.path.name} nor given; pass "
+                f"{flag(name)}, in {QUANTITIES[name][0]}"
+            )
+        return self.known[name].value
+
+    @property
+    def datacube(self) -> Datacube:
+        """The patterns as a datacube, on the scale they were recorded in.
+
+        Raises
+        ------
+        ValueError
+            If the step or the detector pixel is not known.
+        """
+        return Datacube(self.patterns, self.value("step"), self.value("detector_pixel"))
+
+    def described(self) -> str:
+        """Say in one line what the file holds."""
+        rx, ry, qx, qy = self.patterns.shape
+        size = math.prod(self.patterns.shape) * self.patterns.dtype.itemsize / 2**20
+        return (
+            f"{self.path.name}: {rx} × {ry} positions, {qx} × {qy} pixels, "
+            f"{self.patterns.dtype.name}, {size:.4g} MiB, read by {self.reader}"
+        )
+
+
+def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -> None:
+    unknown = set(given) - set(QUANTITIES)
+    if unknown:
+        raise TypeError(f"unknown quantity {min(unknown)!r}; known: {', '.join(QUANTITIES)}")
+    if scan_shape is not None and (len(scan_shape) != 2 or min(scan_shape) < 1):
+        raise ValueError(
+            f"--scan-shape is {' × '.join(map(str, scan_shape))}; expected two numbers of "
+            "positions, each 1 or more"
+        )
+
+
+def _as_given(given: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Check the quantities that the user states; those that are None are not stated."""
+    return {
+        name: Quantity(_checked(name, value, flag(name)), QUANTITIES[name][0], "given")
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+class _UnfitError(ValueError):
+    """A readable file that is not a scan; the message is for the user."""
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has."""
+    return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_fits(size: float, what: str, remedy: str) -> None:
+    """Raise if so many bytes are more than a quarter of memory."""
+    if size > _memory() / 4:
+        raise _UnfitError(
+            f"{what} {size / 2**30:.4g} GiB, of which memory, {_memory() / 2**30:.4g} GiB, can "
+            f"spare a quarter; {remedy}"
+        )
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    """Return a value as this module keeps it, or say what is wrong with it."""
+    unit, low, high = QUANTITIES[name]
+    if name == "transposed":
+        return bool(value)
+    pair = name in {"step", "detector_pixel", "centre", "drift", "astigmatism"}
+    try:
+        numbers = np.atleast_1d(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        numbers = np.array([math.nan])
+    fit = numbers.shape == (1,) or (pair and numbers.shape == (2,))
+    if not fit or not np.isfinite(numbers).all() or (numbers < low).any() or (numbers > high).any():
+        shown = value if isinstance(value, str) else numbers.tolist()
+        shown = shown[0] if isinstance(shown, list) and len(shown) == 1 else shown
+        raise ValueError(
+            f"{name.replace('_', ' ')} is {shown} {unit} ({where}); expected "
+            f"{'one number or two' if pair else 'a number'} between {low:g} and {high:g} {unit}: "
+            f"give {flag(name)}"
+        )
+    if pair:
+        return (float(numbers[0]), float(numbers[-1]))
+    return float(numbers[0])
+
+
+def _lazy(array: Any, chunks: Any) -> Any:
+    """Wrap an array on disk in dask, under a name of its own rather than a hash of its content."""
+    from dask.array import from_array  # takes a second to load
+
+    return from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
+
+
+def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
+    """Return the patterns with axes (Rx, Ry, Qx, Qy), or say what is wrong with them."""
+    shape, kind = tuple(patterns.shape), patterns.dtype.kind
+    if len(shape) in (3, 4) and shape[-1] in (3, 4) and shape[-2] >= 16:
+        raise _UnfitError(
+            f"has shape {shape}, whose last axis looks like the {shape[-1]} colours of pictures; "
+            "expected diffraction patterns of one number a pixel"
+        )
+    if kind not in "uif":
+        raise _UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
+    if scan_shape is not None:
+        if len(shape) == 4 and tuple(scan_shape) != shape[:2] and 1 not in shape[:2]:
+            raise _UnfitError(
+                f"has {shape[0]} × {shape[1]} positions of its own, and --scan-shape says "
+                f"{scan_shape[0]} × {scan_shape[1]}: leave it out, or give it for a list of "
+                "patterns only"
+            )
+        listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
+        if listed != math.prod(scan_shape):
+            raise _UnfitError(
+                f"has shape {shape}, which is not {scan_shape[0]} × {scan_shape[1]} "
+                "positions; give another --scan-shape"
+            )
+        _check_size((*scan_shape, *shape[-2:]), patterns)
+        if not isinstance(patterns, np.ndarray) and not hasattr(patterns, "dask"):
+            patterns = _lazy(patterns, patterns.chunks or "auto")
+        return patterns.reshape(*scan_shape, *shape[-2:])
+    if len(shape) == 3:
+        raise _UnfitError(
+            f"lists {shape[0]} patterns of {shape[1]} × {shape[2]} pixels; say how they "
+            "were scanned: --scan-shape RX RY"
+        )
+    if len(shape) != 4:
+        raise _UnfitError(
+            f"has {len(shape)} axes, {shape}; expected four: scan Rx, Ry, detector Qx, Qy"
+        )
+    _check_size(shape, patterns)
+    return patterns
+
+
+def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
+    """Raise if the patterns are none, or more than can be; their file may claim anything."""
+    if 0 in shape:
+        raise _UnfitError(f"has shape {shape}; there is nothing in it")
+    size = math.prod(shape) * patterns.dtype.itemsize
+    if math.prod(shape[:2]) > _MOST_POSITIONS or size > _MOST_BYTES:
+        raise _UnfitError(
+            f"claims the shape {shape}, {size / 2**40:.4g} TiB; expected at most "
+            f"{_MOST_POSITIONS} positions and {_MOST_BYTES / 2**40:g} TiB: is it damaged?"
+        )
+    chunks = getattr(patterns, "chunks", None)
+    if chunks and not isinstance(patterns, np.ndarray):
+        sides = [max(c) if isinstance(c, tuple) else int(c) for c in chunks]
+        _check_fits(
+            math.prod(sides) * patterns.dtype.itemsize,
+            f"is stored in chunks of {' × '.join(map(str, sides))} values, each",
+            "store it in smaller chunks",
+        )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One pass over all patterns: they are intensities, and what they add up to.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Position-averaged pattern ``(Qx, Qy)``.
+    totals : ndarray
+        Sum of each pattern ``(Rx, Ry)``.
+    whole : bool
+        Whether all values are whole numbers, as counts are.
+    largest : float
+    least : ndarray, optional
+        Smallest value of each pixel ``(Qx, Qy)``.
+    at_end : ndarray, optional
+        How often each pixel read the largest value ``(Qx, Qy)``; of whole numbers.
+    """
+
+    mean: NDArray[np.float64]
+    totals: NDArray[np.float64]
+    whole: bool
+    largest: float
+    least: NDArray[np.float64] | None = None
+    at_end: NDArray[np.int64] | None = None
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the counter ended at the largest value.
+
+        Of Poisson counts of mean m, m/(n + 1) times as many are n + 1 as are n. Where none is, of
+        thirty or more that should be, they could not be counted.
+        """
+        if not self.whole or self.at_end is None:
+            return False
+        return float((self.at_end * self.mean).sum()) / (self.largest + 1) > 30
+
+
+def survey(scan: Scan, *, signed: bool = False) -> Survey:
+    """Read all patterns once and check them.
+
+    Parameters
+    ----------
+    scan : Scan
+    signed : bool
+        Take negative values too, as a subtracted offset leaves them.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative, not finite or absurdly large, or nothing was counted at all; if
+        the bytes of all values seem to be in the wrong order; or if the file ends before its
+        patterns do.
+    """
+    cube = Datacube(scan.patterns, (math.nan, math.nan), (math.nan, math.nan))
+    shape = scan.patterns.shape
+    total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
+    whole, largest, bits = True, 0.0, 0
+    least = np.full(shape[2:], math.inf)
+    at_end = np.zeros(shape[2:], dtype=np.int64)
+    blocks = cube.read(label="reading")
+    while True:
+        try:
+            where, block = next(blocks)
+        except StopIteration:
+            break
+        except Exception as error:  # the readers of others raise whatever they like
+            raise ValueError(
+                f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
+            ) from error
+        lowest = block.min((0, 1))
+        low, high = float(lowest.min()), float(block.max())
+        if not (math.isfinite(low) and high <= _LARGEST) or (low < 0 and not signed):
+            bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
+            place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
+            raise ValueError(
+                f"{scan.path} holds {block[tuple(bad)]} at position {tuple(place[:2])}, pixel "
+                f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
+                "bad pixels, and undo a background subtraction"
+            )
+        least = np.minimum(least, lowest)
+        if high > largest:
+            at_end[:] = 0
+        largest = max(largest, high)
+        if high == largest:
+            at_end += (block == high).sum((0, 1))
+        if block.dtype.kind in "ui":
+            bits |= int(np.bitwise_or.reduce(block, axis=None))
+        else:
+            whole = whole and bool((block == np.rint(block)).all())
+        sums[where] = block.sum((2, 3), dtype=np.float64)
+        total += block.sum((0, 1), dtype=np.float64)
+    if largest == 0:
+        raise ValueError(f"{scan.path} holds no electron: all its values are zero")
+    low_bytes = 2 ** (8 * (scan.patterns.dtype.itemsize - 1)) if bits else 1
+    if largest < _SMALLEST or (
+        low_bytes > 1 and bits % low_bytes == 0 and "gain" not in scan.known
+    ):
+        said = (
+            f"all its values are multiples of {low_bytes}" if bits else f"none is above {largest:g}"
+        )
+        raise ValueError(
+            f"{scan.path} holds no counts: {said}, as if its bytes were in the wrong order; write "
+            "it with the order that its type states, or pass --gain if it is meant"
+        )
+    mean = total / math.prod(shape[:2])
+    return Survey(mean, sums, whole, largest, least, at_end)
+
+
+# Beyond these no float64 sum of a scan is exact, or nothing can have been counted.
+_LARGEST, _SMALLEST = 1e15, 1e-20
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

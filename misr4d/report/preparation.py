@@ -1,0 +1,617 @@
+"""A scan made ready: bad pixels, disc, descan, electrons, defocus, rotation and drift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from misr4d.calibrate.calibration import (
+    estimate_rotation,
+)
+from misr4d.calibrate.counting import (
+    BeamDose,
+    LevelledCube,
+    Lowered,
+    common_flicker,
+    cropped,
+    find_beam_dose,
+    find_floor,
+    flicker,
+    halves_of_totals,
+    with_flicker,
+)
+from misr4d.calibrate.defocus import Search, estimate_defocus
+from misr4d.calibrate.descan import (
+    fit_descan,
+    recentre,
+)
+from misr4d.calibrate.disc import (
+    Disc,
+    find_disc,
+)
+from misr4d.calibrate.drift import (
+    drift_matrix,
+)
+from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
+from misr4d.core.acquisition import (
+    UPSAMPLING,
+    Acquisition,
+)
+from misr4d.core.datacube import Datacube
+from misr4d.core.detector import TurnedAcquisition
+from misr4d.io.scan import (
+    Quantity,
+    Scan,
+    Survey,
+    survey,
+)
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Detector", "Prepared", "prepare"]
+
+BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
+
+# Our choice: the network was trained on discs some eight detector pixels in radius.
+_DISC_RADIUS = 8.0
+
+# Our choice: a departure from what the network was trained at that is worth a warning.
+_FAR = 1.25
+
+# Our choice: less than this costs less contrast than the dose is known to.
+_MUCH_MENDED = 0.03
+
+# Our choice: clipped values are rarer than this in a scan whose disc is well within the counter.
+_CLIPPED = 1e-4
+
+# Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
+_MIDDLE = 256
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What the detector saw, which of its pixels were not believed, and what its views showed.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Mean pattern as recorded ``(Qx, Qy)``.
+    bad : ndarray
+        Pixels that were replaced ``(Qx, Qy)``.
+    disc : Disc
+        As it lies on the recorded pattern, in the middle of the scan.
+    totals : ndarray
+        What it counted at each position, bad pixels replaced ``(Rx, Ry)``.
+    search : Search or None
+        How the views register for every trial, if the defocus was estimated.
+    """
+
+    mean: NDArray[np.float64]
+    bad: NDArray[np.bool_]
+    disc: Disc
+    totals: NDArray[np.float64]
+    search: Search | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan made ready: recentred patterns, the measurement they are of, and what that rests on.
+
+    Parameters
+    ----------
+    cube : Datacube
+        Recentred; on disk, where it was.
+    acquisition : Acquisition
+        Its defocus counts from the specimen's middle; a turned one if the detector is turned.
+    quantities : mapping
+        Every number that entered, with its origin.
+    counted : bool
+        Whether the patterns are counts of electrons.
+    warnings : tuple of str
+    detector : Detector
+    """
+
+    cube: Datacube
+    acquisition: Acquisition
+    quantities: Mapping[str, Quantity]
+    counted: bool
+    warnings: tuple[str, ...]
+    detector: Detector
+
+
+def prepare(
+    scan: Scan, bad_pixels: BadPixelChoice = "found", *, level_dose: bool = True
+) -> Prepared:
+    """Calibrate a scan: what is neither given nor in the file is estimated from the patterns.
+
+    Parameters
+    ----------
+    scan : Scan
+        Energy and step must be known, and the semi-angle or the detector pixel.
+    bad_pixels : {"found", "none"} or ndarray
+        Detector pixels to replace by noise of the level around them, before all else: those that
+        :func:`misr4d.calibrate.pixels.find_bad_pixels` finds, none, or the given ones ``(Qx, Qy)``
+        of bool.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    ValueError
+        If something that must be known is not, or the patterns are not a scan of at least
+        32 × 32 positions with a whole bright-field disc; the message says which.
+    """
+    _check_known(scan)
+    energy, step = scan.value("energy"), scan.value("step")
+    known = dict(scan.known)
+    warnings = list(scan.notes)
+    scan, seen, recorded, bad, floor = _mended(scan, bad_pixels, known, warnings)
+    dose = None
+    if level_dose:
+        dose = find_beam_dose(_beam_electrons(seen, floor, known))
+        scan = replace(scan, patterns=cropped(scan.patterns, dose.part))
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
+            f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
+        )
+    cube, disc = _recentred(scan, seen, known, warnings)
+    if dose is not None:
+        dose = _with_flicker(cube, disc, seen, floor, dose, known)
+    _check_counter(seen, _as_recorded(disc, known), warnings)
+    share = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
+    if share > _MUCH_MENDED:
+        warnings.append(
+            f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: "
+            "the contrast is lower by as much"
+        )
+    semiangle, pixel = _angles(disc, known, warnings)
+    electrons, counted = _electrons(seen, floor, dose, step, known, warnings)
+    if dose is not None and dose.even:
+        dose = None
+    cube = _levelled(cube, dose, floor)
+    cube = replace(cube, detector_pixel=(pixel, pixel), electrons=electrons)
+    binning = _binning(semiangle / pixel)
+    known["binning"] = Quantity(binning, "pixel", "estimated")
+    acquisition = Acquisition(
+        defocus=_said(known, "defocus", 0.0),  # or estimated below
+        step=step,
+        energy=energy,
+        semiangle=semiangle,
+        scan_shape=(positions[0], positions[1]),
+        detector_pixel=binning * pixel,
+    )
+    search = None
+    if "defocus" not in known:
+        focused, search = _focused(cube, acquisition, known, warnings)
+    else:
+        # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
+        known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
+        lens = _said(known, "astigmatism", (0.0, 0.0))
+        focused = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
+    focused.check_upsampling(UPSAMPLING)
+    if focused.largest_view_shift > min(focused.field):
+        raise ValueError(
+            f"a defocus of {focused.defocus:g} Å displaces the outermost views by "
+            f"{focused.largest_view_shift:.3g} Å, out of the field of {focused.field[0]:g} × "
+            f"{focused.field[1]:g} Å; check --defocus and --step"
+        )
+    turned = _turned(cube, focused, known, warnings)
+    # Nearer to the edge than this, some views show what lies outside the field.
+    known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
+    detector = Detector(recorded, bad, _as_recorded(disc, known), seen.totals, search)
+    return Prepared(cube, turned, known, counted, tuple(warnings), detector)
+
+
+def _check_known(scan: Scan) -> None:
+    """Raise if what a scan says of itself is too little to start with."""
+    positions = scan.patterns.shape[:2]
+    if min(positions) < 32:
+        raise ValueError(
+            f"{scan.path.name} has {positions[0]} × {positions[1]} positions; expected at least "
+            "32 × 32"
+        )
+    for name in ("energy", "step"):
+        scan.value(name)
+    drift = _said(scan.known, "drift", (0.0, 0.0))
+    if math.hypot(*drift) >= min(scan.value("step")) / 2:
+        raise ValueError(
+            f"the drift is ({drift[0]:g}, {drift[1]:g}) Å from one line to the next; expected less "
+            f"than half a step of {min(scan.value('step')):g} Å: check --drift and --step"
+        )
+    if "detector_pixel" not in scan.known:
+        scan.value("semiangle")
+        return
+    first, second = scan.value("detector_pixel")
+    if abs(first - second) > 1e-3 * first:
+        raise ValueError(
+            f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
+            "the patterns first"
+        )
+
+
+def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
+    """Return the value of a quantity, or what holds where nothing says it."""
+    return known[name].value if name in known else otherwise
+
+
+def _mended(
+    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity], warnings: list[str]
+) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_], float]:
+    """Replace bad pixels and subtract a pedestal.
+
+    Returns
+    -------
+    scan, seen : Scan, Survey
+    recorded, bad : ndarray
+        Mean as recorded and the mask ``(Qx, Qy)``.
+    floor : float
+        What a pixel still reads without electrons [counts].
+    """
+    shape = scan.patterns.shape
+    gain = _said(known, "gain", 1.0)
+    positions = math.prod(shape[:2])
+    if isinstance(choice, str):
+        if choice not in ("found", "none"):
+            raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
+        seen = survey(scan)
+        bad = np.zeros(shape[2:], dtype=bool)
+        if choice == "found":
+            # Per electron, since counting noise is what the search allows for.
+            found = find_bad_pixels(seen.mean * (positions / gain))
+            bad = found.mask
+    else:
+        bad = np.asarray(choice, dtype=bool)
+        if bad.shape != shape[2:]:
+            raise ValueError(
+                f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
+            )
+        known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
+        # What they hold need not even be a number.
+        seen = survey(replace(scan, patterns=Mended(scan.patterns, bad)))
+    recorded, whole = seen.mean, seen.whole
+    pedestal, floor = _floor(seen, ~bad, positions, known, warnings)
+    if pedestal:
+        scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
+        lowered = seen.totals - pedestal * seen.mean.size
+        seen = replace(seen, mean=seen.mean - pedestal, totals=lowered)
+    if isinstance(choice, str) and choice == "found":
+        summed = np.maximum(seen.mean - floor, 0) * (positions / gain)
+        dead = found.dead | find_dead_areas(np.where(bad, 0, summed), found.hot)
+        if pedestal or floor:
+            dead |= find_bad_pixels(summed).dead & ~found.hot
+        known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
+        known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
+        bad = bad | dead
+    if bad.any():
+        mended = Mended(scan.patterns, bad, seen.mean, counted=whole and gain == 1.0)
+        scan = replace(scan, patterns=mended)
+        seen = replace(survey(scan, signed=bool(pedestal)), whole=whole)
+    return scan, seen, recorded, bad, floor
+
+
+def _floor(
+    seen: Survey,
+    good: NDArray[np.bool_],
+    positions: int,
+    known: dict[str, Quantity],
+    warnings: list[str],
+) -> tuple[float, float]:
+    """Split what a pixel reads without electrons: to subtract from values, and from views."""
+    counted = seen.whole and _said(known, "gain", 1.0) == 1.0
+    least = seen.least if seen.whole else None
+    if "offset" in known:
+        level = float(known["offset"].value)
+        constant = least is not None and float(np.quantile(least[good], 0.05)) >= level
+        pedestal = level if constant and level.is_integer() else 0.0
+    else:
+        found = find_floor(seen.mean, good, least, positions)
+        if found is None:
+            return 0.0, 0.0
+        level, pedestal = found.level, float(found.pedestal)
+        known["offset"] = Quantity(level, "count", "estimated", found.error)
+        share = level * seen.mean.size / float(seen.mean.sum())
+        warnings.append(
+            f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
+            f"from the disc, {share:.0%} of all that was counted: subtracted. Pass --offset 0 if "
+            "it is scattering, or the offset if it is known better"
+        )
+    if counted:
+        # A constant can be taken off each value; of what comes and goes only the mean.
+        return pedestal, level - pedestal
+    return level, 0.0
+
+
+def _beam_electrons(
+    seen: Survey, floor: float, known: Mapping[str, Quantity]
+) -> NDArray[np.float64]:
+    """Sum the electrons of every position ``(Rx, Ry)``, without the floor."""
+    lowered: NDArray[np.float64] = seen.totals - floor * seen.mean.size
+    return lowered / float(_said(known, "gain", 1.0))
+
+
+def _with_flicker(
+    cube: Datacube,
+    disc: Disc,
+    seen: Survey,
+    floor: float,
+    dose: BeamDose,
+    known: dict[str, Quantity],
+) -> BeamDose:
+    """Add flicker of the beam, if both halves of the disc show it."""
+    totals = _beam_electrons(seen, floor, known)
+    if flicker(totals, dose):
+        part = replace(dose, part=(slice(None), slice(None)))
+        here = replace(part, relative=dose.relative[dose.part], blank=dose.blank[dose.part])
+        lowered = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
+        first, second = (half - lowered for half in halves_of_totals(cube, disc))
+        variance = common_flicker((first, second), here)
+        if variance:
+            dose = with_flicker(dose, totals, variance)
+    return dose
+
+
+def _levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> Datacube:
+    """Give a cube the dose of its positions and its floor, if there is any."""
+    if dose is None and not floor:
+        return cube
+    relative = None if dose is None else dose.relative[dose.part]
+    blank = None if dose is None else dose.blank[dose.part]
+    return LevelledCube(
+        cube.patterns,
+        cube.step,
+        cube.detector_pixel,
+        cube.electrons,
+        relative=relative,
+        blank=blank,
+        floor=floor,
+    )
+
+
+def _check_counter(seen: Survey, disc: Disc, warnings: list[str]) -> None:
+    """Warn of values that a counter could not count."""
+    if not seen.clipped or seen.at_end is None:
+        return
+    inside = disc.mask((seen.mean.shape[0], seen.mean.shape[1]))
+    share = float(seen.at_end[inside].sum()) / (inside.sum() * seen.totals.size)
+    if share > _CLIPPED:
+        warnings.append(
+            f"{share:.2g} of the values in the disc are at {seen.largest:g} and none is above, as "
+            "many would be: the counter ended there. Dose and contrast are too low; "
+            "record with less current or a deeper counter"
+        )
+
+
+def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
+    """Put the disc, found after recentring, back to where the detector saw it."""
+    return replace(disc, centre=known["centre"].value)
+
+
+def _recentred(
+    scan: Scan, seen: Survey, known: dict[str, Quantity], warnings: list[str]
+) -> tuple[Datacube, Disc]:
+    """Move the axis to the middle of the detector, along a drift if there is one."""
+    nowhere = (math.nan, math.nan)  # neither step nor pixel matters here
+    cube = Datacube(scan.patterns, nowhere, nowhere)
+    middle = tuple(n // 2 for n in scan.patterns.shape[2:])
+    if "centre" in known:
+        x, y = known["centre"].value
+        moved = recentre(cube, (x, y))
+        shift = (middle[0] - round(x), middle[1] - round(y))
+        _check_centre(seen.mean, (x, y))
+        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+        away = math.hypot(*(c - m for c, m in zip(disc.centre, middle, strict=True)))
+        if away > max(1.5, 0.15 * disc.radius):
+            warnings.append(
+                f"the brightest disc lies {away:.1f} pixels from the given centre: check --centre, "
+                "unless that disc is a Bragg reflection brighter than the beam"
+            )
+        return moved, disc
+    drift = fit_descan(cube)
+    # Whole pixels are all that counts can be moved by; less than one over the scan is left alone.
+    span = np.abs(drift.slope) @ (np.array(scan.patterns.shape[:2]) - 1)
+    error = drift.slope_error @ np.array(scan.patterns.shape[:2])
+    if (span > np.maximum(1.0, 3 * error)).any():
+        moved = recentre(cube, drift)
+        disc = find_disc(moved.mean_pattern())
+        nx, ny = cube.patterns.shape[:2]
+        _check_on_detector(drift.centres((nx, ny)), disc.radius, seen.mean.shape)
+        known["descan"] = Quantity(
+            tuple(float(v) for v in span), "pixel", "estimated", float(error.max())
+        )
+        centre: tuple[float, float] = drift.middle
+    else:
+        found = find_disc(seen.mean)
+        centre = found.centre
+        moved = recentre(cube, found)
+        shift = (middle[0] - round(centre[0]), middle[1] - round(centre[1]))
+        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+    known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
+    return moved, disc
+
+
+def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> None:
+    """Raise unless a disc around the given centre lies on the detector."""
+    recentre(Datacube(mean[None, None], (1.0, 1.0), (1.0, 1.0)), centre)  # is it on the detector?
+    _check_on_detector(np.array(centre)[:, None, None], find_disc(mean).radius, mean.shape)
+
+
+def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple[int, ...]) -> None:
+    """Raise if the disc leaves the detector around any of these centres ``(2, Rx, Ry)``."""
+    low, high = centres.min((1, 2)), centres.max((1, 2))
+    # Half a pixel is what the fit of a radius and rounding to pixels may be off by.
+    if (low - radius < -1.0).any() or (high + radius > np.array(shape)).any():
+        raise ValueError(
+            f"a disc of radius {radius:.1f} pixels around ({low[0]:.1f}, {low[1]:.1f}) to "
+            f"({high[0]:.1f}, {high[1]:.1f}) is not wholly on a detector of {shape[0]} × "
+            f"{shape[1]} pixels; expected the whole bright-field disc at every position: check "
+            "--centre, or record again"
+        )
+
+
+def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
+    """Semi-angle and detector pixel [mrad], one from the other if need be by the disc's radius."""
+    known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
+    relative = disc.radius_error / disc.radius
+    if "detector_pixel" in known:
+        pixel = float(known["detector_pixel"].value[0])
+        if "semiangle" not in known:
+            value = disc.semiangle(pixel)
+            known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative)
+    else:
+        pixel = disc.detector_pixel(known["semiangle"].value)
+        known["detector_pixel"] = Quantity((pixel, pixel), "mrad", "estimated", pixel * relative)
+    semiangle = float(known["semiangle"].value)
+    if abs(disc.radius * pixel / semiangle - 1) > 0.05:
+        warnings.append(
+            f"the disc has a radius of {disc.radius:.2f} pixels, which at {pixel:.4g} mrad is "
+            f"{disc.radius * pixel:.3g} mrad and not the semi-angle of {semiangle:.3g} mrad: check "
+            "both"
+        )
+    return semiangle, pixel
+
+
+def _electrons(
+    seen: Survey,
+    floor: float,
+    dose: BeamDose | None,
+    step: tuple[float, float],
+    known: dict[str, Quantity],
+    warnings: list[str],
+) -> tuple[float, bool]:
+    """Electrons that a position receives, on the scale of the patterns; and whether they count."""
+    area = step[0] * step[1]
+    totals = seen.totals - floor * seen.mean.size if floor else seen.totals
+    if dose is not None and not dose.even:
+        good = ~dose.blank[dose.part]
+        spread = float(dose.relative[dose.part][good].std())
+        known["dose_variation"] = Quantity(spread, "of the dose", "estimated")
+        warnings += dose.notes
+        totals = totals[dose.part][good]
+    electrons = float(totals.mean())  # all detected; those scattered past it are missed
+    if electrons <= 0:
+        raise ValueError(
+            f"an offset of {_said(known, 'offset', 0.0):g} counts a pixel leaves no electron: "
+            "check --offset"
+        )
+    gain = _said(known, "gain", 1.0)
+    counted = seen.whole and gain == 1.0
+    if "dose" in known:
+        electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
+    elif seen.whole or gain != 1.0:
+        # Of the mean over the positions; what is scattered past the detector is not in it.
+        error = float(totals.std()) / math.sqrt(totals.size) / gain / area
+        known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)
+    if not counted:
+        why = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
+        warnings.append(
+            f"the patterns {why}, so electrons cannot be dealt into half-sets: there is no "
+            "half-set resolution"
+        )
+    empty = int((totals == 0).sum())
+    if empty:
+        warnings.append(f"{empty} of {totals.size} positions hold no electron")
+    return electrons, counted
+
+
+def _binning(radius: float) -> int:
+    """Odd number of detector pixels that leaves a disc of about the radius trained on."""
+    odd = range(1, max(2, math.floor(radius / 3)) + 1, 2)
+    return min(odd, key=lambda n: abs(math.log(radius / n / _DISC_RADIUS)))
+
+
+def _focused(
+    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
+) -> tuple[Acquisition, Search | None]:
+    """Estimate the defocus from the views, and with it the rotation if that is not known."""
+    _check_orientation(known)
+    orientation = None
+    if "rotation" in known:
+        orientation = known["rotation"].value, known["transposed"].value
+    part, seen = _middle(cube, acquisition)
+    drift, lens = _said(known, "drift", None), _said(known, "astigmatism", None)
+    found = estimate_defocus(part.views(seen), seen, orientation, drift, lens)
+    if found.ambiguous:
+        raise ValueError(
+            "the defocus is neither in the file nor given, and the views show none: the best of "
+            f"all trials, {found.defocus:.0f} Å, stands out by {found.score:.1f} standard "
+            "deviations only; pass --defocus, in Å"
+        )
+    known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
+    if drift is None:
+        known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
+        if any(found.drift):
+            warnings.append(_drifted(found.drift, acquisition))
+    elif lens is None:
+        error = max(found.astigmatism_error)
+        known["astigmatism"] = Quantity(found.astigmatism, "Å", "estimated", error)
+    if orientation is None:
+        known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
+        known["transposed"] = Quantity(found.transposed, "", "estimated")
+        warnings.append(
+            f"the views register at a defocus of {found.defocus:.0f} Å and a rotation of "
+            f"{found.rotation:.1f}°, and as well at {-found.defocus:.0f} Å and half a turn from "
+            "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
+        )
+    return replace(acquisition, defocus=found.defocus, astigmatism=found.astigmatism), found.search
+
+
+def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
+    """Cut out as much of the scan as its geometry is estimated from."""
+    part = cube.middle(_MIDDLE)
+    nx, ny = part.patterns.shape[:2]
+    return part, replace(acquisition, scan_shape=(nx, ny))
+
+
+def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
+    """Say what a drift does to the image."""
+    length, step = math.hypot(*drift), acquisition.step[0]
+    return (
+        f"each line of the scan lies {length:.2g} Å ({length / step:.0%} of a step) from where it "
+        "should, beyond the line before it, as the views show unless the probe has two-fold "
+        "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
+        "and cropped to what the scan saw all of; if the specimen is known to have stood still, "
+        "pass --drift 0 0, and astigmatism is sought instead"
+    )
+
+
+def _check_orientation(known: dict[str, Quantity]) -> None:
+    if "rotation" in known:
+        known.setdefault("transposed", Quantity(False, "", "assumed"))
+    elif "transposed" in known:
+        raise ValueError(
+            "it is known whether the detector is transposed, but not how it is rotated; pass "
+            "--rotation, in deg, or leave both to be estimated"
+        )
+
+
+def _turned(
+    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
+) -> Acquisition:
+    """Turn the detector as it lies in the scan: known, or estimated from the views."""
+    _check_orientation(known)
+    if "rotation" not in known:
+        found = estimate_rotation(*_middle(cube, acquisition))
+        known["rotation"] = Quantity(found.rotation, "deg", "estimated")
+        known["transposed"] = Quantity(found.transposed, "", "estimated")
+        if found.ambiguous:
+            warnings.append(
+                f"the rotation of {found.rotation:.1f}° between scan and detector is uncertain "
+                f"(transpose by {found.transpose_score:.1f} and sign by {found.sign_score:.1f} "
+                "standard deviations): measure it at a higher dose and pass --rotation"
+            )
+    rotation, transposed = known["rotation"].value, known["transposed"].value
+    drift = _said(known, "drift", (0.0, 0.0))
+    if rotation == 0 and not transposed and not any(drift):
+        return acquisition
+    (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()
+    return TurnedAcquisition.of(acquisition, rotation, transposed, ((a, b), (c, d)))

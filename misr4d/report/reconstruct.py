@@ -1,0 +1,437 @@
+"""A scan that was made ready, reconstructed and judged by half-sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from misr4d import __version__
+from misr4d.calibrate.counting import (
+    LevelledCube,
+)
+from misr4d.calibrate.drift import (
+    straighten,
+)
+from misr4d.core.acquisition import (
+    REGIMES,
+    UPSAMPLING,
+    Acquisition,
+    nearest_regime,
+)
+from misr4d.core.detector import STRAIGHT, Matrix, TurnedAcquisition
+from misr4d.core.device import (
+    pick_device,
+)
+from misr4d.core.dose import electrons_per_pixel, thin
+from misr4d.core.estimate import (
+    Estimate,
+    tiles,
+)
+from misr4d.core.workers import Deal, dealing
+from misr4d.io.scan import (
+    Quantity,
+    Scan,
+)
+from misr4d.learn.learned import (
+    card,
+    informed,
+    informed_tiled,
+)
+from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
+from misr4d.reconstruction.direct import (
+    starting_point,
+)
+from misr4d.reconstruction.refine import Refined, refine_scan
+from misr4d.reconstruction.tuned import prior_trust
+from misr4d.report.preparation import (
+    _DISC_RADIUS,
+    _FAR,
+    BadPixelChoice,
+    Prepared,
+    _check_known,
+    prepare,
+)
+from misr4d.report.report import (
+    METHODS,
+    Method,
+    Report,
+    _period,
+    _rms,
+    _shown_quantity,
+)
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["outlook", "reconstruct_scan"]
+
+_TILE = 64  # scan positions: the network's training field
+
+
+def outlook(scan: Scan, method: Method = "informed") -> str:
+    """Say what a reconstruction would rest on, do and take, without reading a pattern.
+
+    Raises
+    ------
+    ValueError
+        If it could not begin: as :func:`prepare` for what must be known.
+    """
+    _check_known(scan)
+    nx, ny = scan.patterns.shape[:2]
+    lines = [scan.described()]
+    lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
+    wanted = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
+    missing = [name.replace("_", " ") for name in wanted if name not in scan.known]
+    if missing:
+        lines.append("  to be estimated: " + ", ".join(missing))
+    lines += [f"warning: {note}" for note in scan.notes]
+    count = len(tiles((nx, ny), (min(nx, _TILE), min(ny, _TILE))))
+    # Some 200 views, and as much again for half-sets.
+    memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
+    lines.append(
+        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {count} "
+        f"{'tile' if count == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
+    )
+    return "\n".join(lines)
+
+
+class _Direct(nn.Module):
+    """In place of the network: the direct estimate that it starts from, without a deviation."""
+
+    def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        return maps[:, 0], torch.zeros_like(maps[:, 0])
+
+
+_STARTS: dict[str, nn.Module | None] = {"informed": None, "direct": _Direct()}
+
+
+def reconstruct_scan(
+    scan: Scan,
+    *,
+    method: Method = "informed",
+    seed: int = 0,
+    bad_pixels: BadPixelChoice = "found",
+    level_dose: bool = True,
+    device: str | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+) -> Report:
+    """Reconstruct a scan, on a grid three times finer than its positions.
+
+    Parameters
+    ----------
+    scan : Scan
+        As from :func:`misr4d.io.reading.read_scan`.
+    method : {"informed", "direct", "refined"}
+        The shipped network that starts from direct ptychography, direct ptychography alone, or the
+        network's image refined by the counted electrons (:mod:`misr4d.reconstruction.refine`;
+        minutes).
+    seed : int
+        Of the dealing of electrons into two half-sets.
+    bad_pixels : {"found", "none"} or ndarray
+    level_dose : bool
+        As in :func:`prepare`.
+    device : str, optional
+        Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
+    scheduler, workers
+        Deal the tiles of a scan larger than 64 × 64 to dask workers, as
+        :func:`misr4d.core.workers.dealing`; by default this process does them all.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        As :func:`prepare`, or if the method does not exist, or needs counts and there are none, or
+        there is no such device or scheduler.
+    """
+    device = pick_device(device)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    _check_known(scan)  # before workers are started
+    if max(scan.patterns.shape[:2]) <= _TILE:
+        scheduler = workers = None  # one tile is not dealt
+    with dealing(scheduler, workers) as deal:
+        ready = prepare(scan, bad_pixels, level_dose=level_dose)
+        return _reconstruct(scan, ready, method, seed, device, deal)
+
+
+def _reconstruct(
+    scan: Scan, ready: Prepared, method: Method, seed: int, device: str, deal: Deal
+) -> Report:
+    acquisition = ready.acquisition
+    views = ready.cube.views(acquisition)
+    if method == "refined" and not ready.counted:
+        raise ValueError(
+            f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
+            "use --method informed"
+        )
+    made = _images(views, ready, method, device, deal, share=1.0)
+    direct = made["direct"].mean
+    deviation = None if method == "direct" else made["informed"].deviation.numpy()
+    pixel = _fine(acquisition)
+    limits: dict[str, dict[str, float]] = {}
+    curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    known, warnings = dict(ready.quantities), list(ready.warnings)
+    if ready.counted:
+        known["noise"] = Quantity(
+            _noise(views, ready, device), "times that of counting", "estimated"
+        )
+        warnings += _miscounted(known["noise"].value)
+        pairs: dict[str, list[Tensor]] = {name: [] for name in made}
+        for half in _halves(views, ready, seed):
+            for name, found in _images(half, ready, method, device, deal, share=0.5).items():
+                pairs[name].append(found.mean)
+        del views, half  # before the spectra, which take as much memory
+        for name, pair in pairs.items():
+            curves[name] = _half_set_curve(pair[0], pair[1], pixel, acquisition.information_limit)
+            limits[name] = _half_set_resolution(*curves[name])
+    provenance = {
+        "misr4d": __version__,
+        "reader": scan.reader,
+        "file": dict(scan.provenance),
+        "seed": seed,
+        "device": device,
+    }
+    if method != "direct":
+        provenance["weights"] = card("DirectInformed")["sha256"]
+    refined = made.get("refined")
+    if isinstance(refined, _Second):
+        trust = prior_trust(nearest_regime(acquisition))
+        provenance["trust"] = {"weight": trust.weight, "tail": str(trust.tail)}
+        known["excess"] = Quantity(refined.result.excess, "standard deviations", "estimated")
+        known["fitted_defocus"] = Quantity(refined.result.defocus, "Å", "estimated")
+        known["fitted_gain"] = Quantity(refined.result.gain, "times the dose", "estimated")
+        if refined.result.warning is not None:
+            warnings.append(refined.result.warning)
+    report = Report(
+        scan.path.name,
+        method,
+        made[method].mean,
+        deviation,
+        direct,
+        made["informed"].mean if method == "refined" else None,
+        pixel,
+        known,
+        limits,
+        tuple(warnings),
+        provenance,
+        ready.detector,
+        curves,
+        _scan_matrix(acquisition),
+    )
+    return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
+
+
+@dataclass(frozen=True)
+class _Second(Estimate):
+    """A refined image under its first stage's deviation, and what else refinement found.
+
+    The first stage's calibration is not its own: no interval can be named.
+    """
+
+    result: Refined = field(kw_only=True)
+
+
+def _images(
+    views: Tensor, ready: Prepared, method: str, device: str, deal: Deal, *, share: float
+) -> dict[str, Estimate]:
+    """Make a method's image, after those that it starts from, of so large a share of the dose."""
+    acquisition = ready.acquisition
+    found = {"direct": _image(views, acquisition, "direct", device, deal)}
+    if method != "direct":
+        found["informed"] = _image(views, acquisition, "informed", device, deal)
+    if method == "refined":
+        first = found["informed"]
+        dose = share * ready.cube.electrons / math.prod(acquisition.step)
+        electrons = electrons_per_pixel(dose, acquisition)
+        result = refine_scan(
+            lambda rows, columns: (views[:, rows, columns] * electrons).round(),
+            acquisition,
+            dose,
+            first,
+            trust=prior_trust(nearest_regime(acquisition)),
+            tile=_TILE,
+            fit_defocus=ready.quantities["defocus"].origin == "estimated",
+            fit_gain=True,
+            device=device,
+            deal=deal,
+        )
+        found["refined"] = _Second(result.image, first.deviation, result=result)
+    return {name: _straightened(one, acquisition) for name, one in found.items()}
+
+
+def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
+    """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
+    matrix = _scan_matrix(acquisition)
+    if matrix == STRAIGHT:
+        return found
+    pixel = _fine(acquisition)
+    mean = straighten(found.mean, pixel, matrix)
+    # A spline may swing below zero beside a peak; no deviation is.
+    deviation = straighten(found.deviation, pixel, matrix).clamp_min(0)
+    return replace(found, mean=mean - mean.mean(), deviation=deviation)
+
+
+def _scan_matrix(acquisition: Acquisition) -> Matrix:
+    return acquisition.scan_matrix if isinstance(acquisition, TurnedAcquisition) else STRAIGHT
+
+
+def _fine(acquisition: Acquisition) -> tuple[float, float]:
+    """Pixel of an image [Å]."""
+    return acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING
+
+
+def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal: Deal) -> Estimate:
+    """Image and deviation; all images of a field of one tile share its kernels."""
+    network = _STARTS[name]
+    if max(acquisition.scan_shape) > _TILE:
+        return informed_tiled(
+            views, acquisition, tile=_TILE, device=device, network=network, deal=deal
+        )
+    found = informed(starting_point(acquisition, device=device), views, network=network)
+    return replace(found, mean=found.mean.cpu(), deviation=found.deviation.cpu())
+
+
+def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
+    """Deal the counted electrons of the bright field into two independent measurements.
+
+    The second takes the place of the first: a scan of a million positions has a gigabyte of views.
+    """
+    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    generator = torch.Generator().manual_seed(seed)
+    half = torch.empty_like(views)
+    cube, acquisition = ready.cube, ready.acquisition
+    for index, view in enumerate(views):  # one at a time: thinning works in double precision
+        if isinstance(cube, LevelledCube):  # electrons are dealt as they were counted
+            counted = cube.recorded(view, acquisition) * share
+            dealt = thin(counted.round(), generator)[0] * (2 / share)
+            half[index] = cube.levelled(dealt, acquisition)
+        else:
+            half[index] = thin((view * share).round(), generator)[0] * (2 / share)
+    yield half
+    for own, view in zip(half, views, strict=True):
+        own.neg_().add_(view, alpha=2)
+    yield half
+
+
+def _noise(views: Tensor, ready: Prepared, device: str) -> float:
+    """Variance that no object explains, over that of counted electrons; of the first tile."""
+    tile = [min(n, _TILE) for n in ready.acquisition.scan_shape]
+    part = views[:, : tile[0], : tile[1]]
+    method = starting_point(
+        replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
+    )
+    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    level = ready.acquisition.relative_to_vacuum(part).mean()
+    expected = float(level) / (share * tile[0] * tile[1])
+    if isinstance(ready.cube, LevelledCube):
+        expected *= ready.cube.noise(float(level), ready.acquisition)
+    return float(method.statistic(part).noise) / expected
+
+
+def _miscounted(noise: float) -> list[str]:
+    """Doubt that values are counts of electrons if their noise is not that of counting."""
+    if noise > 1.5:
+        return [
+            f"the noise is {noise:.3g} times that of counted electrons: either the camera gives "
+            "several counts per electron (pass --gain; the half-set resolution is then void), or "
+            "the dose is so high that what the linear model misses exceeds the noise"
+        ]
+    if noise < 0.7:
+        return [
+            f"the noise is {noise:.3g} times that of counted electrons: the patterns were filtered "
+            "or scaled, and the half-set resolution is too fine"
+        ]
+    return []
+
+
+def _half_set_curve(
+    a: Tensor, b: Tensor, pixel: tuple[float, float], finest: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlate two half-sets' images ring by ring: frequency, correlation, pixels of the ring.
+
+    The rim is faded out, an eighth of the field on each side: a real field is not periodic, and
+    the jump at its edge is the same in both halves. Nothing finer than the information limit is
+    measured; what fading leaks there from coarser detail is the same in both halves too.
+    """
+    from scipy.signal.windows import tukey  # scipy.signal takes a second to load
+
+    window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
+    a, b = ((image - image.mean()) * window for image in (a, b))
+    frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)
+    measured = frequency <= 1 / finest
+    return frequency[measured], curve[measured], count[measured]
+
+
+def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:
+    """Period at which the half-sets' images stop to agree [Å], by two thresholds.
+
+    A crystal's stop at the first gap between its reflections, which without a truth nobody can
+    tell from the end: the period of the finest ring that agrees stands beside them.
+    """
+    threshold = half_bit_threshold(count)
+    # Beyond chance: 100 rings without signal have one above three deviations in a scan of eight.
+    agree = (curve > torch.maximum(threshold, 3 / count.double().sqrt())).nonzero()
+    return {
+        "half-bit": resolution(frequency, curve, threshold),
+        "0.143": resolution(frequency, curve, 0.143),
+        "finest ring": 1 / float(frequency[int(agree[-1])]) if len(agree) else math.inf,
+    }
+
+
+def _doubts(report: Report, acquisition: Acquisition) -> list[str]:
+    """Where the network was not trained, and where its prior and not the data drew the image."""
+    if report.method == "direct":
+        return []
+    doubts = []
+    regime = nearest_regime(acquisition)
+    trained = REGIMES[regime]
+    for name, here, there, unit in (
+        ("step", min(acquisition.step), trained.step[0], "Å"),
+        ("semi-angle", acquisition.semiangle, trained.semiangle, "mrad"),
+        ("energy", acquisition.energy / 1e3, trained.energy / 1e3, "keV"),
+        (
+            "largest displacement of a view",
+            acquisition.largest_view_shift / min(acquisition.step),
+            trained.largest_view_shift / trained.step[0],
+            "steps",
+        ),
+    ):
+        if max(here / there, there / here) > _FAR:
+            doubts.append(
+                f"the {name} is {here:.3g} {unit} and the network was trained at {there:.3g} "
+                f"{unit} ({regime} regime): compare with direct"
+            )
+    if any(acquisition.astigmatism):
+        doubts.append(
+            f"the probe has two-fold astigmatism of {math.hypot(*acquisition.astigmatism):.3g} Å, "
+            "which the network was not trained with: compare with direct"
+        )
+    if report.deviation is not None:
+        if _rms(report.deviation) > float(report.mean.std()):
+            doubts.append("the deviation is larger than the signal: this image shows noise")
+        doubts += _prior(report)
+    return doubts
+
+
+def _prior(report: Report) -> list[str]:
+    if not report.resolution:
+        return []
+    data, shown = report.resolution["direct"]["half-bit"], report.resolution[report.method]
+    if math.isinf(data):
+        return ["the half-sets of direct ptychography agree at no frequency: the prior drew this"]
+    if shown["half-bit"] < data / _FAR:
+        return [
+            f"half-sets agree to {_period(shown['half-bit'])} with the network and to "
+            f"{_period(data)} without: detail between the two rests on the network's prior"
+        ]
+    return []
