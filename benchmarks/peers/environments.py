@@ -51,7 +51,7 @@ class Peer:
         return HOME / self.package / "bin" / "python"
 
 
-_TORCH = ("torch==2.14.1", "torchvision==0.29.1")
+_TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 PEERS = {
     # The gradient engine imports JAX whichever backend is asked for.
     "phaserEM": Peer(
