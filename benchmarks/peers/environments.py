@@ -59,8 +59,6 @@ PEERS = {
     ),
     "quantem": Peer("quantem", "0.1.10", "3.11", _TORCH, "run_quantem.py"),
     "quantem direct": Peer("quantem", "0.1.10", "3.11", _TORCH, "run_quantem_direct.py"),
-    # Its plotting is a syntax error for Python 3.11.
-    "PtyRAD": Peer("ptyrad", "1.0.0", "3.12", _TORCH, "run_ptyrad.py"),
 }
 """Every peer by the name that tables give it."""
 
