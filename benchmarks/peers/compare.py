@@ -2,13 +2,14 @@
 
     python benchmarks/peers/compare.py [PEER ...]
 
-Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose. Writes
-``notebooks/study/peers.json``, a row for each specimen, dose, draw and peer with the bench's
-scores, and ``peers_images.npz``, the images of phaserEM's first draw in 256 grey levels. An image
-that was made with the same settings is read back from ``_build/peers/images``, so that a change of
-the scores alone costs no reconstruction; the counts are kept there too, 3.2 GB. Without that folder
-a row on record stands if its settings and the peer's version are today's; ``--again`` makes its
-image anew, as a change of the scores needs.
+Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose; where no peer
+is named, all run that were tuned for the specimen's regime. Writes ``notebooks/study/peers.json``,
+a row for each specimen, dose, draw and peer with the bench's scores, and ``peers_images.npz``, the
+images of phaserEM's first draw in 256 grey levels. An image that was made with the same settings is
+read back from ``_build/peers/images``, so that a change of the scores alone costs no
+reconstruction; the counts are kept there too, 3.2 GB. Without that folder a row on record stands if
+its settings and the peer's version are today's; ``--again`` makes its image anew, as a change of
+the scores needs.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ SHOWN = "phaserEM"  # whose images the book shows
 STUDY = Path(__file__).resolve().parents[2] / "notebooks" / "study"
 IMAGES = HOME / "images"
 Rows = dict[tuple[str, float, int, str], dict[str, Any]]  # by specimen, dose, draw and peer
+
+
+def tuned_in(regime: str) -> list[str]:
+    """Peers that have settings for a regime."""
+    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
+    have = {row["peer"] for row in record["choice"] if row["regime"] == regime}
+    return [name for name in PEERS if name in have]
 
 
 def tuned(peer: str, regime: str, dose: float) -> dict[str, Any]:
@@ -167,11 +175,10 @@ def main() -> None:
         parser.error(f"unknown peer {unknown[0]!r}; known: {', '.join(PEERS)}")
     torch.set_num_threads(1)
     recorded = {} if given.again else on_record()[0]
-    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
-    asked = asked or [name for name in PEERS if any(r["peer"] == name for r in record["choice"])]
     for specimen in [given.specimen] if given.specimen else SPECIMENS:
+        ready = asked or tuned_in(make_scene(specimen).specimen.regime)
         for dose in DOSES:
-            reconstruct(specimen, dose, asked, recorded)
+            reconstruct(specimen, dose, ready, recorded)
     recorded, used = on_record()
     rows = tabulate(list(PEERS), recorded)
     present = [name for name in PEERS if any(row["method"] == name for row in rows)]
