@@ -1,6 +1,8 @@
 """An environment for each peer, with its versions pinned, under ``_build/peers``.
 
-Their requirements exclude each other and this package's: NumPy 2 against 1.26, for one.
+Their requirements exclude each other and this package's: NumPy 2 against 1.26, for one. PtyRAD is
+no peer: 1.0.0 does not import on Python 3.11, a syntax error, and on 3.12 it needs torchvision,
+beside which PyPI has PyTorch for graphics cards alone, several gigabytes of it.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class Peer:
         return HOME / self.package / "bin" / "python"
 
 
+# quantem asks for torchvision and imports it nowhere, so it need not fit a PyTorch for the CPU.
 _TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 PEERS = {
     # The gradient engine imports JAX whichever backend is asked for.
