@@ -41,8 +41,8 @@ METHOD_COLOURS = {
     "informed": "#332288",
     "refined": "#117733",
     "phaserEM": "#dd2222",
-    "PtyRAD": "#aa7733",
     "quantem": "#4477aa",
+    "quantem direct": "#aa7733",
     "truth": "#000000",
 }
 """One colour a method, throughout (Okabe-Ito and Tol, told apart by colour-blind readers)."""

@@ -104,11 +104,11 @@ for name in (crystal, glass, protein):
 # * **Networks**, those whose weights are shipped: the attention U-Net is the paper's, on the stacked
 #   views; the dual path is that of the paper's text, on the same views as a set; the informed network
 #   starts from direct ptychography. No training has seen these three specimens.
-# * **Ptychography** is iterative, and starts from whole patterns of the same counts. The row *ptychography* is
+# * **Ptychography** by other programs starts from whole patterns of the same counts. The row *ptychography* is
 #   py4DSTEM's, the program of the paper, at the doses that were asked for. *phaserEM*, where the study
-#   holds its images, maximises the Poisson likelihood with a phase that is never negative. Both were tuned
-#   on other specimens. {doc}`06_method_comparison` has the settings. The best of such programs is what a
-#   claim on ptychography is compared with.
+#   holds its images, maximises the Poisson likelihood with a phase that is never negative; *quantem* iterates too,
+#   and *quantem direct* solves in closed form. All were tuned on other specimens. {doc}`06_method_comparison` has
+#   the settings. The best of such programs is what a claim on ptychography is compared with.
 
 
 # %%
@@ -338,8 +338,8 @@ save_frames(series_of, every_dose)
 
 
 # %% tags=["hide-input", "remove-output"]
-ITERATIVE = ["ptychography", *peers]
-CURVES = ["summed VBF", "parallax", *ITERATIVE, "direct", *NETWORKS]
+PROGRAMS = ["ptychography", *peers]
+CURVES = ["summed VBF", "parallax", *PROGRAMS, "direct", *NETWORKS]
 finite = sorted({*doses, *(float(row["dose"]) for row in rows)} - {math.inf})
 figure, grid = plt.subplots(2, 3, figsize=(9.2, 5.4), layout="constrained", sharex=True)
 for column, (name, scene) in enumerate(scenes.items()):
@@ -349,7 +349,7 @@ for column, (name, scene) in enumerate(scenes.items()):
         for method in CURVES:
             at = [dose for dose in finite if values(name, method, dose)]
             colour = plotting.METHOD_COLOURS[method]
-            marker = "D-" if method in ITERATIVE else "s-" if method in NETWORKS else "o-"
+            marker = "D-" if method in PROGRAMS else "s-" if method in NETWORKS else "o-"
             drawn = [summarise(values(name, method, dose, column_name)) for dose in at]
             points = [(d, v.low, v.median, v.high) for d, v in zip(at, drawn, strict=True)]
             points = [point for point in points if math.isfinite(point[2])]
@@ -394,7 +394,7 @@ Image(path)
 # :alt: Correlation with the truth and resolution against dose for three specimens, for methods without training and the shipped networks, with limits
 #
 # Correlation inside the specimen (top) and resolution (bottom; smaller is finer) against dose. Dotted: the same
-# method at infinite dose. Squares: networks. Diamonds: iterative ptychography. Dashed: limits. A method that
+# method at infinite dose. Squares: networks. Diamonds: ptychography by other programs. Dashed: limits. A method that
 # is below one half in its first ring with power has no point.
 # ```
 
@@ -540,9 +540,9 @@ def lead(method, rival):
     return ", ".join("by {} in {} of {}".format(WORDS[c], *ahead(method, rival, c)) for c in SIGNS)
 
 
-def best_iterative(name, dose, column="correlation"):
+def best_program(name, dose, column="correlation"):
     """The best of the ptychography programs there, or none."""
-    ran = [m for m in ITERATIVE if values(name, m, dose)]
+    ran = [m for m in PROGRAMS if values(name, m, dose)]
     return max(ran, key=lambda m: SIGNS[column] * median(name, m, dose, column)) if ran else None
 
 
@@ -555,12 +555,12 @@ def overtakes(method, ours):
 OURS = {"direct": "direct ptychography", "informed": "the informed network"}
 rivals = "; ".join(
     f"{m} is ahead of {words} {overtakes(m, ours)} cases"
-    for m in ITERATIVE
+    for m in PROGRAMS
     for ours, words in OURS.items()
     if overtakes(m, ours)
 )
 opening = (
-    f"* **Where iterative ptychography is ahead**, of the specimens and doses that both have: {rivals}.\n"
+    f"* **Where ptychography by another program is ahead**, of the specimens and doses that both have: {rivals}.\n"
     if rivals
     else ""
 )
@@ -619,9 +619,9 @@ c1 = " ".join(
     for m in NETWORKS
 )
 below = [
-    (dose, best_iterative(crystal, dose, "correlation"))
+    (dose, best_program(crystal, dose, "correlation"))
     for dose in finite
-    if dose < C1_PTYCHOGRAPHY and best_iterative(crystal, dose)
+    if dose < C1_PTYCHOGRAPHY and best_program(crystal, dose)
 ]
 if below:
     ring = [median(crystal, m, d, "lattice") for d, m in below]
@@ -638,7 +638,7 @@ c4 = "; ".join(
 c4_ptychography = ", ".join(
     f"{median(protein, m, d):.2f} ({period(protein, m, d)}) at {d:g} e⁻/Å² by {m}"
     for d in finite
-    if d < C4_PTYCHOGRAPHY and (m := best_iterative(protein, d))
+    if d < C4_PTYCHOGRAPHY and (m := best_program(protein, d))
 )
 past = {}  # the finest that passes a limit, by specimen and method, and by how many rings
 for name, scene in scenes.items():

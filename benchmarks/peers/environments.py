@@ -1,6 +1,8 @@
 """An environment for each peer, with its versions pinned, under ``_build/peers``.
 
-Their requirements exclude each other and this package's: NumPy 2 against 1.26, for one.
+Their requirements exclude each other and this package's: NumPy 2 against 1.26, for one. PtyRAD is
+no peer: 1.0.0 does not import on Python 3.11, a syntax error, and on 3.12 it needs torchvision,
+beside which PyPI has PyTorch for graphics cards alone, several gigabytes of it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ class Peer:
         return HOME / self.package / "bin" / "python"
 
 
-_TORCH = ("torch==2.14.1", "torchvision==0.29.1")
+# quantem asks for torchvision and imports it nowhere, so it need not fit a PyTorch for the CPU.
+_TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 PEERS = {
     # The gradient engine imports JAX whichever backend is asked for.
     "phaserEM": Peer(
@@ -59,8 +62,6 @@ PEERS = {
     ),
     "quantem": Peer("quantem", "0.1.10", "3.11", _TORCH, "run_quantem.py"),
     "quantem direct": Peer("quantem", "0.1.10", "3.11", _TORCH, "run_quantem_direct.py"),
-    # Its plotting is a syntax error for Python 3.11.
-    "PtyRAD": Peer("ptyrad", "1.0.0", "3.12", _TORCH, "run_ptyrad.py"),
 }
 """Every peer by the name that tables give it."""
 

@@ -8,10 +8,9 @@ says what they hold. The probe is known and held, the object is one slice.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from phaser.execute import initialize_reconstruction, prepare_for_engine
 from phaser.observer import Observer
 from phaser.plan import ReconsPlan
 from phaser.utils.num import get_array_module
+from runner import main
 
 
 class Recorder(Observer):
@@ -40,7 +40,9 @@ class Recorder(Observer):
             self.seconds.append(time.process_time() - self.began)
 
 
-def plan(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> ReconsPlan:
+def plan(
+    path: Path, shape: tuple[int, int], given: dict[str, float], settings: dict[str, Any]
+) -> ReconsPlan:
     """Write phaserEM's plan; its positive defocus is overfocus."""
     constraints: list[dict[str, Any]] = []
     if settings["smoothing"]:
@@ -51,7 +53,7 @@ def plan(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> Rec
         "type": "gradient",
         "noise_model": settings["likelihood"],
         "niter": max(settings["epochs"]),
-        "grouping": math.ceil(given["rows"] * given["columns"] / settings["updates"]),
+        "grouping": math.ceil(math.prod(shape) / settings["updates"]),
         "bwlim_frac": None,
         "update_probe": False,
         "calc_error": False,
@@ -66,7 +68,7 @@ def plan(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> Rec
             "backend": "jax",
             "raw_data": {
                 "type": "manual",
-                "path": str(folder / "patterns.npy"),
+                "path": str(path),
                 "diff_step": given["pixel"],
                 "kv": given["energy"] / 1e3,
                 "adu": 1.0,
@@ -74,7 +76,7 @@ def plan(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> Rec
             "init": {
                 "scan": {
                     "type": "raster",
-                    "shape": [int(given["rows"]), int(given["columns"])],
+                    "shape": list(shape),
                     "step_size": given["step"],
                 },
                 "probe": {
@@ -88,14 +90,16 @@ def plan(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> Rec
     )
 
 
-def reconstruct(folder: Path, given: dict[str, float], settings: dict[str, Any]) -> dict[str, Any]:
+def reconstruct(counts: Any, given: dict[str, float], settings: dict[str, Any]) -> dict[str, Any]:
     """Run phaserEM once: what a file of images holds."""
-    recorder = Recorder(settings["epochs"])
-    ready = initialize_reconstruction(
-        plan(folder, given, settings), seed=0, override_observers=[recorder]
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "patterns.npy"
+        np.save(path, counts)
+        asked = plan(path, counts.shape[:2], given, settings)
+        recorder = Recorder(settings["epochs"])
+        ready = initialize_reconstruction(asked, seed=0, override_observers=[recorder])
     xp = get_array_module(ready.state.object.data)
-    engine = plan(folder, given, settings).engines[0]
+    engine = asked.engines[0]
     patterns, state = prepare_for_engine(ready.patterns, ready.state, xp, engine.props)
     # phaserEM's own loop hands no seed to the engine, so that no two runs are the same.
     state = engine(
@@ -123,19 +127,6 @@ def reconstruct(folder: Path, given: dict[str, float], settings: dict[str, Any])
     }
 
 
-def main(folder: Path) -> None:
-    every = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    with np.load(folder.parent / "counts.npz") as file:
-        counts = file["counts"]
-        given = {k: float(file[k]) for k in ("step", "pixel", "energy", "semiangle", "defocus")}
-    given |= {"rows": counts.shape[0], "columns": counts.shape[1]}
-    np.save(folder / "patterns.npy", counts.astype(np.float32))
-    logging.disable(logging.INFO)
-    for number, settings in enumerate(every):
-        np.savez(folder / f"images_{number}.npz", **reconstruct(folder, given, settings))
-    (folder / "patterns.npy").unlink()
-
-
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        main(Path(argument))
+    logging.disable(logging.INFO)
+    main(reconstruct)

@@ -8,11 +8,9 @@ says what they hold. The probe is known and held, the object is one slice.
 
 from __future__ import annotations
 
-import json
+import gc
 import math
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from quantem.diffractive_imaging.detector_models import DetectorPixelated
 from quantem.diffractive_imaging.object_models import ObjectPixelated
 from quantem.diffractive_imaging.probe_models import ProbePixelated
 from quantem.diffractive_imaging.ptychography import Ptychography
+from runner import main
 
 
 def prepare(counts: Any, given: dict[str, float], settings: dict[str, Any]) -> Ptychography:
@@ -63,21 +62,19 @@ def reconstruct(counts: Any, given: dict[str, float], settings: dict[str, Any]) 
     constraints: dict[str, Any] = {"positivity": settings["positive"]}
     if settings["smoothing"]:
         constraints["gaussian_sigma"] = settings["smoothing"] / float(run.sampling[0])
+    optimizer = {"object": {"name": "adam", "lr": settings["rate"]}}
+    begin = {"optimizer_params": optimizer, "constraints": {"object": constraints}}
     phases, seconds = [], []
-    for epoch in range(1, max(settings["epochs"]) + 1):
+    for epochs in np.diff(settings["epochs"], prepend=0):
         run.reconstruct(
-            num_iters=1,
-            optimizer_params={"object": {"name": "adam", "lr": settings["rate"]}}
-            if epoch == 1
-            else None,
-            constraints={"object": constraints} if epoch == 1 else None,
+            num_iters=int(epochs),
             batch_size=math.ceil(counts.shape[0] * counts.shape[1] / settings["updates"]),
             loss_type=settings["likelihood"],
+            **({} if phases else begin),
         )
-        if epoch in settings["epochs"]:
-            found = run.obj_model.obj.detach().numpy().sum(0)
-            phases.append(np.angle(found) if np.iscomplexobj(found) else found)
-            seconds.append(time.process_time() - began)
+        values = run.obj_model.obj.detach().numpy().sum(0)
+        phases.append(np.angle(values) if np.iscomplexobj(values) else values)
+        seconds.append(time.process_time() - began)
     return {
         "phases": np.stack(phases),
         "first": run.dset.scan_positions_px.detach().numpy()[0],
@@ -86,16 +83,7 @@ def reconstruct(counts: Any, given: dict[str, float], settings: dict[str, Any]) 
     }
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    every = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    with np.load(folder.parent / "counts.npz") as file:
-        counts = file["counts"].astype(np.float32)
-        given = {k: float(file[k]) for k in ("step", "pixel", "energy", "semiangle", "defocus")}
-    for number, settings in enumerate(every):
-        np.savez(folder / f"images_{number}.npz", **reconstruct(counts, given, settings))
-
-
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        main(Path(argument))
+    torch.set_num_threads(1)
+    gc.freeze()  # after each call quantem collects garbage twice: a second, were PyTorch's walked
+    main(reconstruct)

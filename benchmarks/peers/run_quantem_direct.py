@@ -8,16 +8,14 @@ says what they hold. Detector pixels are binned 3×3, as for this package's dire
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from quantem.core.datastructures import Dataset4d
 from quantem.diffractive_imaging.direct_ptychography import DirectPtychography
+from runner import main
 
 BINNING = 3
 UPSAMPLING = 3
@@ -70,16 +68,6 @@ def reconstruct(counts: Any, given: dict[str, float], settings: dict[str, Any]) 
     }
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    every = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    with np.load(folder.parent / "counts.npz") as file:
-        counts = file["counts"].astype(np.float32)
-        given = {k: float(file[k]) for k in ("step", "pixel", "energy", "semiangle", "defocus")}
-    for number, settings in enumerate(every):
-        np.savez(folder / f"images_{number}.npz", **reconstruct(counts, given, settings))
-
-
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        main(Path(argument))
+    torch.set_num_threads(1)
+    main(reconstruct)

@@ -6,9 +6,10 @@ A peer's settings are tuned for each regime, by coordinate descent at 300 e⁻/�
 depend on the dose from there at 100 and 1000 e⁻/Å². Score: the mean of the correlation inside the
 specimen and of the ring correlation weighted by the truth's power, over two draws of seed 4
 (atomic: its first glass and its first crystal between 20 and 30 Å thick; molecular: its first two
-proteins of above 10,000 atoms), of which a corner of 32×32 positions is reconstructed. Epochs are
-scored in one run. A grid whose best value is at its end is extended. Choices and all scores go to
-``notebooks/study/peers_tuning.json``; an interrupted run takes up where it stopped.
+proteins of above 10,000 atoms), of which a corner is reconstructed: 32×32 positions, or 24×24 for
+quantem's iterations, which are the slowest. Epochs are scored in one run. A grid whose best value
+is at its end is extended. Choices and all scores go to ``notebooks/study/peers_tuning.json``; an
+interrupted run takes up where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from misr4d.specimens.corpus import draw_specimen
 SEED = 4  # no training and no other tuning draws from it
 DRAWS = {"atomic": (4, 11), "molecular": (1, 2)}
 FIRST, *OTHERS = DOSES = (300.0, 100.0, 1000.0)  # e⁻/Å²
-CORNER = 32  # probe positions along either axis
+CORNER = {"phaserEM": 32, "quantem direct": 32, "quantem": 24}  # positions along either axis
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
 PARTS = HOME / "tuning"
 Settings = dict[str, Any]
@@ -56,11 +57,11 @@ GRID: dict[str, dict[str, tuple[list[Any], float | None, tuple[Any, ...]]]] = {
         "likelihood": (["poisson", "anscombe"], None, ()),
     },
     "quantem direct": {
+        "noise": ([0.025, 0.1, 0.4], 4.0, ()),  # of the program's own estimate; Wiener alone
         "kernel": (["wiener", "obf", "ssb", "wdd"], None, ()),
-        "noise": ([0.5, 1.0, 2.0], 2.0, ()),  # of the program's own estimate; Wiener alone
     },
     "quantem": {
-        "rate": ([0.0025, 0.005, 0.01], 2.0, ()),
+        "rate": ([0.0005, 0.001, 0.002], 2.0, ()),
         "object": (["potential", "pure_phase"], None, ()),
         "positive": ([True, False], None, ()),  # of a potential alone
         "likelihood": (["l2_amplitude", "poisson"], None, ()),
@@ -76,13 +77,13 @@ BEGIN: dict[str, Settings] = {
         "positive": True,
         "likelihood": "poisson",
     },
-    "quantem direct": {"kernel": "wiener", "noise": 1.0},
+    "quantem direct": {"kernel": "wiener", "noise": 0.1},
     "quantem": {
-        "rate": 0.005,
+        "rate": 0.001,
         "smoothing": 0.0,
         "updates": 32,
         "positive": True,
-        "likelihood": "poisson",
+        "likelihood": "l2_amplitude",  # its Poisson loss gives no image at these doses
         "object": "potential",
     },
 }
@@ -92,7 +93,7 @@ AGAIN = {  # what is tuned at the other doses too
     "quantem": ("smoothing",),
 }
 # Epochs of a run, twice as many where the last is best; a direct method has none.
-EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 8}
+EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 4}
 
 
 def mean_score(image: Tensor, truth: Tensor, pixel: tuple[float, float], inside: Tensor) -> float:
@@ -102,20 +103,20 @@ def mean_score(image: Tensor, truth: Tensor, pixel: tuple[float, float], inside:
 
 
 def corner(
-    regime: str, index: int, dose: float
+    regime: str, index: int, dose: float, side: int
 ) -> tuple[Path, Tensor, Tensor, tuple[float, float]]:
     """Write a draw's corner; its folder, and truth, mask and pixel size of the ×3 image."""
-    folder = PARTS / f"{regime}-{index}-{dose:g}"
+    folders = {each: PARTS / f"{regime}-{index}-{each:g}-{side}" for each in DOSES}
     scene = place(draw_specimen(regime, SEED, index))
     inside = specimen_mask(scene.truth, scene.pixel)
-    part = slice(0, UPSAMPLING * CORNER)
-    if not (folder / "counts.npz").is_file():
-        for each in DOSES:
+    part = slice(0, UPSAMPLING * side)
+    for each, folder in folders.items():
+        if not (folder / "counts.npz").is_file():
             cube = scene.measure(each, seed=0).whole
-            cube = replace(cube, patterns=cube.patterns[:CORNER, :CORNER])
+            cube = replace(cube, patterns=cube.patterns[:side, :side])
             electrons = electrons_per_probe(each, scene.acquisition)
-            write_counts(PARTS / f"{regime}-{index}-{each:g}", cube, scene.focused, electrons)
-    return folder, scene.truth[part, part], inside[part, part], scene.pixel
+            write_counts(folder, cube, scene.focused, electrons)
+    return folders[dose], scene.truth[part, part], inside[part, part], scene.pixel
 
 
 class Tuner:
@@ -181,7 +182,7 @@ class Tuner:
     def corner(self, index: int, dose: float) -> Corner:
         """Find a draw's corner, which one process makes once."""
         if (index, dose) not in self._corners:
-            self._corners[index, dose] = corner(self.regime, index, dose)
+            self._corners[index, dose] = corner(self.regime, index, dose, CORNER[self.peer])
         return self._corners[index, dose]
 
     def descend(self, begin: Settings, dose: float, again: bool) -> tuple[Settings, dict[str, Any]]:
@@ -209,6 +210,8 @@ class Tuner:
         values = sorted({*values, given[name]}) if factor else list(values)
         while True:
             results = self.score([given | {name: value} for value in values], dose)
+            if max(results) == min(results):  # without effect, as Wiener's noise on other kernels
+                return given[name], values
             best = values[results.index(max(results))]
             if factor is None or best in ends:
                 return best, values
@@ -241,7 +244,7 @@ def tune(peer: str, regime: str) -> list[dict[str, Any]]:
                 "grids": grids | {"epochs": list(range(1, len(tried["scores"]) + 1))},
             }
         )
-        if dose == FIRST:
+        if dose == FIRST and set(AGAIN[peer]) < set(GRID[peer]):  # else each dose begins afresh
             begin = settings
     return choices
 

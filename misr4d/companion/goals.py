@@ -47,11 +47,11 @@ __all__ = [
 CLASSICAL = ("summed VBF", "iDPC", "parallax", "ptychography", "SSB", "OBF", "direct")
 """Methods of the package that learn nothing."""
 
-PEERS = ("phaserEM", "quantem", "PtyRAD")
-"""Ptychography by today's strongest programs, where the table holds it."""
+PEERS = ("phaserEM", "quantem", "quantem direct")
+"""Ptychography by today's strongest programs, where the table holds it: two iterative, one not."""
 
 PTYCHOGRAPHY = ("ptychography", *PEERS)
-"""Iterative ptychography, first py4DSTEM's, which is the paper's program."""
+"""Ptychography by other programs, first py4DSTEM's, which is the paper's program."""
 
 OURS = "informed"
 PERIODS = ("resolution", "last_ring", "half_bit", "half_0143")

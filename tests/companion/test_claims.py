@@ -163,10 +163,10 @@ def test_contrast_of_an_image_that_shows_nothing_does_not_count() -> None:
 
 
 def test_a_peer_that_is_ahead_opens_the_finding() -> None:
-    rows = pair({"cnr": 9.0}, {"cnr": 2.0}) + study("PtyRAD", 300.0, cnr=10.0)
+    rows = pair({"cnr": 9.0}, {"cnr": 2.0}) + study("quantem", 300.0, cnr=10.0)
     claim = claims.contrast(rows)
     assert claim.verdict == NOT
-    assert claim.evidence.startswith("behind PtyRAD on CuZr at 300 e⁻/Å²; ")
+    assert claim.evidence.startswith("behind quantem on CuZr at 300 e⁻/Å²; ")
     assert "against py4DSTEM 4.50 (n = 3) times" in claim.evidence
 
 

@@ -107,6 +107,8 @@ def test_the_best_ptychography_is_chosen_by_specimen_dose_and_measure() -> None:
     assert goals.best_ptychography(table, "CuZr", 100.0) == "ptychography"
     assert goals.best_ptychography(table, "CuZr", 300.0) == "phaserEM"
     assert goals.best_ptychography(table, "CuZr", 300.0, "weighted_frc") == "quantem"
+    direct = [*table, *series("quantem direct", 300.0, "correlation", [0.95])]
+    assert goals.best_ptychography(direct, "CuZr", 300.0) == "quantem direct"
     papers = goals.best_ptychography(table, "CuZr", 300.0, among=("ptychography",))
     assert papers == "ptychography"
     assert goals.best_ptychography(table, "CuZr", 500.0) is None
@@ -202,10 +204,10 @@ def test_dose_to_the_same_resolution() -> None:
     assert goal.cases[0].lead.median == pytest.approx(10**2.5 / 1000)
     assert goals.dose_ratio(ours + curve("ptychography", {1000.0: [0.8]}), 0.1).met is False
     # A finer peer is the target, and named.
-    peer = ours + curve("ptychography", {1000.0: [0.8]}) + curve("PtyRAD", {1000.0: [1 / 1.5]})
+    peer = ours + curve("ptychography", {1000.0: [0.8]}) + curve("quantem", {1000.0: [1 / 1.5]})
     goal = goals.dose_ratio(peer, 0.4)
     assert goal.met is False
-    assert "of PtyRAD on CuZr" in goal.measured
+    assert "of quantem on CuZr" in goal.measured
     # Past the target at the lowest dose: a bound, which may or may not decide.
     early = ours + curve("ptychography", {100.0: [4.0]})
     assert goals.dose_ratio(early, 0.1).met is True
