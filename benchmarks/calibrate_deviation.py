@@ -23,20 +23,10 @@ from tqdm import tqdm
 
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.dose import electrons_per_pixel
-from misr4d.learn.configuration import (
-    DEFOCI,
-    Training,
-    acquisition_of,
-)
-from misr4d.learn.examples import (
-    example,
-)
+from misr4d.learn.configuration import DEFOCI, Training, acquisition_of
+from misr4d.learn.examples import example
 from misr4d.learn.networks import direct_features
-from misr4d.reconstruction.direct import (
-    DirectPtychography,
-    Statistic,
-    starting_point,
-)
+from misr4d.reconstruction.direct import DirectPtychography, Statistic, starting_point
 
 SHARES = (0.68, 0.95)
 DOSES = (50.0, 100.0, 300.0, 1000.0, 10_000.0, math.inf)  # e⁻/Å²

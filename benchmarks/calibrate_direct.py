@@ -22,9 +22,7 @@ import torch
 from tuning_draws import REGIMES, SEED, draws, generator, score
 
 import misr4d
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 

@@ -24,18 +24,11 @@ import numpy as np
 import torch
 
 import misr4d
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.core.keys import result_key
-from misr4d.learn.configuration import (
-    DEFOCI,
-    acquisition_of,
-)
-from misr4d.learn.examples import (
-    simulate_example,
-)
+from misr4d.learn.configuration import DEFOCI, acquisition_of
+from misr4d.learn.examples import simulate_example
 from misr4d.learn.learned import card, informed
 from misr4d.measure.audit import signature
 from misr4d.measure.metrics import correlation

@@ -90,12 +90,8 @@ def measure(
 ) -> dict[str, float]:
     """Seconds and peak memory of each stage, in this process."""
     from misr4d.io.reading import read_scan
-    from misr4d.report.preparation import (
-        prepare,
-    )
-    from misr4d.report.reconstruct import (
-        reconstruct_scan,
-    )
+    from misr4d.report.preparation import prepare
+    from misr4d.report.reconstruct import reconstruct_scan
 
     known = {"energy": 300e3, "step": 1.0, "semiangle": 10.0, "defocus": 500.0, "rotation": 0.0}
     with tempfile.TemporaryDirectory() as folder:

@@ -22,9 +22,7 @@ from calibrate_deviation import calibrate
 
 from misr4d.companion.bench import score_image
 from misr4d.companion.study import METHODS, place
-from misr4d.learn.configuration import (
-    recorded_training,
-)
+from misr4d.learn.configuration import recorded_training
 from misr4d.learn.learned import SHIPPED, amend, card, load_network, pack
 from misr4d.measure.summary import summarise
 from misr4d.specimens.catalogue import make_specimen

@@ -28,23 +28,14 @@ import py4DSTEM
 import torch
 
 from misr4d import ATOMIC
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
-from misr4d.learn.configuration import (
-    Training,
-)
-from misr4d.learn.examples import (
-    example,
-    make_batch,
-)
+from misr4d.learn.configuration import Training
+from misr4d.learn.examples import example, make_batch
 from misr4d.learn.learned import SHIPPED, attention_unet, dual_path, informed
 from misr4d.reconstruction import classical
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-)
+from misr4d.reconstruction.tuned import PtychographySettings
 from misr4d.simulate.multislice import build_potential, simulate_datacube
 from misr4d.simulate.patterns import WINDOW, camera_pixel, simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views

@@ -18,9 +18,7 @@ import numpy as np
 
 from misr4d.companion.demo import DRIFT, compare, make_stand_in
 from misr4d.io.reading import read_scan
-from misr4d.report.preparation import (
-    prepare,
-)
+from misr4d.report.preparation import prepare
 
 
 def main() -> None:

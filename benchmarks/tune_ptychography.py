@@ -36,18 +36,11 @@ from tuning_draws import REGIMES, SEED, Draw, draws, score
 
 import misr4d
 from misr4d.companion.study import Measurement, starting_phase
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.datacube import Datacube
 from misr4d.reconstruction import classical, direct
-from misr4d.reconstruction.classical import (
-    ptychography,
-    ptychography_course,
-)
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-)
+from misr4d.reconstruction.classical import ptychography, ptychography_course
+from misr4d.reconstruction.tuned import PtychographySettings
 from misr4d.simulate import patterns as probes
 from misr4d.simulate.patterns import camera_pixel
 

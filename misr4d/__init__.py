@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from misr4d.core.acquisition import ATOMIC, MOLECULAR, REGIMES, Acquisition
     from misr4d.core.estimate import Estimate
-    from misr4d.io.reading import (
-        read_scan,
-    )
-    from misr4d.io.scan import (
-        Scan,
-    )
+    from misr4d.io.reading import read_scan
+    from misr4d.io.scan import Scan
     from misr4d.reconstruction.direct import DirectPtychography
     from misr4d.report.front import reconstruct
     from misr4d.report.report import Report

@@ -426,12 +426,8 @@ def reconstruct(
     """
     from misr4d.calibrate.pixels import read_bad_pixels
     from misr4d.io.reading import read_scan
-    from misr4d.report.reconstruct import (
-        outlook,
-    )
-    from misr4d.report.reconstruct import (
-        reconstruct_scan as run,
-    )
+    from misr4d.report.reconstruct import outlook
+    from misr4d.report.reconstruct import reconstruct_scan as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if bad_pixels is not None and keep_all_pixels:

@@ -63,9 +63,7 @@ from misr4d.learn.learned import attention_unet, informed, load_network
 from misr4d.learn.networks import direct_features
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.summary import plain, select, summarise
-from misr4d.reconstruction.bright_field import (
-    summed_bright_field,
-)
+from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.simulate.multislice import build_potential, simulate_datacube
 from misr4d.simulate.reciprocity import simulate_views

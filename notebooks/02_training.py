@@ -56,13 +56,8 @@ from misr4d import REGIMES, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS as STUDIED
 from misr4d.companion.study import UPSAMPLING, place
-from misr4d.learn.configuration import (
-    PRESETS,
-    build_network,
-)
-from misr4d.learn.examples import (
-    make_batch,
-)
+from misr4d.learn.configuration import PRESETS, build_network
+from misr4d.learn.examples import make_batch
 from misr4d.learn.learned import (
     SHIPPED,
     attention_unet,
@@ -74,10 +69,7 @@ from misr4d.learn.learned import (
     view_groups,
 )
 from misr4d.learn.networks import AttentionUNet
-from misr4d.learn.training import (
-    loss_of,
-    train,
-)
+from misr4d.learn.training import loss_of, train
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.corpus import draw_specimen
 from misr4d.specimens.potential import project_atoms, truth

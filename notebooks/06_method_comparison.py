@@ -57,14 +57,8 @@ from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import SHIPPED, card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
 from misr4d.measure.summary import plain, select, summarise
-from misr4d.reconstruction.classical import (
-    iterative_dpc,
-    ptychography,
-)
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-    ptychography_tuning,
-)
+from misr4d.reconstruction.classical import iterative_dpc, ptychography
+from misr4d.reconstruction.tuned import PtychographySettings, ptychography_tuning
 
 plotting.use_style()
 TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 5

@@ -56,12 +56,8 @@ from IPython.display import Image, Markdown
 from misr4d import ATOMIC, plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, make_scene, place
-from misr4d.learn.configuration import (
-    Training,
-)
-from misr4d.learn.examples import (
-    DETECTOR_BIAS,
-)
+from misr4d.learn.configuration import Training
+from misr4d.learn.examples import DETECTOR_BIAS
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
 from misr4d.measure.summary import plain, select, summarise

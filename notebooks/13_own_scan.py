@@ -56,18 +56,10 @@ from misr4d import Acquisition, plotting
 from misr4d.calibrate.defocus import registered_power
 from misr4d.companion import figures
 from misr4d.companion.demo import compare, make_stand_in
-from misr4d.io.reading import (
-    read_scan,
-)
-from misr4d.io.scan import (
-    Quantity,
-)
-from misr4d.report.preparation import (
-    prepare,
-)
-from misr4d.report.reconstruct import (
-    reconstruct_scan,
-)
+from misr4d.io.reading import read_scan
+from misr4d.io.scan import Quantity
+from misr4d.report.preparation import prepare
+from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.specimens.fetch import DATASETS
 
 plotting.use_style()

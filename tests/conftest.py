@@ -14,14 +14,10 @@ from ase import Atoms
 from torch import Tensor
 
 from misr4d import ATOMIC, Acquisition
-from misr4d.companion.demo import (
-    record_scan,
-)
+from misr4d.companion.demo import record_scan
 from misr4d.core import optics
 from misr4d.core.workers import SIDE_BY_SIDE
-from misr4d.io.emd import (
-    Recording,
-)
+from misr4d.io.emd import Recording
 from misr4d.simulate.multislice import build_potential
 from misr4d.specimens.catalogue import Specimen
 from misr4d.specimens.potential import Potential

@@ -19,13 +19,9 @@ from misr4d.cli import main
 from misr4d.io import reading
 from misr4d.io.emd import Recording
 from misr4d.io.reading import read_scan
-from misr4d.report.reconstruct import (
-    reconstruct_scan,
-)
+from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.report.report import FILES as WRITTEN
-from misr4d.report.report import (
-    Report,
-)
+from misr4d.report.report import Report
 from misr4d.specimens import catalogue as specimens
 from tests import bad_inputs
 from tests.bad_inputs import CALLS, FILES, LISTS, VALUES, BadCall, BadFile

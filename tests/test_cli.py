@@ -14,9 +14,7 @@ from misr4d import __version__
 from misr4d.cli import main
 from misr4d.companion import bench
 from misr4d.io.emd import Recording
-from misr4d.learn.configuration import (
-    PRESETS,
-)
+from misr4d.learn.configuration import PRESETS
 from misr4d.learn.networks import NETWORKS
 from misr4d.specimens.catalogue import SPECIMENS
 

@@ -23,9 +23,7 @@ from torch import Tensor
 from tune import BEGIN
 
 from misr4d import ATOMIC
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.measure.metrics import correlation
 from misr4d.simulate.multislice import build_potential
 from misr4d.simulate.patterns import simulate_patterns

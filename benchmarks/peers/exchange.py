@@ -26,10 +26,7 @@ from environments import PEERS, install, single_thread
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-    Acquisition,
-)
+from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 
 

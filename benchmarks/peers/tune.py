@@ -29,9 +29,7 @@ from torch import Tensor
 
 from misr4d.companion.bench import write_whole
 from misr4d.companion.study import place
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import electrons_per_probe
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings

@@ -18,15 +18,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from tqdm import tqdm
 
-from misr4d.calibrate.descan import (
-    _scan_positions,
-    fit_descan,
-    recentre,
-)
-from misr4d.calibrate.disc import (
-    Disc,
-    find_disc,
-)
+from misr4d.calibrate.descan import _scan_positions, fit_descan, recentre
+from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass

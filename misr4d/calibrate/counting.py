@@ -24,10 +24,7 @@ from scipy.sparse.linalg import splu
 from scipy.stats import poisson
 from torch import Tensor
 
-from misr4d.calibrate.disc import (
-    Disc,
-    find_disc,
-)
+from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, _Part
 

@@ -33,9 +33,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from misr4d.calibrate.drift import (
-    drift_matrix,
-)
+from misr4d.calibrate.drift import drift_matrix
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.detector import TurnedAcquisition, detector_axes, detector_index

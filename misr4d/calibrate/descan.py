@@ -10,11 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.disc import (
-    Disc,
-    _distance,
-    find_disc,
-)
+from misr4d.calibrate.disc import Disc, _distance, find_disc
 from misr4d.core.datacube import Datacube
 
 __all__ = ["Descan", "fit_descan", "recentre"]

@@ -8,9 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from misr4d.calibrate.descan import (
-    _scan_positions,
-)
+from misr4d.calibrate.descan import _scan_positions
 
 __all__ = ["correct_scan", "drift_matrix", "straighten"]
 

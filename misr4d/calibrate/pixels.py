@@ -20,9 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_closing, label, rank_filter
 
-from misr4d.calibrate.disc import (
-    find_disc,
-)
+from misr4d.calibrate.disc import find_disc
 
 __all__ = ["BadPixels", "Mended", "find_bad_pixels", "find_dead_areas", "read_bad_pixels"]
 

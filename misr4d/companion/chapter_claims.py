@@ -32,9 +32,7 @@ from misr4d.companion.verdicts import (
     percent,
 )
 from misr4d.measure.summary import Summary, summarise
-from misr4d.plotting import (
-    dose_label,
-)
+from misr4d.plotting import dose_label
 
 __all__ = [
     "any_number",

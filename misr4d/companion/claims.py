@@ -62,9 +62,7 @@ from misr4d.companion.verdicts import plain_strip as plain_strip  # the book's b
 from misr4d.companion.verdicts import strip as strip
 from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.measure.summary import Summary, summarise
-from misr4d.plotting import (
-    dose_label,
-)
+from misr4d.plotting import dose_label
 
 __all__ = ["CHAPTERS", "judge", "read_results"]
 

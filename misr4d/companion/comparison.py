@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from misr4d.companion.figures import (
-    output_folder,
-)
-from misr4d.plotting import (
-    display_limits,
-)
+from misr4d.companion.figures import output_folder
+from misr4d.plotting import display_limits
 
 __all__ = ["Series", "read_levels", "save_frames"]
 

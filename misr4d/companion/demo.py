@@ -35,30 +35,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from misr4d import __version__
-from misr4d.calibrate.drift import (
-    drift_matrix,
-)
+from misr4d.calibrate.drift import drift_matrix
 from misr4d.companion.study import UPSAMPLING, Scene, make_scene, place
 from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import detector_axes
 from misr4d.core.dose import electrons_per_probe
-from misr4d.io.emd import (
-    Recording,
-    smallest_kind,
-)
+from misr4d.io.emd import Recording, smallest_kind
 from misr4d.io.reading import read_scan
 from misr4d.measure.metrics import correlation
-from misr4d.report.preparation import (
-    Prepared,
-)
-from misr4d.report.reconstruct import (
-    reconstruct_scan,
-)
-from misr4d.report.report import (
-    Method,
-    Report,
-)
+from misr4d.report.preparation import Prepared
+from misr4d.report.reconstruct import reconstruct_scan
+from misr4d.report.report import Method, Report
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential, truth

@@ -17,9 +17,7 @@ import torch
 
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.summary import Summary, summarise
-from misr4d.plotting import (
-    dose_label,
-)
+from misr4d.plotting import dose_label
 
 __all__ = [
     "CLASSICAL",

@@ -14,11 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from misr4d.core.acquisition import (
-    REGIMES,
-    UPSAMPLING,
-    Acquisition,
-)
+from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.dose import electrons_per_pixel, electrons_per_probe, expose
 from misr4d.core.keys import result_key

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 
 __all__ = ["Estimate", "blend_tiles", "tiles"]
 

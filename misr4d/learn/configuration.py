@@ -14,15 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from misr4d.core.acquisition import (
-    REGIMES,
-    UPSAMPLING,
-    Acquisition,
-)
-from misr4d.learn.networks import (
-    FEATURES,
-    NETWORKS,
-)
+from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
+from misr4d.learn.networks import FEATURES, NETWORKS
 from misr4d.simulate.patterns import camera_pixel
 
 __all__ = [

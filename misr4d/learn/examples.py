@@ -19,10 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from misr4d.core.acquisition import (
-    REGIMES,
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import REGIMES, UPSAMPLING
 from misr4d.core.dose import add_detector_noise, electrons_per_pixel
 from misr4d.core.keys import result_key
 from misr4d.learn.configuration import (
@@ -33,9 +30,7 @@ from misr4d.learn.configuration import (
     aligned,
     view_geometry,
 )
-from misr4d.learn.networks import (
-    direct_features,
-)
+from misr4d.learn.networks import direct_features
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.corpus import draw_specimen

@@ -24,18 +24,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-    Acquisition,
-    nearest_regime,
-)
-from misr4d.core.estimate import (
-    _OVERLAP,
-    _TILE,
-    Estimate,
-    blend_tiles,
-    tiles,
-)
+from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
+from misr4d.core.estimate import _OVERLAP, _TILE, Estimate, blend_tiles, tiles
 from misr4d.core.workers import Deal, here
 from misr4d.learn.configuration import (
     acquisition_of,
@@ -43,13 +33,8 @@ from misr4d.learn.configuration import (
     recorded_training,
     view_geometry,
 )
-from misr4d.learn.networks import (
-    direct_features,
-)
-from misr4d.reconstruction.direct import (
-    DirectPtychography,
-    starting_point,
-)
+from misr4d.learn.networks import direct_features
+from misr4d.reconstruction.direct import DirectPtychography, starting_point
 
 __all__ = [
     "SHIPPED",

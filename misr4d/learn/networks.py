@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-)
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.reconstruction.direct import DirectPtychography, Statistic
 
 __all__ = [

@@ -23,19 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from misr4d.core.device import (
-    pick_device,
-)
-from misr4d.learn.configuration import (
-    Training,
-    build_network,
-    recorded_training,
-)
-from misr4d.learn.examples import (
-    Batch,
-    make_batch,
-    prepare,
-)
+from misr4d.core.device import pick_device
+from misr4d.learn.configuration import Training, build_network, recorded_training
+from misr4d.learn.examples import Batch, make_batch, prepare
 from misr4d.learn.losses import PaperLoss, gaussian_likelihood, ring_error
 
 __all__ = ["loss_of", "shipped_training", "train"]

@@ -26,9 +26,7 @@ from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
 from misr4d.core.detector import TurnedAcquisition
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-)
+from misr4d.reconstruction.tuned import PtychographySettings
 
 __all__ = ["idpc", "iterative_dpc", "parallax", "ptychography", "ptychography_course"]
 

@@ -22,11 +22,7 @@ import torch
 from torch import Tensor
 
 from misr4d.core import optics
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-    Acquisition,
-    nearest_regime,
-)
+from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
 
 __all__ = [
     "AMPLITUDE_CONTRAST",

@@ -11,9 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from misr4d.core import optics
-from misr4d.core.acquisition import (
-    Acquisition,
-)
+from misr4d.core.acquisition import Acquisition
 
 __all__ = ["ExpectedViews"]
 

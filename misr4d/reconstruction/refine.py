@@ -38,29 +38,13 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from misr4d.core import optics
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-    Acquisition,
-)
+from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import electrons_per_pixel
-from misr4d.core.estimate import (
-    Estimate,
-    blend_tiles,
-    tiles,
-)
+from misr4d.core.estimate import Estimate, blend_tiles, tiles
 from misr4d.core.workers import Deal, here
-from misr4d.reconstruction.deviance import (
-    _curving,
-    _foretold,
-    deviance,
-)
-from misr4d.reconstruction.direct import (
-    DirectPtychography,
-    starting_point,
-)
-from misr4d.reconstruction.forward import (
-    ExpectedViews,
-)
+from misr4d.reconstruction.deviance import _curving, _foretold, deviance
+from misr4d.reconstruction.direct import DirectPtychography, starting_point
+from misr4d.reconstruction.forward import ExpectedViews
 
 __all__ = ["EVALUATIONS", "Refined", "Trust", "as_weak", "plug_and_play", "refine", "refine_scan"]
 

@@ -17,14 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from misr4d.calibrate.defocus import Search
-from misr4d.calibrate.disc import (
-    Disc,
-)
+from misr4d.calibrate.disc import Disc
 from misr4d.measure.spectra import half_bit_threshold
-from misr4d.plotting import (
-    METHOD_COLOURS,
-    use_style,
-)
+from misr4d.plotting import METHOD_COLOURS, use_style
 
 __all__ = ["flatten", "report_page", "shown_value"]
 

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.calibration import (
-    estimate_rotation,
-)
+from misr4d.calibrate.calibration import estimate_rotation
 from misr4d.calibrate.counting import (
     BeamDose,
     LevelledCube,
@@ -26,30 +24,14 @@ from misr4d.calibrate.counting import (
     with_flicker,
 )
 from misr4d.calibrate.defocus import Search, estimate_defocus
-from misr4d.calibrate.descan import (
-    fit_descan,
-    recentre,
-)
-from misr4d.calibrate.disc import (
-    Disc,
-    find_disc,
-)
-from misr4d.calibrate.drift import (
-    drift_matrix,
-)
+from misr4d.calibrate.descan import fit_descan, recentre
+from misr4d.calibrate.disc import Disc, find_disc
+from misr4d.calibrate.drift import drift_matrix
 from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
-from misr4d.core.acquisition import (
-    UPSAMPLING,
-    Acquisition,
-)
+from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import TurnedAcquisition
-from misr4d.io.scan import (
-    Quantity,
-    Scan,
-    Survey,
-    survey,
-)
+from misr4d.io.scan import Quantity, Scan, Survey, survey
 
 if TYPE_CHECKING:
     pass

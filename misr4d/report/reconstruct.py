@@ -12,41 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from misr4d import __version__
-from misr4d.calibrate.counting import (
-    LevelledCube,
-)
-from misr4d.calibrate.drift import (
-    straighten,
-)
-from misr4d.core.acquisition import (
-    REGIMES,
-    UPSAMPLING,
-    Acquisition,
-    nearest_regime,
-)
+from misr4d.calibrate.counting import LevelledCube
+from misr4d.calibrate.drift import straighten
+from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.detector import STRAIGHT, Matrix, TurnedAcquisition
-from misr4d.core.device import (
-    pick_device,
-)
+from misr4d.core.device import pick_device
 from misr4d.core.dose import electrons_per_pixel, thin
-from misr4d.core.estimate import (
-    Estimate,
-    tiles,
-)
+from misr4d.core.estimate import Estimate, tiles
 from misr4d.core.workers import Deal, dealing
-from misr4d.io.scan import (
-    Quantity,
-    Scan,
-)
-from misr4d.learn.learned import (
-    card,
-    informed,
-    informed_tiled,
-)
+from misr4d.io.scan import Quantity, Scan
+from misr4d.learn.learned import card, informed, informed_tiled
 from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
-from misr4d.reconstruction.direct import (
-    starting_point,
-)
+from misr4d.reconstruction.direct import starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_trust
 from misr4d.report.preparation import (
@@ -57,14 +34,7 @@ from misr4d.report.preparation import (
     _check_known,
     prepare,
 )
-from misr4d.report.report import (
-    METHODS,
-    Method,
-    Report,
-    _period,
-    _rms,
-    _shown_quantity,
-)
+from misr4d.report.report import METHODS, Method, Report, _period, _rms, _shown_quantity
 
 if TYPE_CHECKING:
     pass

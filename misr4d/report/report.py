@@ -22,18 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d.calibrate.drift import (
-    straighten,
-)
+from misr4d.calibrate.drift import straighten
 from misr4d.core.detector import STRAIGHT, Matrix
 from misr4d.io.emd import phase_array
-from misr4d.io.scan import (
-    Quantity,
-)
+from misr4d.io.scan import Quantity
 from misr4d.report.html import report_page, shown_value
-from misr4d.report.preparation import (
-    Detector,
-)
+from misr4d.report.preparation import Detector
 
 if TYPE_CHECKING:
     pass
@@ -237,12 +231,7 @@ class Report:
     def _figure(self, make: Callable[..., Figure]) -> Figure:
         import matplotlib as mpl
 
-        from misr4d.plotting import (
-            display_limits,
-            dose_label,
-            show_image,
-            use_style,
-        )
+        from misr4d.plotting import display_limits, dose_label, show_image, use_style
 
         field = tuple(n * p for n, p in zip(self.mean.shape, self.pixel, strict=True))
         dose = self.quantities.get("dose")

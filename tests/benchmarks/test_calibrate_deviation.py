@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from misr4d.learn.configuration import (
-    recorded_training,
-)
+from misr4d.learn.configuration import recorded_training
 from misr4d.learn.learned import card, load_network
 
 

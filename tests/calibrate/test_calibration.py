@@ -10,23 +10,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from misr4d import ATOMIC, Acquisition
-from misr4d.calibrate.calibration import (
-    calibrate,
-    estimate_rotation,
-)
-from misr4d.calibrate.descan import (
-    Descan,
-    fit_descan,
-    recentre,
-)
-from misr4d.calibrate.disc import (
-    find_disc,
-)
-from misr4d.calibrate.drift import (
-    correct_scan,
-    drift_matrix,
-    straighten,
-)
+from misr4d.calibrate.calibration import calibrate, estimate_rotation
+from misr4d.calibrate.descan import Descan, fit_descan, recentre
+from misr4d.calibrate.disc import find_disc
+from misr4d.calibrate.drift import correct_scan, drift_matrix, straighten
 from misr4d.core.datacube import Datacube
 from misr4d.simulate.patterns import simulate_patterns
 from tests.conftest import weak_phase

@@ -9,11 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from misr4d.core import optics
-from misr4d.io.scan import (
-    QUANTITIES,
-    Quantity,
-    Scan,
-)
+from misr4d.io.scan import QUANTITIES, Quantity, Scan
 
 GEOMETRY = {
     "energy": 300e3,

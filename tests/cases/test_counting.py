@@ -9,17 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from misr4d.calibrate.counting import find_beam_dose, find_floor
-from misr4d.io.scan import (
-    survey,
-)
+from misr4d.io.scan import survey
 from misr4d.measure.metrics import correlation
-from misr4d.report.preparation import (
-    prepare,
-)
-from misr4d.report.report import (
-    Report,
-    reconstruct,
-)
+from misr4d.report.preparation import prepare
+from misr4d.report.report import Report, reconstruct
 from tests.cases.scans import mean_scan, scan_of
 
 DOSE = 3000.0

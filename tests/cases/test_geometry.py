@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from misr4d.report.preparation import (
-    prepare,
-)
+from misr4d.report.preparation import prepare
 from tests.cases.scans import mean_scan, scan_of
 
 

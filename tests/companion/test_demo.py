@@ -10,13 +10,8 @@ from click.testing import CliRunner
 from misr4d.cli import main
 from misr4d.companion.demo import Row, StandIn, Truth, compare, make_stand_in
 from misr4d.io.reading import read_scan
-from misr4d.report.preparation import (
-    Prepared,
-    prepare,
-)
-from misr4d.report.reconstruct import (
-    reconstruct_scan,
-)
+from misr4d.report.preparation import Prepared, prepare
+from misr4d.report.reconstruct import reconstruct_scan
 
 # A share of the defocus, and deg. Of 12 scans of 48 × 48 positions by benchmarks/stand_in.py the
 # worst were 1.1 % and 0.5° at 1000 e⁻/Å², 4.2 % and 1.5° at 100.

@@ -12,9 +12,7 @@ import torch
 import zarr
 
 from misr4d import ATOMIC
-from misr4d.calibrate.descan import (
-    recentre,
-)
+from misr4d.calibrate.descan import recentre
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
 
 SMALL = replace(ATOMIC, scan_shape=(5, 6))

@@ -13,9 +13,7 @@ from misr4d.core.detector import STRAIGHT, TurnedAcquisition, detector_axes
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.classical import idpc, parallax
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.forward import (
-    ExpectedViews,
-)
+from misr4d.reconstruction.forward import ExpectedViews
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth

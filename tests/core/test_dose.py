@@ -6,13 +6,7 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, MOLECULAR
-from misr4d.core.dose import (
-    count_electrons,
-    electrons_per_pixel,
-    electrons_per_probe,
-    expose,
-    thin,
-)
+from misr4d.core.dose import count_electrons, electrons_per_pixel, electrons_per_probe, expose, thin
 
 
 def test_electrons_per_probe_is_dose_times_step_squared() -> None:

@@ -21,16 +21,12 @@ from misr4d.companion.study import METHODS, NETWORK_OF
 from misr4d.companion.sweep import Study, run_key
 from misr4d.core import keys
 from misr4d.core.datacube import patterns_from_views
-from misr4d.core.estimate import (
-    Estimate,
-)
+from misr4d.core.estimate import Estimate
 from misr4d.core.keys import DATA, PACKAGE, result_key, trace
 from misr4d.learn import learned, training
 from misr4d.reconstruction import classical, refine
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-)
+from misr4d.reconstruction.tuned import PtychographySettings
 from misr4d.simulate import reciprocity
 from misr4d.specimens import catalogue as specimens
 from misr4d.specimens.catalogue import SPECIMENS, data_files, make_specimen, regime_of

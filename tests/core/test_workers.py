@@ -14,13 +14,9 @@ import torch
 from misr4d import ATOMIC
 from misr4d.core import workers
 from misr4d.core.dose import electrons_per_pixel, expose
-from misr4d.core.estimate import (
-    Estimate,
-)
+from misr4d.core.estimate import Estimate
 from misr4d.core.workers import Deal, dealing, each_done, here
-from misr4d.learn.learned import (
-    informed_tiled,
-)
+from misr4d.learn.learned import informed_tiled
 from misr4d.reconstruction.refine import refine_scan
 from misr4d.simulate.reciprocity import simulate_views
 from tests.conftest import weak_phase

@@ -22,15 +22,8 @@ import zarr
 from numpy.typing import NDArray
 
 from misr4d.core import optics
-from misr4d.io.reading import (
-    READERS,
-    read_scan,
-)
-from misr4d.io.scan import (
-    QUANTITIES,
-    Scan,
-    survey,
-)
+from misr4d.io.reading import READERS, read_scan
+from misr4d.io.scan import QUANTITIES, Scan, survey
 
 DATA = Path(__file__).parents[1] / "data"
 STEP, PIXEL, ENERGY = 1.5, 0.8, 200e3

@@ -10,20 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from misr4d import ATOMIC, MOLECULAR
-from misr4d.core.acquisition import (
-    nearest_regime,
-)
+from misr4d.core.acquisition import nearest_regime
 from misr4d.core.detector import TurnedAcquisition
 from misr4d.core.dose import expose
-from misr4d.core.estimate import (
-    Estimate,
-)
+from misr4d.core.estimate import Estimate
 from misr4d.learn import learned
-from misr4d.learn.configuration import (
-    Training,
-    acquisition_of,
-    build_network,
-)
+from misr4d.learn.configuration import Training, acquisition_of, build_network
 from misr4d.learn.learned import (
     _joined,
     amend,

@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from misr4d import ATOMIC
-from misr4d.learn.configuration import (
-    view_geometry,
-)
+from misr4d.learn.configuration import view_geometry
 from misr4d.learn.networks import (
     AttentionGate,
     AttentionUNet,

@@ -20,24 +20,9 @@ from safetensors.torch import load_file, save_file
 from misr4d import ATOMIC
 from misr4d.core.optics import registering_shift
 from misr4d.learn import learned, training
-from misr4d.learn.configuration import (
-    PRESETS,
-    Training,
-    acquisition_of,
-    build_network,
-)
-from misr4d.learn.examples import (
-    _symmetry,
-    _turned,
-    _view_order,
-    example,
-    make_batch,
-    prepare,
-)
-from misr4d.learn.training import (
-    loss_of,
-    train,
-)
+from misr4d.learn.configuration import PRESETS, Training, acquisition_of, build_network
+from misr4d.learn.examples import _symmetry, _turned, _view_order, example, make_batch, prepare
+from misr4d.learn.training import loss_of, train
 
 TINY = Training(
     width=8, depth=3, steps=12, batch=2, specimens=5, molecular=0.0, checkpoint=4, vacuum=0.2

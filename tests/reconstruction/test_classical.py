@@ -14,9 +14,7 @@ from misr4d.core import optics
 from misr4d.core.datacube import Datacube
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction import classical
-from misr4d.reconstruction.bright_field import (
-    summed_bright_field,
-)
+from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.classical import (
     idpc,
     iterative_dpc,
@@ -24,9 +22,7 @@ from misr4d.reconstruction.classical import (
     ptychography,
     ptychography_course,
 )
-from misr4d.reconstruction.tuned import (
-    PtychographySettings,
-)
+from misr4d.reconstruction.tuned import PtychographySettings
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth

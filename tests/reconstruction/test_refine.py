@@ -9,18 +9,11 @@ import torch
 from misr4d import ATOMIC
 from misr4d.core import optics
 from misr4d.core.dose import count_electrons
-from misr4d.core.estimate import (
-    Estimate,
-)
+from misr4d.core.estimate import Estimate
 from misr4d.measure.metrics import correlation
-from misr4d.reconstruction.deviance import (
-    deviance,
-    expected_deviance,
-)
+from misr4d.reconstruction.deviance import deviance, expected_deviance
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.forward import (
-    ExpectedViews,
-)
+from misr4d.reconstruction.forward import ExpectedViews
 from misr4d.reconstruction.refine import (
     Trust,
     _Problem,

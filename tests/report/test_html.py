@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from misr4d.calibrate.defocus import Search
-from misr4d.calibrate.disc import (
-    Disc,
-)
+from misr4d.calibrate.disc import Disc
 from misr4d.report.html import report_page
 
 RECORD = {
