@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from misr4d import cli
 from misr4d.cli import main
-from misr4d.io import reading
+from misr4d.io import scan
 from misr4d.io.emd import Recording
 from misr4d.io.reading import read_scan
 from misr4d.report.reconstruct import reconstruct_scan
@@ -63,7 +63,7 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(
 ) -> None:
     if bad.make is not None:
         bad.make(here / bad.name)
-    monkeypatch.setattr(reading, "_memory", lambda: 2.0**28)  # so that small bombs are bombs
+    monkeypatch.setattr(scan, "_memory", lambda: 2.0**28)  # so that small bombs are bombs
     done = call("reconstruct", bad.name, *bad.options, "--out", "result")
     refused(done, bad.says)
     assert {p.name for p in here.iterdir()} <= {bad.name}

@@ -23,7 +23,7 @@ from misr4d.core import keys
 from misr4d.core.datacube import patterns_from_views
 from misr4d.core.estimate import Estimate
 from misr4d.core.keys import DATA, PACKAGE, result_key, trace
-from misr4d.learn import learned, training
+from misr4d.learn import examples, learned
 from misr4d.reconstruction import classical, refine
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.tuned import PtychographySettings
@@ -39,7 +39,7 @@ SCENE = {
     *("optics", "potential", "patterns", "catalogue", "spectra", "study"),
 }
 """What a row of the bench depends on whatever its method."""
-NETWORK = {"direct", "learned", "networks", "training"}
+NETWORK = {"configuration", "direct", "learned", "networks"}
 NOWHERE = {"audit", "claims", "cli", "demo", "figures", "comparison", "goals", "html", "report"}
 """What no image and no row depends on."""
 
@@ -73,10 +73,10 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
         {"classical", "patterns", "tuned", "catalogue", "spectra", "study"},
     ),
     "example": (
-        lambda: result_key(training.simulate_example, data=()),
+        lambda: result_key(examples.simulate_example, data=()),
         {
             *("acquisition", "corpus", "direct", "optics", "potential", "patterns", "reciprocity"),
-            *("catalogue", "training"),
+            *("catalogue", "examples"),
         },
         {"classical", "learned", "losses", "refine", "study"},
     ),
@@ -227,7 +227,7 @@ def small_runs() -> dict[str, Run]:
             lambda: classical.ptychography(cube, acquisition, 3, settings),
         ),
         "example": Run(
-            (training.simulate_example,), lambda: training.simulate_example("molecular", 0, 0)
+            (examples.simulate_example,), lambda: examples.simulate_example("molecular", 0, 0)
         ),
     }
 

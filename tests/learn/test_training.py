@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from misr4d import ATOMIC
 from misr4d.core.optics import registering_shift
-from misr4d.learn import learned, training
+from misr4d.learn import examples, learned, training
 from misr4d.learn.configuration import PRESETS, Training, acquisition_of, build_network
 from misr4d.learn.examples import _symmetry, _turned, _view_order, example, make_batch, prepare
 from misr4d.learn.training import loss_of, train
@@ -318,15 +318,15 @@ def test_an_endless_supply_moves_on_and_leaves_nothing_on_disk(
 ) -> None:
     """Specimens enter and leave by the step alone, so that a resumed run meets the same ones."""
     made: list[int] = []
-    real = training.simulate_example
+    real = examples.simulate_example
 
     def counted(regime: str, seed: int, index: int, **options: Any) -> dict[str, torch.Tensor]:
         made.append(index)
         # The five of the supply stand for all: what they look like does not matter here.
         return real(regime, seed, index % 5, **options)
 
-    monkeypatch.setattr(training, "simulate_example", counted)
-    training._fresh_example.cache_clear()
+    monkeypatch.setattr(examples, "simulate_example", counted)
+    examples._fresh_example.cache_clear()
     files = sorted(supply.rglob("*"))
     config = replace(TINY, specimens=0, pool=5, renewed=0.5, batch=1, vacuum=0.0)
     early = make_batch(config, 0)
@@ -335,11 +335,11 @@ def test_an_endless_supply_moves_on_and_leaves_nothing_on_disk(
     assert 10 <= made[1] < 15
     make_batch(config, 0)
     assert len(made) == 2  # held in memory
-    training._fresh_example.cache_clear()
+    examples._fresh_example.cache_clear()
     (again,) = make_batch(config, 0)
     torch.testing.assert_close(again.inputs[0], early[0].inputs[0], rtol=0, atol=0)
     assert sorted(supply.rglob("*")) == files
-    training._fresh_example.cache_clear()
+    examples._fresh_example.cache_clear()
 
 
 def test_inputs_of_the_ablations(supply: Path) -> None:

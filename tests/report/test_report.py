@@ -25,7 +25,7 @@ from misr4d.io.reading import read_scan
 from misr4d.io.scan import Quantity, Scan
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.refine import refine_scan
-from misr4d.report import report as reports
+from misr4d.report import reconstruct as reports
 from misr4d.report.preparation import prepare
 from misr4d.report.reconstruct import _half_set_resolution, reconstruct_scan
 from misr4d.report.report import Report
