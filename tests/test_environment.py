@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,20 @@ def test_each_python_has_one_pin_of_each_package() -> None:
     assert "py4dstem" not in project()["dependencies"]
     for extra in ("book", "test"):
         assert "misr4d[classical]" in project()["optional-dependencies"][extra]
+
+
+def test_what_rosettasciio_needs_to_read_comes_with_the_package() -> None:
+    """It leaves that to extras, and py4DSTEM's own requirements hid what was missing."""
+    wanted = map(Requirement, requires("rosettasciio") or ())
+    formats = ("app5", "arina", "blockfile", "hdf5")
+    needed = {
+        need.name.lower()
+        for need in wanted
+        if need.marker and any(need.marker.evaluate({"extra": name}) for name in formats)
+    }
+    core = {Requirement(item).name.lower() for item in project()["dependencies"]}
+    assert "scikit-image" in needed
+    assert needed <= core
 
 
 def test_conda_environment_leads_to_the_same_pins() -> None:
