@@ -1,5 +1,5 @@
 # Two commands do everything: `make book` and `make test`. Each sets up .venv by itself.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
@@ -38,12 +38,15 @@ readme: .venv/.ready ## refresh the README's picture and verdicts from the noteb
 lock: ## solve the environment anew and rewrite constraints.txt (edit the direct pins first)
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
 	_build/lock/bin/pip install -q -c constraints.txt ".[book,test]"
-	{ sed -n '/^#/p' constraints.txt; _build/lock/bin/pip freeze | grep -v '^misr4d' | sed 's/+cpu$$//'; } > _build/constraints.tmp
+	_build/lock/bin/pip freeze | sed 's/+cpu$$//' > _build/frozen.tmp
+	{ sed -n '/^#/p; /^[^#].*;/p' constraints.txt; \
+	  sed -n 's/^\([^#=]*==\).*;.*/^\1/p' constraints.txt | grep -vif - _build/frozen.tmp | grep -v '^misr4d'; \
+	} > _build/constraints.tmp
 	mv _build/constraints.tmp constraints.txt
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv with $(PYTHON) (about a minute, and longer the first time)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "misr4d needs Python 3.11; this is " + sys.version.split()[0] + ". Name one: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)} and "the book and its tests need Python 3.11 or 3.12, for which py4DSTEM can be had; this is " + sys.version.split()[0] + ". Name one: make PYTHON=/path/to/python3.11. On Python 3.13 the package alone works: python3.13 -m pip install -c constraints.txt .")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,test]"
 	@touch $@

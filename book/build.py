@@ -225,8 +225,10 @@ def launch_text() -> str:
     first = f"!git clone --depth 1 --branch {found['branch']} {found['url']} misr4d"
     return (
         f"The rocket above each chapter opens its notebook from <{found['url']}>.\n\n"
-        "For Colab, choose a runtime with Python 3.11 (the package refuses others) and run this "
-        f"first:\n\n```text\n{first}\n%pip install -q -c misr4d/constraints.txt ./misr4d\n```\n"
+        "For Colab, choose a runtime with Python 3.11 or 3.12 (on 3.13 all runs but parallax and "
+        "ptychography of py4DSTEM) and run this "
+        f"first:\n\n```text\n{first}\n%pip install -q -c misr4d/constraints.txt "
+        "'./misr4d[classical]'\n```\n"
     )
 
 

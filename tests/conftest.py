@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,26 @@ from misr4d.specimens.potential import Potential
 os.environ.update(SIDE_BY_SIDE)
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+
+HAS_PY4DSTEM = find_spec("py4DSTEM") is not None
+NO_PY4DSTEM = "needs py4DSTEM: pip install 'misr4d[classical]', on Python 3.11 or 3.12"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs py4DSTEM where it is not installed."""
+    if not HAS_PY4DSTEM:
+        for item in items:
+            if item.get_closest_marker("classical"):
+                item.add_marker(pytest.mark.skip(reason=NO_PY4DSTEM))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were left out for want of py4DSTEM."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    number = sum(NO_PY4DSTEM in str(report.longrepr) for report in skipped)
+    if number:
+        terminalreporter.write_line(f"{number} tests left out: each {NO_PY4DSTEM}")
 
 
 @pytest.fixture(scope="session", autouse=True)

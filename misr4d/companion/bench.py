@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -434,13 +434,21 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]], asked: dict[st
     packages = ("misr4d", "abtem", "py4dstem", "numpy", "torch", "scipy", "ase")
     record = {
         **asked,
-        "versions": {name: version(name) for name in packages}
+        "versions": {name: _version(name) for name in packages}
         | {"python": platform.python_version()},
         "commit": _commit(),
     }
     head = json.dumps({**record, "rows": []}, indent=1).removesuffix("[]\n}")
     lines = ",\n  ".join(json.dumps(row) for row in rows)  # a row a line, so that changes show
     write_whole(folder / "table.json", f"{head}[\n  {lines}\n ]\n}}\n")
+
+
+def _version(package: str) -> str | None:
+    """Version of a package; none where it is not installed, as py4DSTEM need not be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

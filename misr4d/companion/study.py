@@ -22,6 +22,7 @@ from misr4d.learn.learned import attention_unet, card, dual_path, informed
 from misr4d.reconstruction import refine as refinement
 from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.reconstruction.dpc import idpc
 from misr4d.reconstruction.tuned import prior_trust, ptychography_settings
 from misr4d.simulate import reciprocity
 from misr4d.simulate.multislice import build_potential
@@ -300,8 +301,6 @@ def _summed_bright_field(m: Measurement) -> Tensor:
 
 
 def _idpc(m: Measurement) -> Tensor:
-    from misr4d.reconstruction.classical import idpc  # loads py4DSTEM
-
     return idpc(m.whole, m.scene.acquisition, UPSAMPLING)
 
 

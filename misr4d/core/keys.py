@@ -108,6 +108,20 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[st
         yield alias.asname or alias.name, (str(node.module), alias.name)
 
 
+def _only_imports(node: ast.stmt) -> bool:
+    """Whether a statement imports, or fails to, and does nothing else.
+
+    An ``if`` with an ``else``, and an ``except`` that does more than raise, choose between two.
+    """
+    if isinstance(node, ast.If):
+        return not node.orelse and all(map(_only_imports, node.body))
+    if isinstance(node, ast.Try):
+        rescued = [part for handler in node.handlers for part in handler.body]
+        tried = [*node.body, *node.orelse, *node.finalbody]
+        return all(map(_only_imports, tried)) and all(isinstance(p, ast.Raise) for p in rescued)
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
+
+
 def _divide(tree: ast.Module) -> _Module:
     """Sort a file's statements by what they bind; those below ``if`` and ``try`` count as top."""
     module = _Module()
@@ -130,8 +144,7 @@ def _divide(tree: ast.Module) -> _Module:
                 bound += names(node.target)
         for name in bound:
             module.bound.setdefault(name, []).append(statement)
-        plain = isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
-        if not bound and not plain:
+        if not bound and not _only_imports(statement):
             module.loose.append(statement)
     return module
 
@@ -456,6 +469,8 @@ def _absorb(update: Callable[[Any], None], value: Any, classes: list[type]) -> N
     """Feed a value to a hash, so that different values of whatever kind feed it differently."""
     kind = type(value)
     update(f"<{kind.__name__}>".encode())
+    if isinstance(value, np.generic):
+        value = value.item()  # its own repr is another under NumPy 1 and 2
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -473,7 +488,7 @@ def _absorb(update: Callable[[Any], None], value: Any, classes: list[type]) -> N
     elif isinstance(value, list | tuple | set | frozenset):
         for part in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
             _absorb(update, part, classes)
-    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic):
+    elif value is None or isinstance(value, str | bytes | bool | int | float | complex):
         update(repr(value).encode())
         if isinstance(value, float) and math.isnan(value):
             raise TypeError("an argument is nan; expected a value that equals itself")

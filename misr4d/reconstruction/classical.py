@@ -1,7 +1,8 @@
-"""Established methods behind one call each: summed bright field, iDPC, parallax, ptychography.
+"""Established methods by py4DSTEM, behind one call each: parallax, iterative DPC, ptychography.
 
 All return an image on the same grid: `upsampling` pixels per scan step, first pixel on the first
-probe position.
+probe position. py4DSTEM comes with the extra ``classical``, on Python 3.11 and 3.12; without it
+this module cannot be imported (``ModuleNotFoundError``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import py4DSTEM
 import scipy.fft
 import torch
 from numpy.typing import NDArray
@@ -24,11 +24,22 @@ from torch import Tensor
 
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
+from misr4d.core.datacube import Datacube, patterns_from_views
 from misr4d.core.detector import TurnedAcquisition
 from misr4d.reconstruction.tuned import PtychographySettings
 
-__all__ = ["idpc", "iterative_dpc", "parallax", "ptychography", "ptychography_course"]
+try:
+    import py4DSTEM
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "parallax, iterative DPC and iterative ptychography are py4DSTEM's, which cannot be "
+        f"imported ({error}); install it with: pip install 'misr4d[classical]', on Python 3.11 or "
+        "3.12. It needs NumPy below 2, which has no wheels for Python 3.13. Every other method "
+        "runs without it",
+        name=error.name,
+    ) from error
+
+__all__ = ["iterative_dpc", "parallax", "ptychography", "ptychography_course"]
 
 
 @contextlib.contextmanager
@@ -242,47 +253,13 @@ def parallax(
     return torch.from_numpy(image.copy()).float()
 
 
-def idpc(cube: Datacube, acquisition: Acquisition, upsampling: int = 1) -> Tensor:
-    """Integrated differential phase contrast in Fourier form.
-
-    The centre of mass is the gradient of the phase, blurred by the probe's intensity, over 2π; so
-    φ(q) = Σ q·CoM(q) / (i·q²).
-
-    Parameters
-    ----------
-    cube : Datacube
-    acquisition : Acquisition
-        Gives the wavelength.
-    upsampling : int
-        Pixels per scan step, by Fourier interpolation; it adds no information.
-
-    Returns
-    -------
-    Tensor
-        ``(upsampling·Rx, upsampling·Ry)`` [rad], of zero mean.
-
-    References
-    ----------
-    Lazić, Bosch & Lazar, Ultramicroscopy 160, 265 (2016).
-    """
-    com = centre_of_mass(cube, acquisition).double()
-    shape = (com.shape[1], com.shape[2])
-    qx, qy = acquisition.specimen_frequencies(*optics.frequencies(shape, cube.step))
-    q2 = qx**2 + qy**2
-    q2[0, 0] = 1
-    spectra = torch.fft.fft2(com)
-    phase = (qx * spectra[0] + qy * spectra[1]) / (1j * q2)
-    phase[0, 0] = 0
-    image = torch.fft.ifft2(phase).real
-    return optics.fourier_resample(image, (upsampling * shape[0], upsampling * shape[1])).float()
-
-
 def iterative_dpc(
     cube: Datacube, acquisition: Acquisition, upsampling: int = 1, *, iterations: int = 64
 ) -> Tensor:
     """Differential phase contrast integrated iteratively by py4DSTEM, which pads the field.
 
-    Parameters, return and sign are those of :func:`idpc`; `iterations` is py4DSTEM's default.
+    Parameters, return and sign are those of :func:`misr4d.reconstruction.dpc.idpc`; `iterations`
+    is py4DSTEM's default.
     """
     with _quiet():
         run = py4DSTEM.process.phase.DPC(

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +76,7 @@ def test_both_routes_to_counts_have_the_same_rate() -> None:
         assert float(own) == pytest.approx(rate, rel=0.03)
 
 
+@pytest.mark.classical
 def test_a_first_phase_is_that_of_the_method_named(scene: Scene) -> None:
     measurement = scene.measure(300.0, seed=0)
     assert starting_phase(measurement, "flat") is None
@@ -119,12 +121,21 @@ def test_views_alone_serve_what_needs_no_patterns() -> None:
     torch.testing.assert_close(exposed.views, scene.expose(300.0, seed=2).views, rtol=0, atol=0)
     assert exposed.views.shape == (scene.acquisition.number_of_views, 64, 64)
     assert correlation(METHODS["direct"](exposed), scene.truth) > 0.8
-    for method in ("iDPC", "ptychography"):
-        with pytest.raises(ValueError, match="Li2CoO3 at 300 e⁻/Å² holds views alone"):
-            METHODS[method](exposed)
 
 
+BY_PY4DSTEM = {name: [pytest.mark.classical] for name in ("parallax", "ptychography")}
 QUICK = [name for name in METHODS if name not in ("ptychography", "refined")]
+
+
+def methods(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=BY_PY4DSTEM.get(name, [])) for name in names]
+
+
+@pytest.mark.parametrize("method", methods("iDPC", "ptychography"))
+def test_what_needs_patterns_says_that_there_are_views_alone(method: str) -> None:
+    exposed = place(make_specimen("Li2CoO3")).expose(300.0, seed=2)
+    with pytest.raises(ValueError, match="Li2CoO3 at 300 e⁻/Å² holds views alone"):
+        METHODS[method](exposed)
 
 
 def test_refinement_is_kept_and_needs_a_finite_dose(
@@ -148,7 +159,7 @@ def test_refinement_is_kept_and_needs_a_finite_dose(
         METHODS["refined"](scene.expose(math.inf, 0))
 
 
-@pytest.mark.parametrize("method", QUICK)
+@pytest.mark.parametrize("method", methods(*QUICK))
 def test_every_method_improves_with_the_dose(scene: Scene, method: str) -> None:
     """On the ×3 grid, upright, and nearer to the truth with more electrons."""
     low, high = (METHODS[method](scene.measure(dose, 0)) for dose in (30.0, math.inf))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
+import platform
 import random
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +17,14 @@ import pytest
 from misr4d.companion import bench
 from misr4d.companion.bench import STUDY, STUDY_FOLDER, differing, measure_rows, read_table, row_of
 from misr4d.companion.study import METHODS
+
+RECORD = json.loads((STUDY_FOLDER / "table.json").read_text(encoding="utf-8"))
+MADE_ON = RECORD["versions"]["python"]
+# A key holds the Python's minor version, so that on another no row has the key of today's code.
+on_the_studys_python = pytest.mark.skipif(
+    sys.version_info[:2] != tuple(map(int, MADE_ON.split(".")[:2])),
+    reason=f"keys of the study are of Python {MADE_ON}; this is {platform.python_version()}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +38,13 @@ def test_the_study_is_whole(rows: list[dict[str, Any]]) -> None:
     assert len(rows) == len(planned)
 
 
+@on_the_studys_python
 def test_no_row_is_stale(rows: list[dict[str, Any]]) -> None:
     stale = bench.stale_rows(rows)
     assert not stale, "\n".join([f"{len(stale)} of {len(rows)} rows are stale:", *stale[:5]])
 
 
+@on_the_studys_python
 def test_a_row_of_other_code_is_named(
     rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +73,7 @@ def sample(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [first, [r for r in quick if r["method"] not in slow and r not in first]]
 
 
+@pytest.mark.classical
 def test_rows_drawn_by_the_commit_are_measured_again(rows: list[dict[str, Any]]) -> None:
     groups = sample(rows)
     drawn = [entry for group in groups for entry in group]

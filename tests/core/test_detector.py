@@ -11,9 +11,11 @@ from misr4d import ATOMIC, Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
 from misr4d.core.detector import STRAIGHT, TurnedAcquisition, detector_axes
 from misr4d.measure.metrics import correlation
-from misr4d.reconstruction.classical import idpc, parallax
 from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.reconstruction.forward import ExpectedViews
+from misr4d.reconstruction.dpc import idpc
+from misr4d.reconstruction.forward import (
+    ExpectedViews,
+)
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth
@@ -98,7 +100,10 @@ def test_any_angle_costs_direct_ptychography_nothing_if_it_is_told() -> None:
     assert correlation(DirectPtychography(coarse)(views), reference) < 0.8
 
 
+@pytest.mark.classical
 def test_py4dstem_methods_refuse_a_turned_detector() -> None:
+    from misr4d.reconstruction.classical import parallax
+
     with pytest.raises(ValueError, match="turned by 20°"):
         parallax(torch.ones(177, 64, 64), TurnedAcquisition.of(ATOMIC, 20.0))
 

@@ -4,7 +4,7 @@ import ast
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -24,14 +24,14 @@ from misr4d.core.datacube import patterns_from_views
 from misr4d.core.estimate import Estimate
 from misr4d.core.keys import DATA, PACKAGE, result_key, trace
 from misr4d.learn import examples, learned
-from misr4d.reconstruction import classical, refine
+from misr4d.reconstruction import refine
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.tuned import PtychographySettings
 from misr4d.simulate import reciprocity
 from misr4d.specimens import catalogue as specimens
 from misr4d.specimens.catalogue import SPECIMENS, data_files, make_specimen, regime_of
 from misr4d.specimens.fetch import cache_folder
-from tests.conftest import weak_phase
+from tests.conftest import HAS_PY4DSTEM, weak_phase
 
 MODULES = {path.stem: path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 SCENE = {
@@ -46,6 +46,19 @@ NOWHERE = {"audit", "claims", "cli", "demo", "figures", "comparison", "goals", "
 
 def of_method(method: str) -> Callable[[], str]:
     return lambda: row_key(Row("Li2CoO3", method, 300.0, 0), 0)
+
+
+def ptychography() -> Callable[..., Any]:
+    """Imported when it is asked for, since py4DSTEM may not be installed."""
+    from misr4d.reconstruction import classical
+
+    return classical.ptychography
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """Names as parameters; ptychography itself needs py4DSTEM."""
+    marks = {"ptychography": [pytest.mark.classical]}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in names]
 
 
 NOTEBOOK = """
@@ -63,9 +76,9 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
         {"direct", "dose", "patterns", "refine", "catalogue", "study"},
     ),
     "ptychography": (
-        lambda: result_key(classical.ptychography, data=()),
-        {"acquisition", "classical", "datacube", "detector", "optics"},
-        {"direct", "learned", "patterns", "reciprocity", "refine", "tuned", "study"},
+        lambda: result_key(ptychography(), data=()),
+        {"acquisition", "classical", "datacube", "detector", "optics", "tuned"},
+        {"direct", "learned", "patterns", "reciprocity", "refine", "study"},
     ),
     "refined": (
         lambda: result_key(refine.refine, data=()),
@@ -80,7 +93,7 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
         },
         {"classical", "learned", "losses", "refine", "study"},
     ),
-    "row: iDPC": (of_method("iDPC"), SCENE | {"classical"}, {"direct", "reciprocity", "refine"}),
+    "row: iDPC": (of_method("iDPC"), SCENE | {"dpc"}, {"classical", "direct", "refine"}),
     "row: ptychography": (
         of_method("ptychography"),
         SCENE | {"classical", "direct", "tuned"},  # it starts from the direct phase
@@ -128,7 +141,7 @@ def touched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], No
     keys._trace.cache_clear()
 
 
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", marked(CACHES))
 def test_a_key_changes_with_what_it_depends_on_and_with_nothing_else(
     name: str, touched: Callable[[str], None]
 ) -> None:
@@ -160,6 +173,46 @@ def test_comments_and_unused_functions_do_not_enter(
     touched("direct", "# a comment\n\ndef unused() -> int:\n    return 1\n")
     assert of_method("direct")() == before
     assert result_key("a = 1  # one\n") == result_key("a = 1\n") != result_key("a = 2\n")
+
+
+def test_an_import_that_may_fail_enters_like_any_other(
+    touched: Callable[[str, str], None],
+) -> None:
+    """It binds a name or stops; what chooses between two meanings is code that counts."""
+    before = of_method("direct")()
+    for plain in (
+        "try:\n    import h5py\nexcept ImportError as e:\n    raise ImportError('no') from e\n",
+        "if 1 + 1 == 2:\n    import h5py\n",
+    ):
+        touched("direct", plain)
+        assert of_method("direct")() == before
+    for choice in (
+        "try:\n    import h5py as f\nexcept ImportError:\n    import zarr as f\n",
+        "try:\n    import h5py\nexcept ImportError:\n    print('none')\n",
+        "if 1 + 1 == 2:\n    import h5py as f\nelse:\n    import zarr as f\n",
+        "raise ImportError\n",
+    ):
+        touched("direct", choice)
+        assert of_method("direct")() != before
+    text = "try:\n    import h5py\nexcept ImportError:\n    raise\nname = h5py.File\n"
+    assert trace(text).outside == ("h5py",)
+    assert result_key(text) == result_key("import h5py\nname = h5py.File\n")
+
+
+def test_a_numpy_scalar_has_one_key_under_every_numpy() -> None:
+    """NumPy 2 prints ``np.float64(0.1)`` where NumPy 1 prints ``0.1``."""
+    digests = []
+    for value in (np.float64(0.1), np.float32(0.1), np.int64(3)):
+        pieces: list[bytes] = []
+        keys._absorb(lambda piece, pieces=pieces: pieces.append(bytes(piece)), value, [])
+        digests.append(b"".join(pieces))
+    assert digests == [
+        b"<float64>0.1</>",
+        b"<float32>0.10000000149011612</>",
+        b"<int64>3</>",
+    ]
+    with pytest.raises(TypeError, match="is nan"):
+        result_key("", given=np.float64("nan"))
 
 
 def calls(work: Callable[[], object]) -> set[str]:
@@ -214,7 +267,7 @@ def small_runs() -> dict[str, Run]:
     first = Estimate(image, torch.full_like(image, 0.1))
     cube, _ = patterns_from_views(views, acquisition)
     settings = PtychographySettings(iterations=1)
-    return {
+    runs = {
         "views": Run(
             (reciprocity.simulate_views,),
             lambda: reciprocity.simulate_views(potential, acquisition),
@@ -222,23 +275,24 @@ def small_runs() -> dict[str, Run]:
         "refined": Run(
             (refine.refine,), lambda: refine.refine(counts, direct, 9000.0, first, evaluations=2)
         ),
-        "ptychography": Run(
-            (classical.ptychography,),
-            lambda: classical.ptychography(cube, acquisition, 3, settings),
-        ),
         "example": Run(
             (examples.simulate_example,), lambda: examples.simulate_example("molecular", 0, 0)
         ),
     }
+    if HAS_PY4DSTEM:
+        solve = ptychography()
+        runs["ptychography"] = Run((solve,), lambda: solve(cube, acquisition, 3, settings))
+    return runs
 
 
-@pytest.mark.parametrize("name", ["views", "refined", "ptychography", "example"])
+@pytest.mark.parametrize("name", marked(["views", "refined", "ptychography", "example"]))
 def test_whatever_runs_is_part_of_the_key(name: str) -> None:
     """The trace by syntax against what is called as an image is made."""
     run = small_runs()[name]
     assert not untraced(run.work, *run.roots)
 
 
+@pytest.mark.classical
 def test_whatever_makes_a_row_is_part_of_its_key() -> None:
     specimen = "apoferritin"
     methods = [name for name in METHODS if name not in ("ptychography", "refined")]

@@ -6,13 +6,12 @@ import json
 import pickle
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import py4DSTEM
 import pytest
 import rsciio.blockfile
 import rsciio.emd
@@ -111,6 +110,8 @@ def write_blo(path: Path, patterns: NDArray[Any]) -> None:
 
 
 def write_py4dstem(path: Path, patterns: NDArray[Any]) -> None:
+    import py4DSTEM
+
     cube = py4DSTEM.DataCube(patterns)
     cube.calibration.set_R_pixel_size(STEP)
     cube.calibration.set_R_pixel_units("A")
@@ -315,7 +316,13 @@ SAID: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+def kinds(names: Iterable[str]) -> list[Any]:
+    """Writers as parameters; that of py4DSTEM needs it."""
+    marks = {"py4DSTEM": [pytest.mark.classical]}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in names]
+
+
+@pytest.mark.parametrize("kind", kinds(WRITERS))
 def test_what_a_real_writer_wrote_is_read_lazily_with_what_it_says(
     kind: str, tmp_path: Path, counts: NDArray[np.uint8]
 ) -> None:
@@ -375,7 +382,7 @@ def test_files_that_instruments_wrote_are_read() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["npy", "py4DSTEM", "abTEM", "hspy", "blo", "dm4", "mib"])
+@pytest.mark.parametrize("kind", kinds(["npy", "py4DSTEM", "abTEM", "hspy", "blo", "dm4", "mib"]))
 def test_no_axis_need_be_as_long_as_another(kind: str, tmp_path: Path) -> None:
     name, _, write = WRITERS[kind]
     patterns = np.random.default_rng(1).poisson(2.0, (4, 7, 6, 6 if kind == "blo" else 11))
@@ -406,6 +413,7 @@ def test_a_calibration_that_makes_no_sense_is_noted_and_can_be_given(
     assert any("has the unit ?!" in note for note in scan.notes)
 
 
+@pytest.mark.classical
 def test_a_frequency_becomes_an_angle_once_the_energy_is_given(
     tmp_path: Path, counts: NDArray[np.uint8]
 ) -> None:
@@ -417,6 +425,7 @@ def test_a_frequency_becomes_an_angle_once_the_energy_is_given(
     assert scan.datacube.detector_pixel == pytest.approx((PIXEL, PIXEL))
 
 
+@pytest.mark.classical
 def test_what_is_given_replaces_what_the_file_says(
     tmp_path: Path, counts: NDArray[np.uint8]
 ) -> None:
@@ -503,7 +512,10 @@ def test_a_value_out_of_range_is_named(
             read_scan(tmp_path / "scan.npz")
 
 
+@pytest.mark.classical
 def test_unknown_units_are_noted_and_not_guessed(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
+    import py4DSTEM
+
     cube = py4DSTEM.DataCube(counts)
     cube.calibration.set_R_pixel_size(2.0)
     cube.calibration.set_R_pixel_units("furlong")
@@ -581,7 +593,7 @@ def test_a_scan_says_what_it_holds(tmp_path: Path, counts: NDArray[np.uint8]) ->
 # Readers that give up halfway leave files to the collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", [k for k in WRITERS if k not in {"zarr", "abTEM", "zspy"}])
+@pytest.mark.parametrize("kind", kinds(k for k in WRITERS if k not in {"zarr", "abTEM", "zspy"}))
 def test_whatever_a_file_has_lost_or_got_wrong_it_is_read_or_refused(
     kind: str, tmp_path: Path, counts: NDArray[np.uint8]
 ) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import py4DSTEM
 import pytest
 import torch
 
@@ -13,20 +14,39 @@ from misr4d import ATOMIC, Acquisition
 from misr4d.core import optics
 from misr4d.core.datacube import Datacube
 from misr4d.measure.metrics import correlation
-from misr4d.reconstruction import classical
-from misr4d.reconstruction.bright_field import summed_bright_field
-from misr4d.reconstruction.classical import (
-    idpc,
-    iterative_dpc,
-    parallax,
-    ptychography,
-    ptychography_course,
+from misr4d.reconstruction.bright_field import (
+    summed_bright_field,
 )
-from misr4d.reconstruction.tuned import PtychographySettings
+from misr4d.reconstruction.dpc import idpc
+from misr4d.reconstruction.tuned import (
+    PtychographySettings,
+)
 from misr4d.simulate.patterns import simulate_patterns
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import truth
-from tests.conftest import weak_phase
+from tests.conftest import HAS_PY4DSTEM, weak_phase
+
+if HAS_PY4DSTEM:
+    import py4DSTEM
+
+    from misr4d.reconstruction import classical
+    from misr4d.reconstruction.classical import (
+        iterative_dpc,
+        parallax,
+        ptychography,
+        ptychography_course,
+    )
+
+
+def test_without_py4dstem_one_error_says_where_it_can_be_had() -> None:
+    code = "import sys; sys.modules['py4DSTEM'] = None; import misr4d.reconstruction.classical"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: parallax, iterative DPC and iterative")
+    assert "pip install 'misr4d[classical]', on Python 3.11 or 3.12" in last
+    code = "import sys; sys.modules['py4DSTEM'] = None; import misr4d.companion.study, misr4d.cli"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +74,7 @@ def test_summed_bright_field_hardly_sees_a_weak_phase(
     assert float(summed_bright_field(views, ATOMIC).std()) < 0.2 * float(views.std())
 
 
+@pytest.mark.classical
 def test_parallax_shows_the_phase_upright_and_in_place(
     weak: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
@@ -67,6 +88,7 @@ def test_parallax_shows_the_phase_upright_and_in_place(
     assert score > correlation(parallax(views, replace(ATOMIC, defocus=-500.0)), reference) + 0.1
 
 
+@pytest.mark.classical
 def test_alignment_by_cross_correlation_finds_the_known_shifts(
     weak: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
@@ -75,6 +97,7 @@ def test_alignment_by_cross_correlation_finds_the_known_shifts(
     assert correlation(known, found) > 0.95
 
 
+@pytest.mark.classical
 def test_fitted_aberrations_stand_in_for_a_defocus_that_is_not_known(
     weak: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
@@ -89,6 +112,7 @@ def test_fitted_aberrations_stand_in_for_a_defocus_that_is_not_known(
         parallax(views, ATOMIC, fit=True)
 
 
+@pytest.mark.classical
 def test_parallax_refuses_views_without_displacement() -> None:
     with pytest.raises(ValueError, match="under-determined"):
         parallax(torch.ones(177, 64, 64), replace(ATOMIC, defocus=0.0))
@@ -123,6 +147,7 @@ def test_idpc_integrates_a_known_gradient() -> None:
     torch.testing.assert_close(image.double(), phase, atol=1e-4, rtol=0)
 
 
+@pytest.mark.classical
 def test_both_forms_of_dpc_agree_where_the_edges_are_quiet() -> None:
     x = (torch.arange(48, dtype=torch.float64) - 22) ** 2
     phase = 0.5 * torch.exp(-(x[:, None] + x[None, :] / 2) / (2 * 4.0**2))
@@ -133,6 +158,7 @@ def test_both_forms_of_dpc_agree_where_the_edges_are_quiet() -> None:
     assert gain == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.classical
 def test_ptychography_recovers_the_phase_where_it_is(
     small: tuple[Datacube, Acquisition, torch.Tensor],
 ) -> None:
@@ -152,6 +178,7 @@ def test_ptychography_recovers_the_phase_where_it_is(
     assert gain == pytest.approx(1.0, abs=0.3)
 
 
+@pytest.mark.classical
 @pytest.mark.parametrize("object_type", ["complex", "potential"])
 @pytest.mark.parametrize("step", [1.0, 1.1])  # the second is no whole number of object pixels
 def test_what_makes_py4dstem_quicker_changes_nothing_that_shows(
@@ -172,6 +199,7 @@ def test_what_makes_py4dstem_quicker_changes_nothing_that_shows(
     assert correlation(quicker, theirs) > 0.999
 
 
+@pytest.mark.classical
 @pytest.mark.parametrize("object_type", ["complex", "potential"])
 def test_ptychography_begins_with_the_phase_that_it_is_given(
     small: tuple[Datacube, Acquisition, torch.Tensor],
@@ -188,6 +216,7 @@ def test_ptychography_begins_with_the_phase_that_it_is_given(
     torch.testing.assert_close(image, phase - phase.mean(), atol=2e-3, rtol=0)
 
 
+@pytest.mark.classical
 @pytest.mark.parametrize(
     ("start", "initial", "message"),
     [

@@ -14,7 +14,6 @@ from typing import Any
 import emdfile
 import h5py
 import numpy as np
-import py4DSTEM
 import pytest
 import torch
 
@@ -41,9 +40,12 @@ def report(path: Path) -> Report:
     return reconstruct_scan(read_scan(path))
 
 
+@pytest.mark.classical
 def test_py4dstem_reads_our_file_calibrated_with_the_truth_in_it(
     path: Path, small_recording: Recording
 ) -> None:
+    import py4DSTEM
+
     cube = py4DSTEM.read(str(path))
     assert isinstance(cube, py4DSTEM.DataCube)
     np.testing.assert_array_equal(cube.data, small_recording.cube.patterns)
