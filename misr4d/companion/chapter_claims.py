@@ -162,7 +162,8 @@ def _invention(
     detected = {place for place in places if told[place].median >= TOLD}
     asked = {place for place in places if standard[place].median >= TOLD}
     kinds = {kind for kind, _ in places}
-    summaries = [*peaks.values(), *told.values(), *inside.values()]
+    rivals = [*(limit[place] for place in shared), *(standard[place] for place in places)]
+    summaries = [*peaks.values(), *told.values(), *inside.values(), *rivals]
     n = min(summary.n for summary in summaries)
     parts: list[bool | None] = [
         all(peaks[place].median <= limit[place].high for place in shared) if shared else None,
@@ -406,8 +407,8 @@ def released(results: Results) -> list[Claim]:
                 "": Finding(
                     _as_stated(label / areal - 1),
                     f"{label:g} in the code is {areal:.1f} e⁻/Å², {label / areal:.1f} times less; "
-                    f"direct ptychography correlates {position} there and {area} at {label:g} "
-                    "e⁻/Å²",
+                    "inside the protein, direct ptychography correlates with the truth by "
+                    f"{position} there and by {area} at {label:g} e⁻/Å²",
                 )
             },
             remark="The code scales each pattern to sum 1 and multiplies by the number: electrons "
@@ -425,8 +426,8 @@ def released(results: Results) -> list[Claim]:
                 "": Finding(
                     _as_stated(factor - 1),
                     f"lengths across the beam are {factor:g} times too large, and a column gets "
-                    f"{column:.0f} times the electrons; the correlation with the truth is "
-                    f"{summarise(large['correlation']).text()} against "
+                    f"{column:.0f} times the electrons; the correlation with the truth inside the "
+                    f"specimen is {summarise(large['correlation']).text()} against "
                     f"{summarise(small['correlation']).text()} true to scale",
                 )
             },

@@ -18,10 +18,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from misr4d.companion.chapter_claims import (
+    LEVEL,
     any_number,
     artefacts,
     centre,
@@ -143,6 +145,17 @@ def _part(case: Case, rows: Rows, method: str) -> bool | None:
     return enough(False if shown.median < SEEN else case.met, case.n, case.dose)
 
 
+def _lacking(cases: Sequence[Case], rows: Rows, doses: Sequence[float]) -> list[tuple[str, float]]:
+    """Specimens and doses of the table at which a comparison is missing: they leave it open."""
+    compared = {(case.specimen, case.dose) for case in cases}
+    return [(s, d) for s in _specimens(rows) for d in doses if (s, d) not in compared]
+
+
+def _missing(lacking: Sequence[tuple[str, float]]) -> str:
+    where = ", ".join(f"{name} at {dose_label(dose)}" for name, dose in lacking)
+    return f"; not measured: {where}" if lacking else ""
+
+
 def _blind(cases: Iterable[Case], rows: Rows, method: str) -> str:
     """Name the comparisons that do not count, because the method shows nothing there."""
     weak = {
@@ -201,6 +214,16 @@ def _holds_from(curve: Curve, holds: Callable[[float, Summary], bool]) -> float:
             break
         start = dose
     return start
+
+
+def _first_above(curve: Curve, dose: float) -> float:
+    """Lowest dose of a curve that is higher than another; inf if none is."""
+    return min((level for level in curve if level > dose), default=math.inf)
+
+
+def _drawn(curve: Curve, best: Mapping[float, tuple[str, Summary]]) -> int:
+    """Fewest draws of a method's curve and of the ptychography that it is held against."""
+    return min(summary.n for summary in (*curve.values(), *(rival for _, rival in best.values())))
 
 
 def _ends(curve: Curve, word: Callable[[Summary], str]) -> str:
@@ -268,8 +291,10 @@ def lattice(rows: Rows) -> Claim:
             return ring.low >= LATTICE and dose in inside and inside[dose].median >= SEEN
 
         start = _holds_from(curve, holds)
-        n = min(ring.n for ring in curve.values())
-        met = start <= LATTICE_DOSE if min(curve) <= LATTICE_DOSE else None
+        n = _drawn(curve, best)
+        met: bool | None = start <= LATTICE_DOSE
+        if not met and LATTICE_DOSE not in curve and _first_above(curve, LATTICE_DOSE) == start:
+            met = None  # shown as soon as it was looked for
         text = (
             f"the lattice is shown {_since(start)}: ring correlation {_ends(curve, Summary.text)}, "
             f"correlation inside the crystal {_ends(inside, Summary.text)}"
@@ -307,7 +332,7 @@ def shell(rows: Rows) -> Claim:
             return period.high <= SHELL and dose in inside and inside[dose].median >= SEEN
 
         start = _holds_from(curve, holds)
-        n = min(period.n for period in curve.values())
+        n = _drawn(curve, best)
         met = start < SHELL_RIVAL if min(curve) < SHELL_RIVAL else None
         text = (
             f"the shell is resolved {_since(start)}: {_ends(curve, _period)}, correlation inside "
@@ -362,10 +387,11 @@ def contrast(rows: Rows) -> Claim:
             if name in papers and case.rival != PTYCHOGRAPHY[0]:
                 text += f", against py4DSTEM {papers[name].lead.text()} times"
             words.append(text)
-        parts = [_part(case, rows, method) for case in level.values()]
+        lacking = _lacking([*level.values()], rows, (CONTRAST_DOSE,))
+        text = behind(level.values()) + "; ".join(words) + _blind(level.values(), rows, method)
         findings[method] = from_parts(
-            parts,
-            behind(level.values()) + "; ".join(words) + _blind(level.values(), rows, method),
+            [*(_part(case, rows, method) for case in level.values()), *(None for _ in lacking)],
+            text + _missing(lacking),
             fewest(case.n for case in level.values()),
         )
     return Claim(
@@ -398,6 +424,13 @@ def _dose_words(cases: Sequence[Case]) -> str:
     return "; ".join(words)
 
 
+def _reached(case: Case, rows: Rows) -> float:
+    """Lowest dose measured at which a method is as fine as its rival; the rival's if at none."""
+    needed = case.lead.median * case.dose * (1 - 1e-9)  # interpolation rounds
+    doses = sorted({float(row["dose"]) for row in rows})
+    return next((dose for dose in doses if needed <= dose < math.inf), case.dose)
+
+
 def electrons(rows: Rows) -> Claim:
     """C3: as much recovered with 60 % fewer electrons."""
     findings = {}
@@ -407,13 +440,14 @@ def electrons(rows: Rows) -> Claim:
             findings[method] = NOT_RUN
             continue
         beside = dose_ratio(rows, SHARE, method=method, measure="weighted_frc").cases
-        text = behind(cases) + _dose_words(cases) + _blind(cases, rows, method)
+        reached = [replace(case, dose=_reached(case, rows)) for case in cases]
+        text = behind(cases) + _dose_words(cases) + _blind(reached, rows, method)
         text += (
             f"; by the weighted ring correlation in {sum(c.met is True for c in beside)} of "
             f"{len(beside)} comparisons"
         )
         findings[method] = from_parts(
-            [_part(case, rows, method) for case in cases], text, fewest(c.n for c in cases)
+            [_part(case, rows, method) for case in reached], text, fewest(c.n for c in cases)
         )
     return Claim(
         "C3",
@@ -421,8 +455,9 @@ def electrons(rows: Rows) -> Claim:
         f"Equal recovery with {percent(1 - SHARE)} fewer electrons",
         "Dose at which a method resolves as finely as the best ptychography (ring correlation with "
         "the truth 0.5, over the rings in which the truth has power), over ptychography's dose; "
-        "interpolated draw by draw, never extrapolated. The mean ring correlation, weighted by the "
-        "truth's power, is compared in the same way beside it.",
+        "interpolated draw by draw, never extrapolated. What must show something inside is the "
+        "image at the lower dose. The mean ring correlation, weighted by the truth's power, is "
+        "compared in the same way beside it.",
         findings,
         ("06_method_comparison",),
     )
@@ -480,13 +515,14 @@ def frequency(results: Results, rows: Rows) -> Claim:
         if not by_truth:
             findings[method] = NOT_RUN
             continue
-        parts = [_part(case, rows, method) for case in by_truth]
+        lacking = _lacking(by_truth, rows, doses)
+        parts = [_part(case, rows, method) for case in by_truth] + [None for _ in lacking]
         text = (
             f"{behind(by_truth)}finer by the truth in {parts.count(True)} of {len(parts)} "
             f"comparisons, higher weighted ring correlation in {sum(c.ahead for c in weighted)} of "
             f"{len(weighted)}, higher frequency of the power spectrum in "
             f"{sum(c.ahead for c in shown)} of {len(shown)}; by the truth {_range(by_truth)}"
-            f"{_blind(by_truth, rows, method)}"
+            f"{_blind(by_truth, rows, method)}{_missing(lacking)}"
         )
         findings[method] = from_parts(parts, text, fewest(c.n for c in by_truth))
     spectra = results["05_power_spectra"]["highest_frequency"]
@@ -533,9 +569,11 @@ def compared(rows: Rows) -> Claim:
             for measure, cases in both.items()
             if cases
         )
-        parts = [_part(case, rows, method) for case in every]
+        lacking = [p for cases in both.values() for p in _lacking(cases, rows, (COMPARED_DOSE,))]
         findings[method] = from_parts(
-            parts, text + _blind(every, rows, method), fewest(c.n for c in every)
+            [*(_part(case, rows, method) for case in every), *(None for _ in lacking)],
+            text + _blind(every, rows, method) + _missing(list(dict.fromkeys(lacking))),
+            fewest(c.n for c in every),
         )
     return Claim(
         "C10",
@@ -708,7 +746,7 @@ def thickness(results: Results, rows: Rows) -> Claim:
             continue
         curve = series[method]
         parts: list[bool | None] = []
-        words = []
+        words, numbers = [], []
         for level, measured in curve.items():
             text = (
                 f"{measured['correlation'].text()} inside and {measured['weighted_frc'].text()} by "
@@ -722,15 +760,18 @@ def thickness(results: Results, rows: Rows) -> Claim:
             words.append(text)
             if not min(curve) < level <= THICKEST:
                 continue
+            if rival is not None and min(series[rival]) != min(curve):
+                rival = None  # a share of another thickness is no rival's
             shown = measured["correlation"].median >= SEEN
             holds: bool | None = None
             if not shown:
                 holds = False
             elif rival is not None:
-                holds = measured["kept"].median > series[rival][level]["kept"].median
-            n = min([measured["kept"].n] + [series[m][level]["kept"].n for m in [rival] if m])
+                holds = measured["kept"].median > series[rival][level]["kept"].median + LEVEL
+            curves = [curve] if rival is None else [curve, series[rival]]
+            n = min(one[place]["kept"].n for one in curves for place in (level, min(curve)))
             parts.append(enough(holds, n))
-        numbers = [measured["kept"].n for measured in curve.values()]
+            numbers.append(n)
         findings[method] = from_parts(parts, "; ".join(words), fewest(numbers))
     return Claim(
         "C6",
@@ -738,9 +779,10 @@ def thickness(results: Results, rows: Rows) -> Claim:
         "From 2 to 20 nm all methods degrade, the paper's less than ptychography",
         "Correlation with the true projected phase inside the crystal, as a share of that of the "
         "thinnest: at every greater thickness to 20 nm more must be left than to the best "
-        f"ptychography there, and the correlation must be {SEEN:g} or more, because what shows "
-        "nothing degrades no further. Over the whole field the outline would count, which no "
-        "thickness hides. The weighted ring correlation, and what is thicker, are beside it.",
+        f"ptychography there, by more than {LEVEL:g}, since less is level; and the correlation "
+        f"must be {SEEN:g} or more, because what shows nothing degrades no further. Over the whole "
+        "field the outline would count, which no thickness hides. The weighted ring correlation, "
+        "and what is thicker, are beside it.",
         findings,
         ("08_thickness_and_field",),
         remark=_beside_thickness(series, rows),

@@ -667,7 +667,7 @@ def calibrated(coverage: Rows) -> Goal:
         return float(row["coverage"]) - float(row["share"])
 
     judged = [row for row in coverage if f"{float(row['share']):g}" in TOLERANCE]
-    failed = [row for row in judged if abs(off(row)) > TOLERANCE[f"{float(row['share']):g}"]]
+    failed = [row for row in judged if not abs(off(row)) <= TOLERANCE[f"{float(row['share']):g}"]]
     parts = []
     for share in TOLERANCE:
         worst = max(

@@ -86,7 +86,8 @@ class Finding:
     share : (int, int), optional
         In how many of how many comparisons it holds, where the verdict is such a count.
     n : int, optional
-        Fewest draws at finite dose behind it; none where it rests on arithmetic.
+        Fewest draws at finite dose behind it, of the method or of a rival; none where it rests on
+        arithmetic.
     """
 
     verdict: str
@@ -151,7 +152,8 @@ class Claim:
     @property
     def sentence(self) -> str:
         """Claim, verdict and evidence in Markdown, for the chapter that measured it."""
-        return f"**{self.statement}** (claim {self.number}): {self.verdict}. {self.evidence}."
+        evidence = self.evidence[:1].upper() + self.evidence[1:]
+        return f"**{self.statement}** (claim {self.number}): {self.verdict}. {evidence}."
 
 
 NOT_RUN = Finding(OPEN, "not run")

@@ -502,7 +502,7 @@ def electrons_saved(
     log = doses.double().log().tolist()
 
     def ratio(a: Tensor, b: Tensor) -> list[float]:
-        ours, theirs = a.median(0).values.tolist(), b.median(0).values.tolist()
+        ours, theirs = (scores.quantile(0.5, dim=0).tolist() for scores in (a, b))
         if targets is None:
             needed = [(math.exp(x), score) for x, score in zip(log, theirs, strict=True)]
         else:

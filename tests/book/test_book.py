@@ -129,16 +129,36 @@ def test_api_reference_has_every_module_once() -> None:
     assert sorted(re.findall(r"automodule:: misr4d\.([\w.]+)", api)) == MODULES
 
 
+def guide(heading: str) -> list[list[str]]:
+    """First two columns of the table in a section of the contributors' guide, without its head."""
+    text = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| ")][1:]
+
+
 def test_the_contributors_map_has_every_module_once() -> None:
-    guide = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1:3] for line in guide.splitlines() if line.startswith("| ")]
     modules = {
         (room + "." if room else "") + module
-        for rooms, names in rows[1:]
+        for rooms, names in guide("The map of the code")
         for room in re.findall(r"`(\w+)/`", rooms) or [""]
         for module in re.findall(r"`(\w+)`", names)
     }
     assert sorted(modules) == MODULES
+
+
+def test_every_fault_has_tests_that_exist() -> None:
+    faults = guide("Faults that may not come back")
+    assert len(faults) == 14
+    for fault, tests in faults:
+        folder, source = "", ""
+        for path, name in re.findall(r"`([a-z_/]+\.py)`|`(test_\w+)`", tests):
+            if path:
+                folder = path.rpartition("/")[0] or folder
+                file = ROOT / "tests" / folder / path.rpartition("/")[2]
+                source = file.read_text(encoding="utf-8")
+            else:
+                assert f"\ndef {name}(" in source, (fault, name)
+        assert source, fault
 
 
 def test_the_contributors_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,9 +145,11 @@ def test_fixed_noise_overfits_by_gap_and_by_loss_in_three_trainings() -> None:
 
 def test_chapter_and_claims_page_say_the_same_of_an_ablation() -> None:
     for claim in (chapter_claims.checkerboards(ablated()), chapter_claims.fresh_noise(ablated())):
-        assert claim.sentence == (
-            f"**{claim.statement}** (claim {claim.number}): {claim.verdict}. {claim.evidence}."
-        )
+        start = f"**{claim.statement}** (claim {claim.number}): {claim.verdict}. "
+        assert claim.sentence.startswith(start)
+        evidence = claim.sentence.removeprefix(start)
+        assert evidence[0] == claim.evidence[0].upper()
+        assert evidence[1:] == f"{claim.evidence[1:]}."
     page = Path(__file__).parents[2] / "notebooks" / "10_ablations.py"
     text = page.read_text(encoding="utf-8")
     assert all(f"{{{number}.sentence}}" in text for number in ("C12", "C13", "C14"))

@@ -69,9 +69,12 @@ def test_a_comparison_of_four_draws_has_the_median_of_four() -> None:
 
 
 def test_medians_and_brackets_come_from_one_function() -> None:
-    for name in ("goals", "claims", "chapter_claims", "verdicts"):
-        text = (ROOT / "misr4d" / f"{name}.py").read_text(encoding="utf-8")
-        assert not re.search(r"numpy|statistics|percentile|quantile\(", text)
+    files = {path.stem: path for path in (ROOT / "misr4d" / "companion").glob("*.py")}
+    assert files.keys() > {"goals", "claims", "chapter_claims", "verdicts", "study", "bench"}
+    del files["demo"]  # its quantiles are of pixels
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"import statistics|percentile|quantile\(|median\(", text), name
 
 
 def test_an_inverted_image_is_named_and_ranked_by_what_it_shows() -> None:
@@ -270,6 +273,7 @@ def test_calibration_has_to_hold_in_every_regime_and_at_every_dose() -> None:
     assert goal.measured.startswith("2 of 4 hold; the 68% interval is farthest off in the atomic")
     assert "(57.0% to 59.0% over 5 specimens)" in goal.measured or "77.0%" in goal.measured
     assert goals.calibrated([*good, cell(0.95, 0.90, regime="molecular")]).met is False
+    assert goals.calibrated([*good, cell(0.95, math.nan, regime="molecular")]).met is False
     with pytest.raises(ValueError, match=r"no coverage of 0\.95; the card holds 0\.68"):
         goals.calibrated(good[:1])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ from misr4d.specimens.potential import Potential
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return make_scene("apoferritin")
+
+
+def test_what_is_scored_has_still_atoms_a_point_source_and_a_detector_that_counts(
+    scene: Scene,
+) -> None:
+    """As the pages say; and nobody scores anything else by default."""
+    defaults = {
+        name: parameter.default
+        for function in (place, Scene.expose)
+        for name, parameter in signature(function).parameters.items()
+    }
+    assert [defaults[name] for name in ("thermal", "source", "noise", "bias")] == [0.0] * 4
+    assert scene.source == 0.0
+    assert not {"thermal", "source", "noise", "bias"} & {
+        *signature(make_scene).parameters,
+        *signature(Scene.measure).parameters,
+    }
 
 
 def test_halves_are_the_same_electrons(scene: Scene) -> None:

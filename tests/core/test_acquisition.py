@@ -12,6 +12,7 @@ from misr4d.core.optics import chi
 
 def test_regimes_are_those_of_the_design() -> None:
     assert ATOMIC.number_of_views == MOLECULAR.number_of_views == 177
+    assert ATOMIC.pixel_samples == MOLECULAR.pixel_samples == 3  # one detector, of finite pixels
     assert ATOMIC.field == (64.0, 64.0)
     assert MOLECULAR.field == (256.0, 256.0)
     assert ATOMIC.largest_view_shift == pytest.approx(5.0)

@@ -211,6 +211,15 @@ def test_electrons_saved_at_a_target_and_what_is_not_known() -> None:
     torch.testing.assert_close(reverse[:2], 1 / ratio[:2])
 
 
+def test_electrons_saved_takes_the_median_of_an_even_number() -> None:
+    """The mean of the middle two: the lower of them favoured whoever had an odd number."""
+    doses = torch.tensor([100.0, 1000.0])
+    method = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 4.0], [0.0, 5.0]])
+    baseline = torch.tensor([[0.0, 1.5]])
+    ratio, _ = electrons_saved(doses, method, baseline, torch.Generator().manual_seed(0))
+    assert float(ratio[1]) == pytest.approx(1000 / 10**2.5)
+
+
 def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
     """Scores that rise with the logarithm of the dose, one method a factor of three ahead."""
     doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])

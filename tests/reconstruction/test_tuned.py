@@ -174,6 +174,8 @@ def test_nothing_scored_or_trained_on_is_in_a_record_of_tuning() -> None:
         assert record["seed"] not in trained
         assert not {row["specimen"] for row in record[rows]} & scored
         assert all(isinstance(row["draw"], int) for row in record[rows])
+    # Here a specimen is the number of a draw, and no name.
+    assert all(type(row["specimen"]) is int for row in refine_tuning()["scores"])
 
 
 def test_every_json_of_tuning_has_its_test() -> None:
