@@ -66,7 +66,7 @@ def test_cases_that_two_readers_found_wrong_are_right(rows: list[dict[str, Any]]
     # The outline alone correlates with the whole field, and not inside.
     for method in ("direct", "dual path", "attention U-Net"):
         for thickness in (None, 200.0):
-            place = {"dose": 300.0, "thickness": thickness}
+            place: dict[str, Any] = {"dose": 300.0, "thickness": thickness}
             field = draws(rows, "correlation_field", "Li2CoO3", method, **place)
             inside = draws(rows, "correlation", "Li2CoO3", method, **place)
             assert max(inside) < min(field)
