@@ -481,7 +481,11 @@ def _read_zarr(path: Path, dataset: str | None) -> _Found:
     arrays = {k: v for k, v in opened.arrays() if v.ndim in (3, 4)}
     patterns = _choose(arrays, dataset)
     _check_chunks_written(path / patterns.path)
-    said = opened.attrs.get("kwargs" + Path(patterns.path).name.removeprefix("array"), {})
+    number = Path(patterns.path).name.removeprefix("array")
+    said = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
+    if said is None:  # abTEM 1.0.11
+        whole = opened.attrs.get(f"metadata{number}", {})
+        said = whole.get("kwargs", {}) if isinstance(whole, dict) else {}
     found = _Calibration()
     if isinstance(said, dict):
         with found.noting():
@@ -506,6 +510,8 @@ def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
             (axes[0].get("units", ""), axes[1].get("units", "")),
         )
     sampling = said.get("sampling")
+    if isinstance(sampling, dict):  # a tuple, as abTEM 1.0.11 writes one
+        sampling = sampling["_value"]
     if sampling is not None:  # abTEM states it as a frequency
         found.detector((sampling[0], sampling[1]), ("1/Å", "1/Å"))
     metadata = said.get("metadata") or {}

@@ -135,6 +135,21 @@ def write_abtem(path: Path, patterns: NDArray[Any]) -> None:
     ).to_zarr(str(path))
 
 
+def write_abtem_11(path: Path, patterns: NDArray[Any]) -> None:
+    """Zarr as abTEM 1.0.11 writes it, whose attributes are not those of 1.0.9."""
+    pixel = PIXEL * 1e-3 / optics.wavelength(ENERGY)
+    said = {"energy": ENERGY, "semiangle_cutoff": 12.0}
+    axis = {"sampling": STEP, "units": "Å", "type": "ScanAxis"}
+    kwargs = {
+        "sampling": {"_type": "tuple", "_value": [pixel, pixel]},
+        "ensemble_axes_metadata": [axis, axis],
+        "metadata": said,
+    }
+    group = zarr.open_group(str(path), mode="w")
+    group.create_array("array0", data=patterns.astype(np.float32))
+    group.attrs["metadata0"] = {**said, "type": "DiffractionPatterns", "kwargs": kwargs}
+
+
 def write_hdf5(path: Path, patterns: NDArray[Any]) -> None:
     with h5py.File(path, "w") as file:
         file["entry/mask"] = np.ones((3, 3))
@@ -287,6 +302,7 @@ WRITERS: dict[str, tuple[str, str, Callable[[Path, NDArray[Any]], object]]] = {
     "hdf5": ("scan.hdf5", "h5py", write_hdf5),
     "zarr": ("scan.zarr", "zarr", lambda p, a: zarr.save_array(str(p), a)),
     "abTEM": ("scan.zarr", "zarr", write_abtem),
+    "abTEM 1.0.11": ("scan.zarr", "zarr", write_abtem_11),
     "hspy": ("scan.hspy", "RosettaSciIO", write_hspy),
     "zspy": ("scan.zspy", "RosettaSciIO", write_zspy),
     "blo": ("scan.blo", "RosettaSciIO", write_blo),
@@ -306,6 +322,7 @@ SAID: dict[str, dict[str, Any]] = {
     "npz": {"step": (STEP, STEP), "energy": ENERGY},
     "py4DSTEM": {"step": (STEP, STEP), "rotation": -12.0, "transposed": True},
     "abTEM": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "semiangle": 12.0},
+    "abTEM 1.0.11": {"step": (STEP, STEP), "energy": ENERGY, "semiangle": 12.0},
     "hspy": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "energy": ENERGY},
     "zspy": {"step": (STEP, STEP), "detector_pixel": (PIXEL, PIXEL), "semiangle": 12.0},
     "blo": {"step": (STEP, STEP)},
@@ -593,7 +610,9 @@ def test_a_scan_says_what_it_holds(tmp_path: Path, counts: NDArray[np.uint8]) ->
 # Readers that give up halfway leave files to the collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", kinds(k for k in WRITERS if k not in {"zarr", "abTEM", "zspy"}))
+@pytest.mark.parametrize(
+    "kind", kinds(k for k in WRITERS if k not in {"zarr", "abTEM", "abTEM 1.0.11", "zspy"})
+)
 def test_whatever_a_file_has_lost_or_got_wrong_it_is_read_or_refused(
     kind: str, tmp_path: Path, counts: NDArray[np.uint8]
 ) -> None:
