@@ -416,7 +416,8 @@ def _trace(
 @cache
 def _version(package: str) -> str:
     names = _distributions().get(package)
-    return version(names[0]) if names else "none"
+    # Not the build: "2.13.0+cpu" and PyPI's "2.13.0" are one release of PyTorch.
+    return version(names[0]).partition("+")[0] if names else "none"
 
 
 @cache

@@ -62,9 +62,11 @@ def marked(names: Iterable[str]) -> list[Any]:
 
 
 NOTEBOOK = """
+from misr4d import plotting
 from misr4d.companion import figures
 from misr4d.specimens.catalogue import make_specimen
 plotting.use_style()
+figures.output_folder()
 make_specimen("Li2CoO3")
 """
 
@@ -115,7 +117,7 @@ CACHES: dict[str, tuple[Callable[[], str], set[str], set[str]]] = {
     ),
     "page": (
         lambda: result_key(NOTEBOOK),
-        {"figures", "catalogue"},
+        {"figures", "plotting", "catalogue"},
         {"classical", "direct", "dose", "optics", "study"},
     ),
 }
@@ -434,3 +436,14 @@ def test_tests_keep_out_of_the_users_cache(cache_of_tests: Path) -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert cache_folder() == cache_of_tests == Path(child.stdout.strip())
     assert Path.home() / ".cache" not in cache_of_tests.parents
+
+
+def test_two_builds_of_one_release_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose PyTorch is not the CPU's build would find every row of the study stale."""
+    real = keys.version
+    monkeypatch.setattr(keys, "version", lambda name: real(name).partition("+")[0] + "+cu130")
+    keys._version.cache_clear()
+    other = keys._version("torch")
+    monkeypatch.undo()
+    keys._version.cache_clear()
+    assert other == keys._version("torch") == real("torch").partition("+")[0]
