@@ -30,6 +30,7 @@ def reconstruct(
     scan_shape: tuple[int, int] | None = None,
     dataset: str | None = None,
     bad_pixels: BadPixelChoice = "found",
+    level_dose: bool = True,
     seed: int = 0,
     device: str | None = None,
     workers: int | None = None,
@@ -62,6 +63,8 @@ def reconstruct(
         Of a file, as for :func:`misr4d.read_scan`.
     bad_pixels : {"found", "none"} or ndarray
         Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
+    level_dose : bool
+        Whether a dose that changes over the scan, where the counts show one, is divided out.
     seed : int
         Of the dealing of electrons into two half-sets.
     device : str, optional
@@ -110,5 +113,11 @@ def reconstruct(
             raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
         opened = Scan.from_array(scan, scan_shape=scan_shape, **given)
     return reconstruct_scan(
-        opened, method=method, seed=seed, bad_pixels=bad_pixels, device=device, workers=workers
+        opened,
+        method=method,
+        seed=seed,
+        bad_pixels=bad_pixels,
+        level_dose=level_dose,
+        device=device,
+        workers=workers,
     )

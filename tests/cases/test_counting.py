@@ -12,7 +12,8 @@ from misr4d.calibrate.counting import find_beam_dose, find_floor
 from misr4d.io.scan import survey
 from misr4d.measure.metrics import correlation
 from misr4d.report.preparation import prepare
-from misr4d.report.report import Report, reconstruct
+from misr4d.report.reconstruct import reconstruct_scan
+from misr4d.report.report import Report
 from tests.cases.scans import mean_scan, scan_of
 
 DOSE = 3000.0
@@ -32,7 +33,7 @@ def counts(mean: NDArray[np.float64]) -> Counts:
 
 @pytest.fixture(scope="module")
 def clean(counts: Counts) -> Report:
-    report = reconstruct(scan_of(counts), method="direct")
+    report = reconstruct_scan(scan_of(counts), method="direct")
     assert "offset" not in report.quantities
     assert "dose_variation" not in report.quantities
     return report
@@ -78,19 +79,19 @@ def test_a_dose_that_changes_is_divided_out_and_named(
     counts: Counts, clean: Report, share: NDArray[np.float64], says: str
 ) -> None:
     uneven = scan_of(thinned(counts, share))
-    report = reconstruct(uneven, method="direct")
+    report = reconstruct_scan(uneven, method="direct")
     assert any(says in text for text in report.warnings)
     assert correlation(report.mean, clean.mean) > 0.98
     assert report.quantities["noise"].value == pytest.approx(1.0, abs=0.08)
     spread = float((np.broadcast_to(share, SHAPE) / np.mean(share)).std())
     assert report.quantities["dose_variation"].value == pytest.approx(spread, rel=0.25)
-    ignored = reconstruct(uneven, method="direct", level_dose=False)
+    ignored = reconstruct_scan(uneven, method="direct", level_dose=False)
     assert correlation(ignored.mean, clean.mean) < correlation(report.mean, clean.mean)
     assert "dose_variation" not in ignored.quantities
 
 
 def test_half_sets_of_an_uneven_dose_are_dealt_as_counted(counts: Counts, clean: Report) -> None:
-    report = reconstruct(scan_of(thinned(counts, column(0.5))), method="direct")
+    report = reconstruct_scan(scan_of(thinned(counts, column(0.5))), method="direct")
     limit = report.resolution["direct"]["half-bit"]
     assert limit == pytest.approx(clean.resolution["direct"]["half-bit"], rel=0.1)
 
@@ -99,7 +100,7 @@ def test_lines_and_positions_without_beam_are_kept_out(counts: Counts, clean: Re
     blanked = counts.copy()
     blanked[20:22] = 0
     blanked[5, 9] = 0
-    report = reconstruct(scan_of(blanked), method="direct")
+    report = reconstruct_scan(scan_of(blanked), method="direct")
     assert correlation(report.mean, clean.mean) > 0.97
     dose = report.quantities["dose"].value
     assert dose == pytest.approx(clean.quantities["dose"].value, rel=0.01)
@@ -110,7 +111,7 @@ def test_lines_and_positions_without_beam_are_kept_out(counts: Counts, clean: Re
 
 def test_flyback_and_blanked_edges_are_left_out(counts: Counts, clean: Report) -> None:
     flyback = np.concatenate([counts, counts[:, -1:] // 2], axis=1)
-    report = reconstruct(scan_of(flyback), method="direct")
+    report = reconstruct_scan(scan_of(flyback), method="direct")
     assert report.mean.shape == clean.mean.shape
     assert correlation(report.mean, clean.mean) > 0.999
     assert any("line Ry = 40 at the edge" in text for text in report.warnings)
@@ -162,7 +163,7 @@ def dark(counts: Counts, value: float) -> NDArray[Any]:
 def test_a_floor_is_found_and_not_counted_as_electrons(
     counts: Counts, clean: Report, make: Any, value: float
 ) -> None:
-    report = reconstruct(scan_of(make(counts, value)), method="direct")
+    report = reconstruct_scan(scan_of(make(counts, value)), method="direct")
     assert report.quantities["offset"].value == pytest.approx(value, rel=0.02, abs=0.01)
     assert report.quantities["offset"].origin == "estimated"
     dose = clean.quantities["dose"].value

@@ -24,7 +24,7 @@ from misr4d.companion.bench import STUDY_FOLDER
 Draws = dict[int, float]
 Place = tuple[str, str, float, float | None]  # specimen, method, dose, thickness
 
-PROGRAMS = ("ptychography", "phaserEM", "quantem", "PtyRAD")
+PROGRAMS = ("ptychography", "phaserEM", "quantem", "quantem direct")
 OLD = ("summed VBF", "iDPC", "parallax")
 LEARN_NOTHING = (*OLD, "ptychography", "SSB", "OBF", "direct", *PROGRAMS[1:])
 NETWORKS = ("attention U-Net", "dual path", "informed", "direct")
@@ -249,7 +249,7 @@ def hardest(
     return rival, leads[rival]
 
 
-LEAD = rf"({SPREAD}) against ({SPREAD}) of (\w+), ({SPREAD})(?: Å⁻¹)?, on (\w+) at (\d+)"
+LEAD = rf"({SPREAD}) against ({SPREAD}) of ([\w ]+), ({SPREAD})(?: Å⁻¹)?, on (\w+) at (\d+)"
 
 
 def led(
