@@ -1,7 +1,8 @@
 """Calibrate a recorded datacube: disc, pixel size, descan, rotation and a distorted scan.
 
-The order in which to use it: :func:`fit_descan` and :func:`recentre`, :func:`find_disc` and
-:meth:`Disc.detector_pixel`, which :func:`calibrate` does in one call, then
+The order in which to use it: :func:`misr4d.calibrate.descan.fit_descan` and
+:func:`misr4d.calibrate.descan.recentre`, :func:`misr4d.calibrate.disc.find_disc` and
+:meth:`misr4d.calibrate.disc.Disc.detector_pixel`, which :func:`calibrate` does in one call, then
 :func:`estimate_rotation`.
 """
 
@@ -46,7 +47,7 @@ def calibrate(
     descan : bool
         Follow a linear drift of the disc over the scan; otherwise one centre serves all.
     subpixel : bool
-        As in :func:`recentre`.
+        As in :func:`misr4d.calibrate.descan.recentre`.
 
     Returns
     -------

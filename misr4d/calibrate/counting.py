@@ -571,7 +571,7 @@ class LevelledCube(Datacube):
     floor: float = 0.0
 
     def middle(self, most: int) -> Datacube:
-        """Crop the scan as :meth:`Datacube.middle`, with its dose."""
+        """Crop the scan as :meth:`misr4d.core.datacube.Datacube.middle`, with its dose."""
         part = super().middle(most)
         if part is self or not isinstance(part, LevelledCube):
             return part
@@ -581,7 +581,7 @@ class LevelledCube(Datacube):
         return replace(part, relative=relative, blank=blank)
 
     def views(self, acquisition: Acquisition) -> Tensor:
-        """Cut views as :meth:`Datacube.views`, and level them."""
+        """Cut views as :meth:`misr4d.core.datacube.Datacube.views`, and level them."""
         return self.levelled(super().views(acquisition), acquisition)
 
     def floor_of_view(self, acquisition: Acquisition) -> float:

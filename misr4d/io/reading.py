@@ -94,9 +94,9 @@ def read_scan(
     scan_shape : (int, int), optional
         Positions along (Rx, Ry) of a file that lists its patterns one after the other.
     **given
-        Values that replace what the file says, by the names of :data:`QUANTITIES` and in its
-        units. ``step``, ``detector_pixel`` and ``centre`` are one number or two, ``drift`` and
-        ``astigmatism`` (C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂) two.
+        Values that replace what the file says, by the names of :data:`misr4d.io.scan.QUANTITIES`
+        and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
+        ``drift`` and ``astigmatism`` (C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂) two.
 
     Returns
     -------

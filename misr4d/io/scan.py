@@ -114,7 +114,7 @@ class Scan:
         scan_shape : (int, int), optional
             Positions along (Rx, Ry) of patterns that are listed one after the other.
         **given
-            As for :func:`read_scan`.
+            As for :func:`misr4d.io.reading.read_scan`.
 
         Raises
         ------

@@ -42,8 +42,8 @@ def reconstruct(
     ----------
     scan : array, str, Path or Scan
         Diffraction patterns in memory ``(Rx, Ry, Qx, Qy)``, best as counts of electrons, of any
-        type that NumPy takes; a file or folder that :func:`misr4d.read_scan` opens; or what it
-        returned.
+        type that NumPy takes; a file or folder that :func:`misr4d.io.reading.read_scan` opens; or
+        what it returned.
     energy : float, optional
         Of the electrons [eV]. Energy, step and semi-angle must be known, from here or the file.
     step : float or (float, float), optional
@@ -60,7 +60,7 @@ def reconstruct(
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
     scan_shape, dataset
-        Of a file, as for :func:`misr4d.read_scan`.
+        Of a file, as for :func:`misr4d.io.reading.read_scan`.
     bad_pixels : {"found", "none"} or ndarray
         Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
     level_dose : bool

@@ -50,7 +50,7 @@ def outlook(scan: Scan, method: Method = "informed") -> str:
     Raises
     ------
     ValueError
-        If it could not begin: as :func:`prepare` for what must be known.
+        If it could not begin: as :func:`misr4d.report.preparation.prepare` for what must be known.
     """
     _check_known(scan)
     nx, ny = scan.patterns.shape[:2]
@@ -106,7 +106,7 @@ def reconstruct_scan(
         Of the dealing of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
     level_dose : bool
-        As in :func:`prepare`.
+        As in :func:`misr4d.report.preparation.prepare`.
     device : str, optional
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
     scheduler, workers
@@ -120,8 +120,8 @@ def reconstruct_scan(
     Raises
     ------
     ValueError
-        As :func:`prepare`, or if the method does not exist, or needs counts and there are none, or
-        there is no such device or scheduler.
+        As :func:`misr4d.report.preparation.prepare`, or if the method does not exist, or needs
+        counts and there are none, or there is no such device or scheduler.
     """
     device = pick_device(device)
     if method not in METHODS:

@@ -1,7 +1,7 @@
 """From a scan of one's own to an image, what it rests on, and where not to trust it.
 
-:func:`reconstruct` is what ``misr4d reconstruct`` calls: calibrate what is not known, cut the
-views, reconstruct, compare half-sets, warn.
+:func:`misr4d.report.reconstruct.reconstruct_scan` is what ``misr4d reconstruct`` calls: calibrate
+what is not known, cut the views, reconstruct, compare half-sets, warn.
 """
 
 from __future__ import annotations

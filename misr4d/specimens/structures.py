@@ -2,7 +2,7 @@
 
 CIF, mmCIF and PDB are read by gemmi, all else by ASE. A file may say that a place is taken by one
 of several atoms, or by none: :func:`load_structure` draws one for each place of a cell, and
-:func:`misr4d.specimens.read_specimen` for each place of the slab that it cuts.
+:func:`misr4d.specimens.catalogue.read_specimen` for each place of the slab that it cuts.
 """
 
 from __future__ import annotations
