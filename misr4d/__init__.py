@@ -41,7 +41,7 @@ _HOMES = {
     "DirectPtychography": "reconstruction.direct",
     "Estimate": "core.estimate",
     "Report": "report.report",
-    "Scan": "io.reading",
+    "Scan": "io.scan",
     "read_scan": "io.reading",
     "reconstruct": "report.front",
 }

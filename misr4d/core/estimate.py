@@ -13,7 +13,7 @@ from misr4d.core.acquisition import UPSAMPLING
 
 __all__ = ["Estimate", "blend_tiles", "tiles"]
 
-_TILE, _OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
+TILE, OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def tiles(
-    scan_shape: tuple[int, int], tile: tuple[int, int], overlap: int = _OVERLAP
+    scan_shape: tuple[int, int], tile: tuple[int, int], overlap: int = OVERLAP
 ) -> list[tuple[slice, slice]]:
     """Divide a scan into overlapping tiles, the last of each axis flush with its end.
 
@@ -85,7 +85,7 @@ def blend_tiles(
     made: Iterable[Iterable[Tensor]],
     scan_shape: tuple[int, int],
     tile: tuple[int, int],
-    overlap: int = _OVERLAP,
+    overlap: int = OVERLAP,
 ) -> tuple[Tensor, Tensor]:
     """Join tiles of an image and of its companion, fading from each to the next.
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
-from misr4d.core.estimate import _OVERLAP, _TILE, Estimate, blend_tiles, tiles
+from misr4d.core.estimate import OVERLAP, TILE, Estimate, blend_tiles, tiles
 from misr4d.core.workers import Deal, here
 from misr4d.learn.configuration import (
     acquisition_of,
@@ -244,8 +244,8 @@ def informed_tiled(
     views: Tensor | Callable[[slice, slice], Tensor],
     acquisition: Acquisition,
     *,
-    tile: int = _TILE,
-    overlap: int = _OVERLAP,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
     amplitude_contrast: float | None = None,
     device: str = "cpu",
     network: nn.Module | None = None,

@@ -45,9 +45,6 @@ def shipped_training(network: str) -> Training:
     return replace(recorded_training(record), start=record["sha256"])
 
 
-# ---- data ------------------------------------------------------------------------------------
-
-
 # ---- the loop --------------------------------------------------------------------------------
 
 

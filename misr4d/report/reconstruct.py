@@ -18,7 +18,7 @@ from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_re
 from misr4d.core.detector import STRAIGHT, Matrix, TurnedAcquisition
 from misr4d.core.device import pick_device
 from misr4d.core.dose import electrons_per_pixel, thin
-from misr4d.core.estimate import Estimate, tiles
+from misr4d.core.estimate import TILE, Estimate, tiles
 from misr4d.core.workers import Deal, dealing
 from misr4d.io.scan import Quantity, Scan
 from misr4d.learn.learned import card, informed, informed_tiled
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["outlook", "reconstruct_scan"]
 
-_TILE = 64  # scan positions: the network's training field
-
 
 def outlook(scan: Scan, method: Method = "informed") -> str:
     """Say what a reconstruction would rest on, do and take, without reading a pattern.
@@ -61,7 +59,7 @@ def outlook(scan: Scan, method: Method = "informed") -> str:
     if missing:
         lines.append("  to be estimated: " + ", ".join(missing))
     lines += [f"warning: {note}" for note in scan.notes]
-    count = len(tiles((nx, ny), (min(nx, _TILE), min(ny, _TILE))))
+    count = len(tiles((nx, ny), (min(nx, TILE), min(ny, TILE))))
     # Some 200 views, and as much again for half-sets.
     memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
     lines.append(
@@ -127,7 +125,7 @@ def reconstruct_scan(
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     _check_known(scan)  # before workers are started
-    if max(scan.patterns.shape[:2]) <= _TILE:
+    if max(scan.patterns.shape[:2]) <= TILE:
         scheduler = workers = None  # one tile is not dealt
     with dealing(scheduler, workers) as deal:
         ready = prepare(scan, bad_pixels, level_dose=level_dose)
@@ -229,7 +227,7 @@ def _images(
             dose,
             first,
             trust=prior_trust(nearest_regime(acquisition)),
-            tile=_TILE,
+            tile=TILE,
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
             fit_gain=True,
             device=device,
@@ -263,9 +261,9 @@ def _fine(acquisition: Acquisition) -> tuple[float, float]:
 def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal: Deal) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
     network = _STARTS[name]
-    if max(acquisition.scan_shape) > _TILE:
+    if max(acquisition.scan_shape) > TILE:
         return informed_tiled(
-            views, acquisition, tile=_TILE, device=device, network=network, deal=deal
+            views, acquisition, tile=TILE, device=device, network=network, deal=deal
         )
     found = informed(starting_point(acquisition, device=device), views, network=network)
     return replace(found, mean=found.mean.cpu(), deviation=found.deviation.cpu())
@@ -295,7 +293,7 @@ def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
 
 def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     """Variance that no object explains, over that of counted electrons; of the first tile."""
-    tile = [min(n, _TILE) for n in ready.acquisition.scan_shape]
+    tile = [min(n, TILE) for n in ready.acquisition.scan_shape]
     part = views[:, : tile[0], : tile[1]]
     method = starting_point(
         replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device

@@ -44,9 +44,6 @@ FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
 _LAST = "report.json"
 
 
-# --- Images ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Report:
     """An image with its deviation, its resolution, what it rests on and what speaks against it.
