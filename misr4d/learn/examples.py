@@ -37,7 +37,14 @@ from misr4d.specimens.corpus import draw_specimen
 from misr4d.specimens.fetch import cache_folder
 from misr4d.specimens.potential import project_atoms, truth
 
-__all__ = ["DETECTOR_BIAS", "example", "make_batch", "prepare", "simulate_example"]
+__all__ = [
+    "DETECTOR_BIAS",
+    "example",
+    "make_batch",
+    "prepare",
+    "quick_counts",
+    "simulate_example",
+]
 
 # Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
 # coarser than one for a figure: what it misses is far below the noise.
@@ -200,6 +207,53 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
+_SURE = 12.0  # counts above which the normal quantile, corrected, stands for Poisson's
+
+
+def quick_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw Poisson counts for training, up to three times as fast as :func:`torch.poisson`.
+
+    Where few are expected, exact but for float32. Where a part of the views expects twelve or more
+    throughout, the quantile of a normal distribution is rounded, with the corrections of Cornish
+    and Fisher (Rev. Inst. Int. Stat. 5, 307, 1938) up to the kurtosis: that differs from Poisson's
+    distribution by at most 0.2 % in total variation. What is scored is drawn by
+    :func:`misr4d.core.dose.expose`.
+
+    Parameters
+    ----------
+    expected : Tensor
+        Expected counts ``(M, ...)``, float32, on the CPU, not negative.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor
+        Whole numbers, float32, of the same shape.
+    """
+    return torch.cat([_count_part(part, generator) for part in torch.split(expected, 16)])
+
+
+def _count_part(mean: Tensor, generator: torch.Generator) -> Tensor:
+    low, high = (float(value) for value in mean.aminmax())
+    if low >= _SURE:
+        z = torch.randn(mean.shape, generator=generator)
+        deviation = (mean - 1 / 12).sqrt()  # rounding adds the other twelfth
+        square = z.square()
+        third = z * ((square - 3) / 24 - (2 * square - 5) / 36)
+        return (mean + deviation * z + (square - 1) / 6 + third / deviation).round_().clamp_min_(0)
+    if not 1 <= high <= 2 * _SURE:
+        return torch.poisson(mean, generator=generator)
+    chance = torch.rand(mean.shape, generator=generator).clamp_min_(4e-6)
+    term = torch.exp(-mean)
+    below = term.clone()
+    counts, step = torch.zeros_like(mean), torch.empty_like(mean)
+    for number in range(1, math.ceil(high + 6 * math.sqrt(high) + 8)):
+        # 1 where the chance is not yet reached, 0 elsewhere: a comparison would be slower.
+        counts += torch.sub(chance, below, out=step).ceil_()
+        below += term.mul_(mean).mul_(1 / number)
+    return counts
+
+
 @dataclass(frozen=True)
 class _Draw:
     """One sample's specimen and noise."""
@@ -335,7 +389,7 @@ def _view_sample(
         own = generator
         if not config.fresh_noise:
             own = _generator(config.seed, one.index, 1)
-        views = torch.poisson(views * electrons, generator=own) / electrons
+        views = quick_counts(views * electrons, own) / electrons
         if one.detector:
             bias = DETECTOR_BIAS * one.detector
             views = add_detector_noise(views, electrons, one.detector, bias, own)
