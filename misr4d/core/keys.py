@@ -3,8 +3,9 @@
 Code is traced by its syntax, definition by definition, from the function that makes the result to
 all that it names, and to what these name, through every module of the package. Comments, docstrings
 and layout do not enter, nor does what is never named, nor the module in which a definition lies:
-one that is moved with its text unchanged makes the same results. Of packages outside, the versions
-enter of those that the traced code names, and the full names of what it imports from them.
+one that is moved with its text unchanged makes the same results. Nor do the names of a function's
+own variables, its parameters apart. Of packages outside, the versions enter of those that the
+traced code names, and the full names of what it imports from them.
 
 What the trace cannot see is said by the caller: files that are read (:data:`DATA`), and tables of
 functions of which a result uses one entry (`apart`). ``tests/core/test_keys.py`` runs what is
@@ -85,6 +86,41 @@ class _Unimported(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Leave it out."""
+
+
+class _Numbered(ast.NodeTransformer):
+    """Numbers the variables of a function, in the order in which it names them."""
+
+    def __init__(self, variables: set[str]) -> None:
+        self.variables = variables
+        self.numbers: dict[str, str] = {}
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Put a number, which no other name can be, in a variable's place."""
+        if node.id in self.variables:
+            node.id = self.numbers.setdefault(node.id, str(len(self.numbers)))
+        return node
+
+
+class _Anonymous(ast.NodeTransformer):
+    """Makes functions that differ in the names of their own variables alone the same."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Give the variables of a function, and of those within it, numbers."""
+        parts = list(ast.walk(node))
+        stored = {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
+        # Names that mean more than a variable of this function, or are bound in another way, stay.
+        kept = {p.arg for p in parts if isinstance(p, ast.arg)}
+        for part in parts:
+            if isinstance(part, ast.Global | ast.Nonlocal):
+                kept.update(part.names)
+            elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+                kept.add(part.name or "")
+            elif isinstance(part, ast.ClassDef):
+                kept.update(p.id for p in ast.walk(part) if isinstance(p, ast.Name))
+            elif isinstance(part, ast.MatchMapping):
+                kept.add(part.rest or "")
+        return _Numbered(stored - kept).visit(node)  # type: ignore[no-any-return]
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -359,8 +395,8 @@ def _parts(node: ast.AST) -> tuple[list[ast.AST], dict[str, tuple[str, str]]]:
 
 @cache
 def _node_hash(node: ast.AST) -> str:
-    """Hash a definition without its imports: what they bind is traced, wherever it comes from."""
-    whole = _Unimported().visit(copy.deepcopy(node))
+    """Hash a definition without its imports, whose targets are traced, and its variables' names."""
+    whole = _Anonymous().visit(_Unimported().visit(copy.deepcopy(node)))
     return hashlib.sha256(ast.dump(whole).encode()).hexdigest()
 
 

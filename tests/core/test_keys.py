@@ -177,6 +177,38 @@ def test_comments_and_unused_functions_do_not_enter(
     assert result_key("a = 1  # one\n") == result_key("a = 1\n") != result_key("a = 2\n")
 
 
+SUM = """
+def total(values, scale=1.0):
+    found = 0.0
+    for one in values:
+        found += scale * one
+    return sum(part for part in [found])
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"found": "weighted_sum", "one": "value", "part": "term"}, True),
+        ({"found": "one", "one": "found"}, True),
+        ({"found": "one"}, False),  # two variables become one
+        ({"scale": "gain"}, False),  # a parameter, which callers may name
+        ({"sum": "max"}, False),
+        ({"scale * one": "one * scale"}, False),
+    ],
+)
+def test_names_of_a_functions_own_variables_do_not_enter(
+    change: dict[str, str], same: bool
+) -> None:
+    changed = SUM
+    for number, old in enumerate(change):
+        changed = changed.replace(old, f"<{number}>")
+    for number, new in enumerate(change.values()):
+        changed = changed.replace(f"<{number}>", new)
+    ast.parse(changed)
+    assert (trace(SUM).digest == trace(changed).digest) == same
+
+
 def test_an_import_that_may_fail_enters_like_any_other(
     touched: Callable[[str, str], None],
 ) -> None:
