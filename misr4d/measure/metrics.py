@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytorch_msssim
@@ -14,7 +15,6 @@ __all__ = [
     "contrast_to_noise",
     "correlation",
     "dose_to_reach",
-    "electrons_saved",
     "line_profile",
     "ms_ssim",
     "peak_to_background",
@@ -417,114 +417,27 @@ def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:
     ValueError
         If shapes do not match, doses do not rise or a value is not finite.
     """
-    _check_scores(doses, scores[None])
-    if not math.isfinite(target):
-        raise ValueError(f"target is {target!r}; expected a finite score")
-    return _first_reach(doses.double().log().tolist(), scores.double().tolist(), target)
-
-
-def _check_scores(doses: Tensor, *scores: Tensor) -> None:
-    """Raise ``ValueError`` unless scores are ``(draws, doses)`` over rising doses."""
-    if any(s.ndim != 2 or s.shape[1:] != doses.shape or len(s) == 0 for s in scores):
-        shapes = " and ".join(str(tuple(s.shape)) for s in scores)
+    if scores.ndim != 1 or scores.shape != doses.shape:
         raise ValueError(
-            f"scores {shapes} do not match {tuple(doses.shape)} doses; expected (draws, doses)"
+            f"scores {tuple(scores.shape)} do not match {tuple(doses.shape)} doses; expected one "
+            "score for each dose"
         )
     if len(doses) < 2 or not (doses[1:] > doses[:-1]).all() or not doses[0] > 0:
         raise ValueError(f"doses are {doses.tolist()}; expected two or more, positive and rising")
-    if not all(torch.isfinite(s).all() for s in (doses, *scores)):
+    if not (torch.isfinite(doses).all() and torch.isfinite(scores).all()):
         raise ValueError(
             "doses or scores hold values that are not finite; leave those doses out, and give "
             "1/resolution instead of resolution"
         )
-
-
-def _first_reach(log_doses: list[float], scores: list[float], target: float) -> float:
-    if scores[0] > target:
+    if not math.isfinite(target):
+        raise ValueError(f"target is {target!r}; expected a finite score")
+    log_doses, values = doses.double().log().tolist(), scores.double().tolist()
+    if values[0] > target:
         return 0.0
-    if scores[0] == target:
-        return math.exp(log_doses[0])
-    for j in range(len(scores) - 1):
-        low, high = scores[j], scores[j + 1]
+    if values[0] == target:
+        return float(doses[0])
+    for j, (low, high) in enumerate(itertools.pairwise(values)):
         if low < target <= high:
             part = (target - low) / (high - low)
             return math.exp(log_doses[j] + part * (log_doses[j + 1] - log_doses[j]))
     return math.inf
-
-
-def electrons_saved(
-    doses: Tensor,
-    method: Tensor,
-    baseline: Tensor,
-    generator: torch.Generator,
-    *,
-    targets: Tensor | None = None,
-    draws: int = 500,
-) -> tuple[Tensor, Tensor]:
-    """How many times fewer electrons a method needs than a baseline, for the same score.
-
-    Both median curves are followed to the same score by :func:`dose_to_reach`. Nothing is
-    extrapolated: where either passes that score below the lowest dose, or never, the answer is not
-    a number, and :func:`dose_to_reach` tells which.
-
-    Parameters
-    ----------
-    doses : Tensor
-        ``(n,)``, rising [e⁻/Å²].
-    method, baseline : Tensor
-        Scores ``(draws, n)`` that rise with quality, such as correlation; each its own number of
-        draws.
-    generator : torch.Generator
-        Of the bootstrap over noise draws.
-    targets : Tensor, optional
-        Scores ``(t,)`` at which to compare; by default the baseline's median score at each dose,
-        whose dose is then known without interpolation.
-    draws : int
-        Bootstrap samples. The two methods' draws are resampled each on their own, which overstates
-        the spread of methods that were given the same electrons.
-
-    Returns
-    -------
-    ratio, quartiles : Tensor
-        Dose of the baseline over that of the method ``(t,)``, and its first and third quartile
-        ``(2, t)``. A bootstrap sample without an answer counts as the lowest possible ratio in the
-        first quartile and as the highest in the third; a quartile that falls on one is not a
-        number.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not match, doses do not rise or a value is not finite.
-    """
-    _check_scores(doses, method, baseline)
-    if targets is not None and (targets.ndim != 1 or not torch.isfinite(targets).all()):
-        raise ValueError(f"targets are {targets.tolist()}; expected a list of finite scores")
-    log = doses.double().log().tolist()
-
-    def ratio(a: Tensor, b: Tensor) -> list[float]:
-        ours, theirs = (scores.quantile(0.5, dim=0).tolist() for scores in (a, b))
-        if targets is None:
-            needed = [(math.exp(x), score) for x, score in zip(log, theirs, strict=True)]
-        else:
-            wanted = targets.double().tolist()
-            needed = [(_first_reach(log, theirs, score), score) for score in wanted]
-        pairs = [(dose, _first_reach(log, ours, score)) for dose, score in needed]
-        return [x / y if 0 < x < math.inf and 0 < y < math.inf else math.nan for x, y in pairs]
-
-    def resample(scores: Tensor) -> Tensor:
-        return scores[torch.randint(len(scores), (len(scores),), generator=generator)]
-
-    ours, theirs = method.double(), baseline.double()
-    whole = torch.tensor(ratio(ours, theirs), dtype=torch.float64)
-    samples = torch.tensor(
-        [ratio(resample(ours), resample(theirs)) for _ in range(draws)], dtype=torch.float64
-    )
-    first = samples.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-    third = samples.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-    quartiles = torch.stack(
-        [
-            first.quantile(0.25, dim=0, interpolation="lower"),
-            third.quantile(0.75, dim=0, interpolation="higher"),
-        ]
-    )
-    return whole, torch.where(quartiles.isfinite(), quartiles, math.nan)

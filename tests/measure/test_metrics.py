@@ -10,7 +10,6 @@ from misr4d.measure.metrics import (
     contrast_to_noise,
     correlation,
     dose_to_reach,
-    electrons_saved,
     line_profile,
     ms_ssim,
     peak_to_background,
@@ -178,64 +177,10 @@ def test_dose_to_reach_is_interpolated_and_never_extrapolated() -> None:
         dose_to_reach(doses, torch.tensor([math.inf, 5.0, 3.0]), 4.0)
     with pytest.raises(ValueError, match="target is nan"):
         dose_to_reach(doses, scores, math.nan)
-
-
-def test_electrons_saved_at_a_target_and_what_is_not_known() -> None:
-    doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])
-    spread = 0.02 * noise(0)[:12, :1]
-    baseline = doses.log() / 10 + spread
-    method = (2 * doses).log() / 10 + spread.flip(0)
-    targets = torch.tensor([800.0, 400.0, 120.0, 3000.0, 1e4]).log() / 10
-    ratio, quartiles = electrons_saved(
-        doses, method, baseline, torch.Generator().manual_seed(0), targets=targets
-    )
-    assert ratio.shape == (5,)
-    assert quartiles.shape == (2, 5)
-    torch.testing.assert_close(ratio[:2], torch.full((2,), 2.0).double(), rtol=1e-4, atol=0)
-    assert (quartiles[0, :2] < 2.0).all()
-    assert (quartiles[1, :2] > 2.0).all()
-    assert (quartiles[1, :2] < 3.0).all()
-    # Below the method's lowest dose, above the baseline's highest, above both.
-    assert ratio[2:].isnan().all()
-    assert quartiles[:, 2:].isnan().any(0).all()
-    # At the baseline's own last score half the samples have no answer: no quartile is known.
-    edge = baseline[:, -1:].median(0).values
-    ratio_at_edge, quartiles = electrons_saved(
-        doses, method, baseline, torch.Generator().manual_seed(0), targets=edge
-    )
-    torch.testing.assert_close(ratio_at_edge, torch.full((1,), 2.0).double(), rtol=1e-4, atol=0)
-    assert quartiles.isnan().all()
-    reverse, _ = electrons_saved(
-        doses, baseline, method, torch.Generator().manual_seed(0), targets=targets
-    )
-    torch.testing.assert_close(reverse[:2], 1 / ratio[:2])
-
-
-def test_electrons_saved_takes_the_median_of_an_even_number() -> None:
-    """The mean of the middle two: the lower of them favoured whoever had an odd number."""
-    doses = torch.tensor([100.0, 1000.0])
-    method = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 4.0], [0.0, 5.0]])
-    baseline = torch.tensor([[0.0, 1.5]])
-    ratio, _ = electrons_saved(doses, method, baseline, torch.Generator().manual_seed(0))
-    assert float(ratio[1]) == pytest.approx(1000 / 10**2.5)
-
-
-def test_electrons_saved_by_a_method_that_needs_a_third() -> None:
-    """Scores that rise with the logarithm of the dose, one method a factor of three ahead."""
-    doses = torch.tensor([100.0, 200.0, 400.0, 800.0, 1600.0])
-    baseline = (doses.log() / 10).repeat(9, 1) + 1e-4 * noise(0)[:9, :5]
-    method = ((3 * doses).log() / 10).repeat(9, 1) + 1e-4 * noise(1)[:9, :5]
-    generator = torch.Generator().manual_seed(0)
-    ratio, quartiles = electrons_saved(doses, method, baseline, generator)
-    # The method passes the baseline's first score below 100 e⁻/Å²: not measured, not guessed.
-    assert ratio[:2].isnan().all()
-    torch.testing.assert_close(ratio[2:], torch.full((3,), 3.0).double(), rtol=0.02, atol=0)
-    assert (quartiles[0, 2:] <= ratio[2:]).all()
-    assert (ratio[2:] <= quartiles[1, 2:]).all()
     with pytest.raises(ValueError, match="expected two or more, positive and rising"):
-        electrons_saved(doses.flip(0), method, baseline, generator)
-    with pytest.raises(ValueError, match=r"expected \(draws, doses\)"):
-        electrons_saved(doses, method[:, :3], baseline, generator)
+        dose_to_reach(doses.flip(0), scores, 0.4)
+    with pytest.raises(ValueError, match="expected one score for each dose"):
+        dose_to_reach(doses, scores[:2], 0.4)
 
 
 def test_checkerboard_of_noise_of_a_smooth_image_and_of_a_pattern() -> None:
