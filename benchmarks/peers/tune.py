@@ -81,7 +81,7 @@ BEGIN: dict[str, Settings] = {
         "smoothing": 0.0,
         "updates": 32,
         "positive": True,
-        "likelihood": "l2_amplitude",  # its Poisson loss gives no image at these doses
+        "likelihood": "l2_amplitude",  # its own default
         "object": "potential",
     },
 }

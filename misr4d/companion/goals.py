@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from misr4d.companion.verdicts import enough
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.summary import Summary, summarise
 from misr4d.plotting import dose_label
@@ -325,7 +326,7 @@ def _measured(rows: Rows, regime: str | None = None) -> tuple[list[str], list[fl
 
 
 def _together(cases: Iterable[Case]) -> bool | None:
-    verdicts = [case.met for case in cases]
+    verdicts = [enough(case.met, case.n, case.dose) for case in cases]
     if not verdicts or (None in verdicts and False not in verdicts):
         return None
     return False not in verdicts

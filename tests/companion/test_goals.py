@@ -121,10 +121,10 @@ def test_the_best_ptychography_is_chosen_by_specimen_dose_and_measure() -> None:
 def test_the_rival_is_the_best_method_that_learns_nothing_of_each_comparison() -> None:
     table = []
     for dose, direct, ptychography in ((100.0, 0.7, 0.6), (1000.0, 0.8, 0.85)):
-        table += series("informed", dose, "correlation", [0.9, 0.9])
-        table += series("direct", dose, "correlation", [direct, direct])
-        table += series("attention U-Net", dose, "correlation", [0.95, 0.95])  # learned: no rival
-        table += series("ptychography", dose, "correlation", [ptychography])
+        table += series("informed", dose, "correlation", [0.9] * 3)
+        table += series("direct", dose, "correlation", [direct] * 3)
+        table += series("attention U-Net", dose, "correlation", [0.95] * 3)  # learned: no rival
+        table += series("ptychography", dose, "correlation", [ptychography] * 3)
     table += series("informed", 5000.0, "correlation", [0.1])  # outside the goal's range
     table += series("direct", 5000.0, "correlation", [0.9])
     table += series("informed", 100.0, "correlation", [0.1], specimen="apoferritin")
@@ -132,13 +132,15 @@ def test_the_rival_is_the_best_method_that_learns_nothing_of_each_comparison() -
     goal = goals.beats_classical(table, "correlation")
     assert goal.met is True
     assert [case.rival for case in goal.cases] == ["direct", "ptychography"]
-    assert "least: 0.900 (n = 2) against 0.850 (n = 1) of py4DSTEM, +0.050 (n = 2)" in goal.measured
+    assert "least: 0.900 (n = 3) against 0.850 (n = 3) of py4DSTEM, +0.050 (n = 3)" in goal.measured
     # A peer that is ahead opens the sentence.
-    peer = [*table, *series("phaserEM", 1000.0, "correlation", [0.93, 0.94])]
+    peer = [*table, *series("phaserEM", 1000.0, "correlation", [0.93, 0.94, 0.94])]
     goal = goals.beats_classical(peer, "correlation")
     assert goal.met is False
     assert goal.measured.startswith("behind phaserEM on CuZr at 1000 e⁻/Å²; ")
-    table += series("parallax", 100.0, "correlation", [0.92, 0.92])
+    two = [r for r in table if r["draw"] < 2]
+    assert goals.beats_classical(two, "correlation").verdict == "not decided"  # too few draws
+    table += series("parallax", 100.0, "correlation", [0.92] * 3)
     goal = goals.beats_classical(table, "correlation")
     assert goal.verdict == "not met"
     assert "−0.020" in goal.measured
@@ -147,13 +149,13 @@ def test_the_rival_is_the_best_method_that_learns_nothing_of_each_comparison() -
 
 
 def test_a_resolution_that_does_not_exist_is_the_worst() -> None:
-    table = series("informed", 100.0, "resolution", [2.0]) + series(
-        "direct", 100.0, "resolution", [None]
+    table = series("informed", 100.0, "resolution", [2.0] * 3) + series(
+        "direct", 100.0, "resolution", [None] * 3
     )
     goal = goals.beats_classical(table, "resolution")
     assert goal.met is True
     assert goal.cases[0].lead.median == pytest.approx(0.5)
-    assert "2.00 Å (n = 1) against none (n = 1) of direct, +0.500 (n = 1) Å⁻¹" in goal.measured
+    assert "2.00 Å (n = 3) against none (n = 3) of direct, +0.500 (n = 3) Å⁻¹" in goal.measured
     swapped = [{**r, "method": {"informed": "direct"}.get(r["method"], "informed")} for r in table]
     assert goals.beats_classical(swapped, "resolution").met is False
 
@@ -184,8 +186,8 @@ def test_contrast_is_a_ratio_to_the_best_ptychography_on_every_specimen() -> Non
     peer = [*table, *series("phaserEM", 300.0, "cnr", [5.0] * 3)]
     assert goals.contrast_ratio(peer).met is False
     assert goals.contrast_ratio(peer, among=("ptychography",)).met is True
-    table += series("informed", 300.0, "cnr", [5.0], specimen="Li2CoO3")
-    table += series("ptychography", 300.0, "cnr", [2.5], specimen="Li2CoO3")
+    table += series("informed", 300.0, "cnr", [5.0] * 3, specimen="Li2CoO3")
+    table += series("ptychography", 300.0, "cnr", [2.5] * 3, specimen="Li2CoO3")
     goal = goals.contrast_ratio(table)
     assert goal.met is False
     assert [case.lead.median for case in goal.cases] == [4.0, 2.0]
@@ -202,31 +204,35 @@ def curve(method: str, periods: dict[float, list[float | None]], **more: Any) ->
 def test_dose_to_the_same_resolution() -> None:
     # Frequencies 0.5, 1.0, 1.5 Å⁻¹ over doses a decade apart: 1.25 is reached at 10^2.5.
     ours = curve("informed", {10.0: [2.0] * 3, 100.0: [1.0] * 3, 1000.0: [1 / 1.5] * 3})
-    goal = goals.dose_ratio(ours + curve("ptychography", {1000.0: [0.8]}), 0.4)
+    goal = goals.dose_ratio(ours + curve("ptychography", {1000.0: [0.8] * 3}), 0.4)
     assert goal.met is True
     assert goal.cases[0].lead.median == pytest.approx(10**2.5 / 1000)
-    assert goals.dose_ratio(ours + curve("ptychography", {1000.0: [0.8]}), 0.1).met is False
+    assert goals.dose_ratio(ours + curve("ptychography", {1000.0: [0.8] * 3}), 0.1).met is False
     # A finer peer is the target, and named.
-    peer = ours + curve("ptychography", {1000.0: [0.8]}) + curve("quantem", {1000.0: [1 / 1.5]})
+    peer = (
+        ours
+        + curve("ptychography", {1000.0: [0.8] * 3})
+        + curve("quantem", {1000.0: [1 / 1.5] * 3})
+    )
     goal = goals.dose_ratio(peer, 0.4)
     assert goal.met is False
     assert "of quantem on CuZr" in goal.measured
     # Past the target at the lowest dose: a bound, which may or may not decide.
-    early = ours + curve("ptychography", {100.0: [4.0]})
+    early = ours + curve("ptychography", {100.0: [4.0] * 3})
     assert goals.dose_ratio(early, 0.1).met is True
     goal = goals.dose_ratio(early, 0.05)
     assert goal.met is None
     assert goal.verdict == "not decided"
     assert goal.measured == (
         "in 0 of 1 comparisons, 1 of them undecided: less than 0.10 (n = 3) of 100 e⁻/Å² of "
-        "py4DSTEM on CuZr (4.00 Å (n = 1))"
+        "py4DSTEM on CuZr (4.00 Å (n = 3))"
     )
     # Never reached: infinitely many electrons.
-    goal = goals.dose_ratio(ours + curve("ptychography", {100.0: [0.5]}), 0.4)
+    goal = goals.dose_ratio(ours + curve("ptychography", {100.0: [0.5] * 3}), 0.4)
     assert goal.met is False
     assert "not reached up to 1000" in goal.measured
     # No target where ptychography resolves nothing, and none without noise.
-    nothing = ours + curve("ptychography", {100.0: [None], math.inf: [0.7]})
+    nothing = ours + curve("ptychography", {100.0: [None] * 3, math.inf: [0.7]})
     goal = goals.dose_ratio(nothing, 0.4)
     assert (goal.met, goal.cases) == (None, ())
     assert "not measured" in goal.measured
@@ -291,7 +297,7 @@ def test_every_goal_has_a_row() -> None:
     for dose in (100.0, 300.0, math.inf):
         for method, good in (("informed", 1.0), ("direct", 0.9), ("ptychography", 0.8)):
             scores = {"correlation": good, "resolution": 2 - good, "cnr": 10 * good}
-            table.append(row(method, dose, **scores))
+            table += [row(method, dose, n, **scores) for n in range(1 if dose == math.inf else 3)]
     card = {
         "seconds": 10.0,
         "device": "a core",
@@ -305,5 +311,7 @@ def test_every_goal_has_a_row() -> None:
     records = goals.as_records(found)
     assert json.loads(json.dumps(records, allow_nan=False)) == records
     assert any(case["dose"] == "inf" for case in records[2]["cases"])
-    assert all(case["lead"]["n"] == 1 for record in records for case in record["cases"])
+    for record in records:
+        for case in record["cases"]:
+            assert case["lead"]["n"] == (1 if case["dose"] == "inf" else 3)
     assert goals.judge([], {"DirectInformed": card})[0].verdict == "not decided"
