@@ -248,10 +248,10 @@ def peaks(results: Results) -> Claim:
         f"In line scans at {level:g} e⁻/Å² the peaks of Li₂CoO₃ are near those of infinite-dose "
         "ptychography, and Cu-Zr can be told from its surroundings",
         "Height of the true line's peaks over its valleys, over the spread at the valleys: near "
-        f"is {percent(NEAR)} of that of tuned ptychography at infinite dose, in an image that "
-        f"correlates by {SEEN:g} or more inside. Specimen from surroundings: the share of pairs, "
-        "a pixel inside and one outside along the line, of which the brighter is inside; told "
-        f"apart from {TOLD:g} on. No such claim is made of apoferritin.",
+        f"is {percent(NEAR)} or more of that of tuned ptychography at infinite dose, in an image "
+        f"that correlates by {SEEN:g} or more inside. Specimen from surroundings: the share of "
+        "pairs, a pixel inside and one outside along the line, of which the brighter is inside; "
+        f"told apart from {TOLD:g} on. No such claim is made of apoferritin.",
         findings,
         ("04_line_scans",),
         remark=f"py4DSTEM at the same dose: {rival.text}.",

@@ -494,7 +494,7 @@ def contrast_ratio(
     against = [
         compare(
             rows,
-            *(specimen, dose, rival, measure, lambda s: s.median >= factor),
+            *(specimen, dose, rival, measure, lambda s: s.median > factor),
             ratio=True,
             method=method,
         )
@@ -503,8 +503,8 @@ def contrast_ratio(
     ]
     cases = sorted((c for c in against if c is not None), key=lambda case: -case.lead.median)
     asked = (
-        f"contrast to noise of {method} at least {factor:g} times that of the best ptychography at "
-        f"{dose:g} e⁻/Å² (claim C2)"
+        f"contrast to noise of {method} more than {factor:g} times that of the best ptychography "
+        f"at {dose:g} e⁻/Å² (claim C2)"
     )
     if not cases:
         return Goal("contrast", asked, NOT_MEASURED, None)
