@@ -196,7 +196,7 @@ STUDY = (
         doses=(300.0, math.inf),
         methods=("parallax", "ptychography", "direct", "attention U-Net", "dual path", "informed"),
         slow_draws=3,
-        thicknesses=(50.0, 100.0, 200.0),
+        thicknesses=(50.0, 100.0, 200.0, 300.0),
     ),
 )
 """The committed study, which pages and verdicts read: eight draws, three of the slow methods."""
