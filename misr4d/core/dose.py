@@ -98,7 +98,7 @@ def add_detector_noise(
     bias : float
         Standard deviation of an offset that a pixel keeps throughout the scan [electrons].
     generator : torch.Generator
-        Source of randomness.
+        Source of randomness, of the device of the views.
 
     Raises
     ------
@@ -110,8 +110,9 @@ def add_detector_noise(
             raise ValueError(
                 f"{name} is {value!r} electrons a pixel; expected 0 or a positive number of them"
             )
-    each = torch.randn(views.shape, generator=generator)
-    always = torch.randn((*views.shape[:-2], 1, 1), generator=generator)
+    place = generator.device
+    each = torch.randn(views.shape, generator=generator, device=place)
+    always = torch.randn((*views.shape[:-2], 1, 1), generator=generator, device=place)
     return views + (noise * each + bias * always) / share
 
 

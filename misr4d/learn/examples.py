@@ -222,14 +222,17 @@ def quick_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
     Parameters
     ----------
     expected : Tensor
-        Expected counts ``(M, ...)``, float32, on the CPU, not negative.
+        Expected counts ``(M, ...)``, float32, not negative; on a GPU all are drawn exactly.
     generator : torch.Generator
+        Of the same device.
 
     Returns
     -------
     Tensor
         Whole numbers, float32, of the same shape.
     """
+    if expected.device.type != "cpu":
+        return torch.poisson(expected, generator=generator)
     return torch.cat([_count_part(part, generator) for part in torch.split(expected, 16)])
 
 
@@ -383,12 +386,15 @@ def _view_sample(
     acquisition = acquisition_of(regime, kernel)
     one = _draw(config, regime, kernel, step, generator, device)
     turn, roll = _symmetry(generator)
-    views = one.load("views").float()
+    views = one.load("views").to(device).float()
     if math.isfinite(one.dose):
         electrons = electrons_per_pixel(one.dose, acquisition)
         own = generator
         if not config.fresh_noise:
             own = _generator(config.seed, one.index, 1)
+        if device != "cpu":  # draws there, which is what would take longest here
+            seed = int(torch.randint(2**62, (), generator=own))
+            own = torch.Generator(device).manual_seed(seed)
         views = quick_counts(views * electrons, own) / electrons
         if one.detector:
             bias = DETECTOR_BIAS * one.detector
@@ -396,7 +402,7 @@ def _view_sample(
     views = acquisition.relative_to_vacuum(views)[_view_order(regime, turn)]
     if chosen is not None:
         views = views[chosen]
-    target = one.load("truth")
+    target = one.load("truth").to(device)
     target = _turned(target - target.mean(), turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
     return _turned(views, turn, roll), target
 
