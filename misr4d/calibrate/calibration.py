@@ -24,7 +24,7 @@ from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass
-from misr4d.core.detector import TurnedAcquisition, detector_axes
+from misr4d.core.detector import detector_axes
 
 __all__ = ["Orientation", "calibrate", "estimate_rotation"]
 
@@ -103,9 +103,9 @@ class Orientation:
         """Whether it may be wrong: by 180°, or in the transpose and then in the angle too."""
         return min(self.sign_score, self.transpose_score) < _CERTAIN
 
-    def applied(self, acquisition: Acquisition) -> TurnedAcquisition:
+    def applied(self, acquisition: Acquisition) -> Acquisition:
         """Return the measurement with its detector turned so."""
-        return TurnedAcquisition.of(acquisition, self.rotation, self.transposed)
+        return replace(acquisition, rotation=self.rotation, transposed=self.transposed)
 
 
 def estimate_rotation(
@@ -145,7 +145,7 @@ def estimate_rotation(
     Savitzky et al., Microsc. Microanal. 27, 712 (2021), for the least curl; Varnavides et al.,
     arXiv:2309.05250, for the displacement of views as a measure of rotation.
     """
-    if isinstance(acquisition, TurnedAcquisition):
+    if acquisition.turned:
         raise ValueError("the acquisition is turned already; give the unturned one")
     if by not in (None, *get_args(Source)):
         raise ValueError(f"by is {by!r}; expected one of {get_args(Source)} or None")

@@ -36,7 +36,7 @@ from torch import Tensor
 from misr4d.calibrate.drift import drift_matrix
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.detector import TurnedAcquisition, detector_axes, detector_index
+from misr4d.core.detector import detector_axes
 
 __all__ = ["Focus", "Search", "estimate_defocus", "registered_power"]
 
@@ -138,7 +138,7 @@ class _Registered:
     """Power of registered views, frequency by frequency, for trials of M."""
 
     def __init__(self, views: Tensor, acquisition: Acquisition) -> None:
-        index = detector_index(acquisition).numpy()
+        index = acquisition.detector_index.numpy()
         nx, ny = acquisition.scan_shape
         # The edge of a field stands still in all views, and is faded out.
         from scipy.signal.windows import tukey  # scipy.signal takes a second to load
@@ -417,7 +417,7 @@ def registered_power(
 
 
 def _registered(views: Tensor, acquisition: Acquisition) -> _Registered:
-    if isinstance(acquisition, TurnedAcquisition):
+    if acquisition.turned:
         raise ValueError("the acquisition is turned already; give the unturned one")
     return _Registered(views, acquisition)
 

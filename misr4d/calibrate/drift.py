@@ -47,7 +47,7 @@ def correct_scan(
     """Resample views recorded on a sheared, rotated or stretched scan onto the regular grid.
 
     Needed only for what a frequency cannot say: steps of two lengths belong in
-    ``Acquisition.step`` and a rotation in :class:`~misr4d.core.detector.TurnedAcquisition`, both
+    ``Acquisition.step`` and a rotation in :class:`~misr4d.core.acquisition.Acquisition`, both
     exact. The matrix of a drift is :func:`drift_matrix`.
 
     Parameters

@@ -1,4 +1,8 @@
-"""What fixes a measurement, and the two regimes of the study."""
+"""What fixes a measurement, and the two regimes of the study.
+
+View frequencies are along the scan's axes, one for each detector pixel as recorded, however the
+detector lies (:mod:`misr4d.core.detector`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import torch
 from torch import Tensor
 
 from misr4d.core import optics
+from misr4d.core.detector import STRAIGHT, Matrix, detector_axes
 
 __all__ = ["ATOMIC", "MOLECULAR", "REGIMES", "Acquisition", "nearest_regime"]
 
@@ -39,11 +44,19 @@ class Acquisition:
     astigmatism : (float, float)
         Two-fold, C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]; see
         :mod:`misr4d.core.optics`.
+    rotation : float
+        Of the detector against the scan [deg], positive from Rx towards Ry.
+    transposed : bool
+        Whether the detector's axes are swapped, before the rotation.
+    scan_matrix : ((float, float), (float, float))
+        D, from a position as stated to where the probe was on the specimen, both from the middle
+        of the scan; of a steady drift by :func:`misr4d.calibrate.drift.drift_matrix`.
 
     Raises
     ------
     ValueError
-        If a value is not finite or outside its range; the message says which.
+        If a value is not finite or outside its range, or the matrix not invertible; the message
+        says which.
     """
 
     defocus: float
@@ -54,6 +67,9 @@ class Acquisition:
     detector_pixel: float = None  # type: ignore[assignment]  # our choice: 15 pixels per diameter
     pixel_samples: int = 3  # our choice: a camera's pixel is finite; the paper states no detector
     astigmatism: tuple[float, float] = (0.0, 0.0)  # our choice: the paper names none
+    rotation: float = 0.0
+    transposed: bool = False
+    scan_matrix: Matrix = STRAIGHT
 
     def __post_init__(self) -> None:
         step = (self.step, self.step) if isinstance(self.step, int | float) else tuple(self.step)
@@ -90,6 +106,13 @@ class Acquisition:
                 f"detector_pixel is {self.detector_pixel:g} mrad, wider than the semi-angle of "
                 f"{self.semiangle:g} mrad: there would be one view; take a smaller pixel"
             )
+        if not math.isfinite(self.rotation):
+            raise ValueError(f"rotation is {self.rotation!r}°; expected a finite number of degrees")
+        (a, b), (c, d) = self.scan_matrix
+        if not abs(a * d - b * c) > 1e-6:
+            raise ValueError(
+                f"scan_matrix is {self.scan_matrix!r}; expected an invertible 2 × 2 matrix"
+            )
 
     @property
     def wavelength(self) -> float:
@@ -119,9 +142,39 @@ class Acquisition:
         """Pixels of an image `upsampling` times finer than the scan."""
         return self.scan_shape[0] * upsampling, self.scan_shape[1] * upsampling
 
+    @property
+    def turned(self) -> bool:
+        """Whether the detector lies otherwise than the scan, or the scan drifts."""
+        return self.rotation != 0 or self.transposed or self.drifts
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the scan on the specimen is not the one that is stated."""
+        return self.scan_matrix != STRAIGHT
+
+    @cached_property
+    def _scan(self) -> Tensor:
+        return torch.tensor(self.scan_matrix, dtype=torch.float64)
+
+    @property
+    def axes(self) -> Tensor:
+        """Matrix that takes detector coordinates to scan coordinates ``(2, 2)``."""
+        return detector_axes(self.rotation, self.transposed)
+
+    @property
+    def detector_index(self) -> Tensor:
+        """Detector pixel of each view, counted from the optical axis along (Qx, Qy) ``(M, 2)``."""
+        angles = self.view_angles
+        if self.turned:
+            angles = angles @ self.axes  # the axes are orthogonal: this is the inverse
+        return torch.round(angles / self.detector_pixel).long()
+
     @cached_property
     def _pixels(self) -> tuple[Tensor, Tensor]:
-        """Frequencies of the samples of every pixel ``(P, S, 2)`` and whether each is lit."""
+        """Frequencies of the samples of every pixel ``(P, S, 2)`` and whether each is lit.
+
+        Along the scan's axes; the disc is round.
+        """
         reach = math.ceil(self.semiangle / self.detector_pixel + 0.5)
         index = torch.arange(-reach, reach + 1, dtype=torch.float64)
         centre = torch.cartesian_prod(index, index)
@@ -129,7 +182,7 @@ class Acquisition:
         offset = torch.cartesian_prod(fine - 0.5, fine - 0.5)
         k = (centre[:, None] + offset) * (self.detector_pixel * 1e-3 / self.wavelength)
         lit = optics.aperture((k**2).sum(-1), self.wavelength, self.semiangle) > 0
-        return k, lit
+        return k @ self.axes.T if self.turned else k, lit
 
     @cached_property
     def _in_disc(self) -> Tensor:
@@ -185,10 +238,14 @@ class Acquisition:
 
     @property
     def registering_shifts(self) -> Tensor:
-        """Shift that registers each view, λ·C₁₀·k ``(M, 2)`` [Å]; see :mod:`misr4d.core.optics`."""
-        return optics.registering_shift(
+        """Shift along the scan as stated that registers each view, D⁻¹·λ·C₁₀·k ``(M, 2)`` [Å].
+
+        See :mod:`misr4d.core.optics`.
+        """
+        shifts = optics.registering_shift(
             self.view_frequencies, self.wavelength, self.defocus, self.astigmatism
         )
+        return shifts @ torch.linalg.inv(self._scan).T if self.drifts else shifts
 
     def chi(self, kx: Tensor, ky: Tensor) -> Tensor:
         """Aberration phase of the probe [rad] at frequencies that broadcast to one shape [Å⁻¹]."""
@@ -198,15 +255,21 @@ class Acquisition:
         return phase
 
     def specimen_frequencies(self, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
-        """Frequencies on the specimen of those along the scan as stated: the same [Å⁻¹].
+        """Frequencies on the specimen of those along the scan as stated, D⁻ᵀ·q [Å⁻¹].
 
-        They differ for a :class:`~misr4d.core.detector.TurnedAcquisition` of a scan that drifts.
+        Parameters
+        ----------
+        qx, qy : Tensor
+            That broadcast to one shape; a straight scan gives them back.
         """
-        return qx, qy
+        if not self.drifts:
+            return qx, qy
+        (a, b), (c, d) = torch.linalg.inv(self._scan).tolist()
+        return a * qx + c * qy, b * qx + d * qy
 
     def scan_frequencies(self, k: Tensor) -> Tensor:
-        """Undo :meth:`specimen_frequencies` for frequencies ``(..., 2)``."""
-        return k
+        """Undo :meth:`specimen_frequencies` for frequencies ``(..., 2)``: Dᵀ·k."""
+        return k @ self._scan.to(k) if self.drifts else k
 
     def refocused(self, depth: float) -> Acquisition:
         """Return the same measurement with its defocus counted from `depth` Å below the entrance.

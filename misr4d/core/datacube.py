@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.detector import TurnedAcquisition, detector_index
 
 __all__ = ["Datacube", "centre_of_mass", "patterns_from_views"]
 
@@ -218,7 +217,7 @@ class Datacube:
                 f"the acquisition's detector pixel is {acquisition.detector_pixel:.4f} mrad and "
                 f"the datacube's {self.detector_pixel} mrad; expected an odd whole multiple"
             )
-        index = detector_index(acquisition).numpy()
+        index = acquisition.detector_index.numpy()
         first = np.array(shape[2:]) // 2 + index.min(0) * factor - factor // 2
         last = np.array(shape[2:]) // 2 + index.max(0) * factor + factor // 2
         if first.min() < 0 or (last >= shape[2:]).any():
@@ -289,8 +288,7 @@ def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
     ----------
     cube : Datacube
     acquisition : Acquisition
-        Gives the wavelength, and how the detector is turned if it is a
-        :class:`~misr4d.core.detector.TurnedAcquisition`.
+        Gives the wavelength, and how the detector is turned.
     """
     shape = cube.patterns.shape
     fields = np.zeros((2, *shape[:2]))
@@ -304,7 +302,7 @@ def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
         fields[0, rx, ry] = (profile @ k[0]) / total
         fields[1, rx, ry] = (block.sum(2, dtype=np.float64) @ k[1]) / total
     found = torch.from_numpy(fields)
-    if isinstance(acquisition, TurnedAcquisition):
+    if acquisition.turned:
         found = torch.einsum("ab,bxy->axy", acquisition.axes, found)
     return found.float()
 
@@ -325,7 +323,7 @@ def patterns_from_views(
     Datacube, ndarray
         Patterns zero outside the disc, and the disc ``(Qx, Qy)``.
     """
-    index = detector_index(acquisition).numpy()
+    index = acquisition.detector_index.numpy()
     reach = int(np.abs(index).max())
     side = 2 * reach + 1
     patterns = np.zeros((*views.shape[1:], side, side), dtype=np.float32)

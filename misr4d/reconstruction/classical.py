@@ -25,7 +25,6 @@ from torch import Tensor
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube, patterns_from_views
-from misr4d.core.detector import TurnedAcquisition
 from misr4d.reconstruction.tuned import PtychographySettings
 
 try:
@@ -142,7 +141,7 @@ class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # typ
 
 def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
     """Calibrated py4DSTEM datacube of the same patterns."""
-    if isinstance(acquisition, TurnedAcquisition):
+    if acquisition.turned:
         raise ValueError(
             f"the detector is turned by {acquisition.rotation:g}°, which this call does not hand "
             "to py4DSTEM; use idpc or direct ptychography, which take it into account"

@@ -30,7 +30,7 @@ from misr4d.calibrate.drift import drift_matrix
 from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
-from misr4d.core.detector import TurnedAcquisition
+from misr4d.core.detector import STRAIGHT
 from misr4d.io.scan import Quantity, Scan, Survey, survey
 
 if TYPE_CHECKING:
@@ -593,7 +593,8 @@ def _turned(
             )
     rotation, transposed = known["rotation"].value, known["transposed"].value
     drift = _said(known, "drift", (0.0, 0.0))
-    if rotation == 0 and not transposed and not any(drift):
-        return acquisition
-    (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()
-    return TurnedAcquisition.of(acquisition, rotation, transposed, ((a, b), (c, d)))
+    matrix = STRAIGHT
+    if any(drift):
+        (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()
+        matrix = ((a, b), (c, d))
+    return replace(acquisition, rotation=rotation, transposed=transposed, scan_matrix=matrix)

@@ -15,7 +15,6 @@ from misr4d import __version__
 from misr4d.calibrate.counting import LevelledCube
 from misr4d.calibrate.drift import straighten
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
-from misr4d.core.detector import STRAIGHT, Matrix, TurnedAcquisition
 from misr4d.core.device import pick_device
 from misr4d.core.dose import electrons_per_pixel, thin
 from misr4d.core.estimate import TILE, Estimate, tiles
@@ -194,7 +193,7 @@ def _reconstruct(
         provenance,
         ready.detector,
         curves,
-        _scan_matrix(acquisition),
+        acquisition.scan_matrix,
     )
     return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
 
@@ -239,18 +238,13 @@ def _images(
 
 def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
     """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
-    matrix = _scan_matrix(acquisition)
-    if matrix == STRAIGHT:
+    if not acquisition.drifts:
         return found
     pixel = _fine(acquisition)
-    mean = straighten(found.mean, pixel, matrix)
+    mean = straighten(found.mean, pixel, acquisition.scan_matrix)
     # A spline may swing below zero beside a peak; no deviation is.
-    deviation = straighten(found.deviation, pixel, matrix).clamp_min(0)
+    deviation = straighten(found.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
     return replace(found, mean=mean - mean.mean(), deviation=deviation)
-
-
-def _scan_matrix(acquisition: Acquisition) -> Matrix:
-    return acquisition.scan_matrix if isinstance(acquisition, TurnedAcquisition) else STRAIGHT
 
 
 def _fine(acquisition: Acquisition) -> tuple[float, float]:

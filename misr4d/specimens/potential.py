@@ -15,7 +15,6 @@ from torch import Tensor
 
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.detector import TurnedAcquisition
 
 __all__ = ["Potential", "Thermal", "project_atoms", "rms_displacement", "truth"]
 
@@ -100,7 +99,7 @@ class Potential:
             If a side of the cell is not a whole number of steps, the scan leaves the cell, or it
             drifts over the specimen.
         """
-        if isinstance(acquisition, TurnedAcquisition) and acquisition.drifts:
+        if acquisition.drifts:
             raise ValueError(
                 f"the scan drifts over the specimen, by {acquisition.scan_matrix}; expected one on "
                 "a regular grid: simulate patterns at given positions instead"

@@ -8,7 +8,6 @@ import torch
 
 from misr4d import ATOMIC, MOLECULAR, Acquisition
 from misr4d.calibrate.defocus import estimate_defocus, registered_power
-from misr4d.core.detector import TurnedAcquisition
 from misr4d.core.dose import expose
 from misr4d.simulate.reciprocity import simulate_views
 from tests.conftest import weak_phase
@@ -37,7 +36,7 @@ def test_defocus_and_rotation_are_found_in_few_electrons(
     defocus: float, rotation: float, transposed: bool
 ) -> None:
     """At 300 e⁻/Å², and their errors are what they say."""
-    true = TurnedAcquisition.of(replace(ATOMIC, defocus=defocus), rotation, transposed)
+    true = replace(ATOMIC, defocus=defocus, rotation=rotation, transposed=transposed)
     found = estimate_defocus(views_of(true, 300.0), unturned(true))
     assert not found.ambiguous
     assert found.transposed == transposed
@@ -49,7 +48,7 @@ def test_defocus_and_rotation_are_found_in_few_electrons(
 
 
 def test_a_known_rotation_tells_overfocus_from_underfocus() -> None:
-    true = TurnedAcquisition.of(replace(ATOMIC, defocus=-500.0), 30.0)
+    true = replace(ATOMIC, defocus=-500.0, rotation=30.0)
     views = views_of(true, 300.0)
     found = estimate_defocus(views, unturned(true), (30.0, False))
     assert found.defocus == pytest.approx(-500.0, rel=0.02)
@@ -79,7 +78,7 @@ def test_astigmatism_is_found_where_the_drift_is_known() -> None:
     """Of a turned detector, over as under focus, its axes along the scan's."""
     lens = (35.0, -25.0)
     for defocus in (500.0, -500.0):
-        true = TurnedAcquisition.of(replace(ATOMIC, defocus=defocus, astigmatism=lens), 30.0, True)
+        true = replace(ATOMIC, defocus=defocus, astigmatism=lens, rotation=30.0, transposed=True)
         views = views_of(true, 1000.0)
         found = estimate_defocus(views, unturned(true), (30.0, True), (0.0, 0.0))
         assert found.defocus == pytest.approx(defocus, rel=0.02)
@@ -97,7 +96,7 @@ def test_astigmatism_is_found_where_the_drift_is_known() -> None:
 
 
 def test_the_map_is_highest_where_the_views_register() -> None:
-    true = TurnedAcquisition.of(ATOMIC, 40.0)
+    true = replace(ATOMIC, rotation=40.0)
     power = registered_power(
         views_of(true, 300.0), unturned(ATOMIC), [300.0, 500.0, 700.0], [20.0, 40.0, 60.0]
     )
@@ -112,4 +111,4 @@ def test_noise_alone_is_said_to_be_ambiguous() -> None:
     with pytest.raises(ValueError, match="do not vary"):
         estimate_defocus(flat, unturned(ATOMIC))
     with pytest.raises(ValueError, match="turned already"):
-        estimate_defocus(flat, TurnedAcquisition.of(MOLECULAR, 1.0))
+        estimate_defocus(flat, replace(MOLECULAR, rotation=1.0))

@@ -9,7 +9,7 @@ import torch
 
 from misr4d import ATOMIC, Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
-from misr4d.core.detector import STRAIGHT, TurnedAcquisition, detector_axes
+from misr4d.core.detector import STRAIGHT, detector_axes
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.dpc import idpc
@@ -35,14 +35,14 @@ def test_positive_rotation_runs_from_rx_to_ry_after_the_transpose() -> None:
 
 
 def test_views_of_a_turned_detector_look_where_its_pixels_are() -> None:
-    turned = TurnedAcquisition.of(ATOMIC, 33.0, True)
+    turned = replace(ATOMIC, rotation=33.0, transposed=True)
     assert turned.number_of_views == 177
     assert turned.pixels_per_disc == ATOMIC.pixels_per_disc
     expected = ATOMIC.view_frequencies @ detector_axes(33.0, True).T
     torch.testing.assert_close(turned.view_frequencies, expected)
     assert replace(turned, defocus=100.0).rotation == 33.0
     with pytest.raises(ValueError, match="rotation is nan"):
-        TurnedAcquisition.of(ATOMIC, math.nan)
+        replace(ATOMIC, rotation=math.nan)
 
 
 @pytest.mark.parametrize(("rotation", "transposed"), [(0.0, False), (37.0, False), (-120.0, True)])
@@ -51,7 +51,7 @@ def test_views_of_a_turned_detector_go_to_patterns_and_back(
 ) -> None:
     """The detector keeps its own pixels: the patterns do not depend on how it is turned."""
     small = replace(ATOMIC, scan_shape=(3, 4))
-    turned = TurnedAcquisition.of(small, rotation, transposed)
+    turned = replace(small, rotation=rotation, transposed=transposed)
     views = torch.rand(177, 3, 4, generator=torch.Generator().manual_seed(0))
     cube, mask = patterns_from_views(views, turned)
     plain, plain_mask = patterns_from_views(views, small)
@@ -78,10 +78,10 @@ def upright() -> tuple[Datacube, Acquisition]:
 def test_methods_give_the_same_image_whichever_way_the_detector_lies(  # type: ignore[no-untyped-def]
     rotation: float, transposed: bool, turn, upright: tuple[Datacube, Acquisition]
 ) -> None:
-    """Patterns turned by index arithmetic, which knows nothing of TurnedAcquisition."""
+    """Patterns turned by index arithmetic, which knows nothing of the acquisition."""
     cube, acquisition = upright
     other = replace(cube, patterns=np.ascontiguousarray(turn(cube.patterns)))
-    turned = TurnedAcquisition.of(acquisition, rotation, transposed)
+    turned = replace(acquisition, rotation=rotation, transposed=transposed)
     torch.testing.assert_close(
         centre_of_mass(other, turned), centre_of_mass(cube, acquisition), atol=1e-6, rtol=0
     )
@@ -94,7 +94,7 @@ def test_methods_give_the_same_image_whichever_way_the_detector_lies(  # type: i
 def test_any_angle_costs_direct_ptychography_nothing_if_it_is_told() -> None:
     potential, _ = weak_phase()
     coarse = replace(ATOMIC, step=(2.0, 2.0), scan_shape=(32, 32))
-    turned = TurnedAcquisition.of(coarse, 20.0)
+    turned = replace(coarse, rotation=20.0)
     views, reference = simulate_views(potential, turned), truth(potential, coarse)
     assert correlation(DirectPtychography(turned)(views), reference) > 0.97
     assert correlation(DirectPtychography(coarse)(views), reference) < 0.8
@@ -105,7 +105,7 @@ def test_py4dstem_methods_refuse_a_turned_detector() -> None:
     from misr4d.reconstruction.classical import parallax
 
     with pytest.raises(ValueError, match="turned by 20°"):
-        parallax(torch.ones(177, 64, 64), TurnedAcquisition.of(ATOMIC, 20.0))
+        parallax(torch.ones(177, 64, 64), replace(ATOMIC, rotation=20.0))
 
 
 # A shear by a whole field is a drift after which the positions fall on those of the straight scan.
@@ -120,14 +120,14 @@ def along_the_shear(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def sheared() -> TurnedAcquisition:
+def sheared() -> Acquisition:
     small = replace(ATOMIC, defocus=300.0, detector_pixel=2.0)
-    return TurnedAcquisition.of(small, 25.0, True, SHEARED)
+    return replace(small, rotation=25.0, transposed=True, scan_matrix=SHEARED)
 
 
 def test_frequencies_of_a_drifting_scan_go_to_the_specimen_and_back() -> None:
     matrix = ((1.1, 0.02), (-0.2, 0.97))
-    drifting = TurnedAcquisition.of(ATOMIC, 0.0, scan_matrix=matrix)
+    drifting = replace(ATOMIC, scan_matrix=matrix)
     q = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     there = torch.stack(drifting.specimen_frequencies(q[:, 0], q[:, 1]), 1)
     torch.testing.assert_close(drifting.scan_frequencies(there), q)
@@ -138,13 +138,13 @@ def test_frequencies_of_a_drifting_scan_go_to_the_specimen_and_back() -> None:
     moved = torch.tensor(matrix, dtype=torch.float64) @ drifting.registering_shifts.T
     torch.testing.assert_close(moved.T, ATOMIC.registering_shifts)
     assert drifting.drifts
-    assert not TurnedAcquisition.of(ATOMIC, 10.0).drifts
+    assert not replace(ATOMIC, rotation=10.0).drifts
     with pytest.raises(ValueError, match="expected an invertible 2 × 2 matrix"):
-        TurnedAcquisition.of(ATOMIC, 0.0, scan_matrix=((1.0, 1.0), (1.0, 1.0)))
+        replace(ATOMIC, scan_matrix=((1.0, 1.0), (1.0, 1.0)))
 
 
 def test_views_of_a_drifting_scan_are_expected_where_the_probe_was(
-    sheared: TurnedAcquisition,
+    sheared: Acquisition,
 ) -> None:
     """On the straight scan, which has the same positions."""
     potential, phase = weak_phase(0.3)
@@ -159,7 +159,7 @@ def test_views_of_a_drifting_scan_are_expected_where_the_probe_was(
 
 
 def test_direct_ptychography_sees_the_specimen_under_a_drifting_scan(
-    sheared: TurnedAcquisition,
+    sheared: Acquisition,
 ) -> None:
     potential, _ = weak_phase(0.01)
     straight = replace(sheared, scan_matrix=STRAIGHT)

@@ -454,12 +454,14 @@ def test_what_cannot_enter_a_key_is_refused() -> None:
         result_key("from misr4d.companion.study import *")
 
 
-def test_an_acquisition_of_a_kind_brings_its_own_code() -> None:
-    """A subclass that the code never names enters with the argument."""
-    from misr4d.core.detector import TurnedAcquisition
+class Longer(Estimate):
+    """A kind of estimate that no code of the package names."""
 
-    turned = TurnedAcquisition.of(ATOMIC, 0.0)
-    assert result_key("", given=turned) != result_key("", given=ATOMIC)
+
+def test_an_argument_of_a_kind_brings_its_own_code() -> None:
+    """A subclass that the code never names enters with the argument."""
+    values = torch.zeros(2, 2), torch.ones(2, 2)
+    assert result_key("", given=Longer(*values)) != result_key("", given=Estimate(*values))
 
 
 def test_tests_keep_out_of_the_users_cache(cache_of_tests: Path) -> None:

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from misr4d import ATOMIC, MOLECULAR
 from misr4d.core.acquisition import nearest_regime
-from misr4d.core.detector import TurnedAcquisition
 from misr4d.core.dose import expose
 from misr4d.core.estimate import Estimate
 from misr4d.learn import learned
@@ -168,7 +167,7 @@ def test_groups_of_views_cover_the_disc_once_whatever_the_order() -> None:
     assert max(sizes) - min(sizes) <= 1
     for own in groups:
         assert float(acquisition.view_angles[own].mean(0).norm()) < 0.2 * acquisition.semiangle
-    turned = TurnedAcquisition.of(acquisition, 90.0)
+    turned = replace(acquisition, rotation=90.0)
     angles = {tuple(a) for a in acquisition.view_angles[groups[0]].round(decimals=6).tolist()}
     again = {
         tuple(a) for a in turned.view_angles[view_groups(turned)[0]].round(decimals=6).tolist()

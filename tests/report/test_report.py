@@ -18,7 +18,6 @@ import pytest
 import torch
 
 from misr4d import ATOMIC
-from misr4d.core.detector import TurnedAcquisition
 from misr4d.io.emd import Recording
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Quantity, Scan
@@ -123,7 +122,7 @@ def test_nothing_but_energy_step_semiangle_and_defocus_is_needed(
 def test_a_drift_and_astigmatism_that_are_given_enter_the_measurement(path: Path) -> None:
     given = {"drift": (0.1, -0.05), "astigmatism": (20.0, 5.0)}
     found = prepare(read_scan(path, **given)).acquisition
-    assert isinstance(found, TurnedAcquisition)
+    assert found.turned
     assert found.astigmatism == (20.0, 5.0)
     np.testing.assert_allclose(np.array(found.scan_matrix)[:, 0], [1.1, -0.05])
     assert prepare(read_scan(path, drift=(0.0, 0.0))).acquisition.astigmatism == (0.0, 0.0)

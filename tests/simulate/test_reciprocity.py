@@ -7,7 +7,6 @@ import torch
 
 from misr4d import ATOMIC
 from misr4d.core import optics
-from misr4d.core.detector import TurnedAcquisition
 from misr4d.simulate.multislice import build_potential, simulate_datacube
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.potential import Potential
@@ -87,7 +86,7 @@ def test_interpolated_waves_are_those_propagated_on_their_own(
     )
     exact = simulate_views(scene.potential, finite, exact=True)
     contrast = float((exact - finite.vacuum_views).square().mean().sqrt())
-    for measured in (finite, TurnedAcquisition.of(finite, 33.0, True)):
+    for measured in (finite, replace(finite, rotation=33.0, transposed=True)):
         exact = simulate_views(scene.potential, measured, exact=True)
         error = float((simulate_views(scene.potential, measured) - exact).square().mean().sqrt())
         assert error < (0.01 if scene.potential.thickness < 10 else 0.03) * contrast
