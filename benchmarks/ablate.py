@@ -68,7 +68,7 @@ UNSEEN = range(16)  # specimens of the training's kind, from seed 1
 CRYSTALS = ("Li2CoO3", "CaTiO3", "CuZr")
 OUT = Path(misr4d.__file__).parent / "data" / "ablations.json"
 
-Case = tuple[str, Tensor, Tensor, Acquisition]  # group, exact views, truth, focused acquisition
+Case = tuple[str, Tensor, Tensor, Acquisition]  # group, exact views, truth, mid-plane acquisition
 
 
 def cases() -> list[Case]:
@@ -80,7 +80,7 @@ def cases() -> list[Case]:
         found.append(("unseen", views, reference, acquisition_of("atomic", index % 5)))
     for name in CRYSTALS:
         scene = place(make_specimen(name))
-        found.append((name, scene.expected_views, scene.truth, scene.focused))
+        found.append((name, scene.expected_views, scene.truth, scene.midplane))
     return found
 
 

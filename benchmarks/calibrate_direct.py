@@ -43,7 +43,7 @@ def measure(regime: str) -> Rows:
         views = scene.patterns.views(scene.acquisition)
         methods = [
             DirectPtychography(
-                scene.focused, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
+                scene.midplane, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
             )
             for contrast in CONTRASTS
         ]

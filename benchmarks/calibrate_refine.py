@@ -34,12 +34,14 @@ from misr4d.measure.audit import signature
 from misr4d.measure.metrics import correlation
 from misr4d.measure.spectra import fourier_ring_correlation, resolution
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
-from misr4d.reconstruction.refine import Trust, refine
+from misr4d.reconstruction.refine import PriorStrength, refine
 
 SEED = 1  # no training draws from it
 SPECIMENS = 3  # of each regime
 DOSES = (100.0, 300.0, 3000.0)  # e⁻/Å²
-GRID = tuple(Trust(weight, tail) for weight in (1.0, 3.0, 10.0) for tail in (0.3, 0.6, math.inf))
+GRID = tuple(
+    PriorStrength(weight, tail) for weight in (1.0, 3.0, 10.0) for tail in (0.3, 0.6, math.inf)
+)
 PAINTED = 300.0  # e⁻/Å² of the counts under a painted first stage
 COLUMN = 1.5  # pixels: standard deviation of the painted column, as high as the image's own peak
 OUT = Path(misr4d.__file__).parent / "data" / "refine_tuning.json"
@@ -57,18 +59,20 @@ def scores(image: torch.Tensor, truth: torch.Tensor, pixel: tuple[float, float])
 
 @dataclass(frozen=True)
 class Case:
-    """One refinement of a specimen: under which trust, and whether the first stage was painted."""
+    """One refinement: strength of the prior, and whether the first stage was painted."""
 
-    trust: Trust | None  # none is the first stage itself
+    strength: PriorStrength | None  # none is the first stage itself
     painted: bool = False
 
     def named(self) -> dict[str, Any]:
         """Weight, tail and painting as a record keeps them."""
-        weight, tail = (self.trust.weight, str(self.trust.tail)) if self.trust else (None, None)
+        weight, tail = (
+            (self.strength.weight, str(self.strength.tail)) if self.strength else (None, None)
+        )
         return {"weight": weight, "tail": tail, "painted": self.painted}
 
 
-CASES = (Case(None), *(Case(trust, painted) for painted in (False, True) for trust in GRID))
+CASES = (Case(None), *(Case(strength, painted) for painted in (False, True) for strength in GRID))
 
 
 def column(image: torch.Tensor) -> torch.Tensor:
@@ -99,28 +103,28 @@ def measure(regime: str, index: int, cases: list[Case]) -> list[dict[str, Any]]:
         painted = signature(truth, truth + false)
         for case in cases:
             row = {"regime": regime, "specimen": index, "dose": dose} | case.named()
-            if case.trust is None:
+            if case.strength is None:
                 rows.append(row | scores(first.mean, truth, pixel))
             elif not case.painted:
-                found = refine(counts, method, dose, first, trust=case.trust)
+                found = refine(counts, method, dose, first, strength=case.strength)
                 score = scores(found.image, truth, pixel)
-                rows.append(row | {"excess": round(found.excess, 2)} | score)
+                rows.append(row | {"excess": round(found.deviance_z, 2)} | score)
             elif dose == PAINTED:
-                found = refine(counts, method, dose, spoilt, trust=case.trust)
-                clean = refine(counts, method, dose, first, trust=case.trust)
+                found = refine(counts, method, dose, spoilt, strength=case.strength)
+                clean = refine(counts, method, dose, first, strength=case.strength)
                 both = [painted.responses(one.image)[0] for one in (found, clean)]
                 rows.append(row | {"taken_away": round(1 - float(both[0] - both[1]), 3)})
     return rows
 
 
 def choose(rows: list[dict[str, Any]], regime: str) -> dict[str, Any]:
-    """Trust of the highest mean correlation, beside the first stage's own."""
+    """Strength of the highest mean correlation, beside the first stage's own."""
 
     def mean(case: Case, key: str) -> float:
         wanted = {"regime": regime} | case.named()
         return float(np.mean([r[key] for r in rows if wanted.items() <= r.items()]))
 
-    best = max(GRID, key=lambda trust: mean(Case(trust), "correlation"))
+    best = max(GRID, key=lambda strength: mean(Case(strength), "correlation"))
     return {
         "regime": regime,
         "weight": best.weight,

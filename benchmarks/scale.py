@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 import psutil
 
-from misr4d.report.report import METHODS, Method
+from misr4d.report.report import METHOD_NAMES, Method
 
 SOURCE = 32  # positions along each axis of what is repeated
 STAGES = ("prepare", "views", "reconstruct")
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--detector", type=int, default=48)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--method", choices=METHODS, default="direct")
+    parser.add_argument("--method", choices=METHOD_NAMES, default="direct")
     parser.add_argument("--workers", type=int, help="deal the tiles to so many processes")
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     parser.add_argument("--write", type=Path, help="write the file and do no more")

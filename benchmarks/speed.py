@@ -66,9 +66,9 @@ def training_samples(network: str) -> float:
 def networks() -> None:
     """Print what the shipped networks take for one scan, and their training samples."""
     acquisition = replace(ATOMIC, detector_pixel=camera_pixel(ATOMIC.wavelength))
-    focused = acquisition.refocused(10.0)
+    midplane = acquisition.refocused(10.0)
     method = DirectPtychography(
-        focused, aliases=UPSAMPLING, amplitude_contrast=AMPLITUDE_CONTRAST["atomic"]
+        midplane, aliases=UPSAMPLING, amplitude_contrast=AMPLITUDE_CONTRAST["atomic"]
     )
     generator = torch.Generator().manual_seed(0)
     views = torch.rand((acquisition.number_of_views, 64, 64), generator=generator)
@@ -76,8 +76,8 @@ def networks() -> None:
     print(f"\nnetworks, {len(views)} views of 64×64, ×3, in all:")
     actions: dict[str, Callable[[], object]] = {
         "DirectInformed": lambda: informed(method, views),
-        "AttentionUNet": lambda: attention_unet(views, focused),
-        "DualPath": lambda: dual_path(views, focused),
+        "AttentionUNet": lambda: attention_unet(views, midplane),
+        "DualPath": lambda: dual_path(views, midplane),
     }
     for name in SHIPPED:
         taken = median_time(actions[name], 5)
@@ -107,20 +107,20 @@ def main() -> None:
         f"  patterns by windowed multislice {windowed:6.2f} s    {scan / windowed:.1f}× faster "
         "than abTEM's scan"
     )
-    focused = ATOMIC.refocused(potential.thickness / 2)
+    midplane = ATOMIC.refocused(potential.thickness / 2)
     few = PtychographySettings(iterations=4, batches=32, object_type="potential")
-    quicker = median_time(lambda: classical.ptychography(cube, focused, UPSAMPLING, few), 1)
+    quicker = median_time(lambda: classical.ptychography(cube, midplane, UPSAMPLING, few), 1)
     theirs = py4DSTEM.process.phase.SingleslicePtychography
     with mock.patch.object(classical, "_QuickPtychography", theirs):
-        plain = median_time(lambda: classical.ptychography(cube, focused, UPSAMPLING, few), 1)
+        plain = median_time(lambda: classical.ptychography(cube, midplane, UPSAMPLING, few), 1)
     print(
         f"\niterative ptychography, {few.iterations} iterations of {few.batches} updates:\n"
         f"  py4DSTEM {plain:6.2f} s    as the package runs it {quicker:6.2f} s    "
         f"{plain / quicker:.1f}× faster"
     )
     stack = simulate_views(potential, ATOMIC)
-    build = median_time(lambda: DirectPtychography(focused), 3)
-    method = DirectPtychography(focused)
+    build = median_time(lambda: DirectPtychography(midplane), 3)
+    method = DirectPtychography(midplane)
     noisy = expose(stack, ATOMIC, 300.0, torch.Generator().manual_seed(0))
     draw = median_time(lambda: expose(stack, ATOMIC, 300.0, torch.Generator().manual_seed(0)), 5)
     solve = median_time(lambda: method(noisy), 11)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from misr4d.companion.demo import DRIFT, compare, make_stand_in
+from misr4d.companion.demo import DRIFT, compare_with_truth, make_stand_in
 from misr4d.io.reading import read_scan
 from misr4d.report.preparation import prepare
 
@@ -47,7 +47,7 @@ def main() -> None:
                         except ValueError as error:
                             print(f"{label} {error}", flush=True)
                             continue
-                    row = {r.name: r for r in compare(found, truth)}
+                    row = {r.name: r for r in compare_with_truth(found, truth)}
                     drift = np.array(row["drift"].error) / step
                     stated = [row[n].stated or 0.0 for n in ("defocus", "rotation", "drift")]
                     print(

@@ -166,7 +166,7 @@ class Case:
         if initial is not None:
             yield label | {"iterations": 0} | self.score(initial)
         course = ptychography_course(
-            cube, scene.focused, UPSAMPLING, settings, ITERATIONS, initial=initial
+            cube, scene.midplane, UPSAMPLING, settings, ITERATIONS, initial=initial
         )
         for iterations, image in course:
             yield label | {"iterations": iterations} | self.score(image)
@@ -175,7 +175,7 @@ class Case:
         """Time one reconstruction."""
         initial, cube = self.start(settings.start), self.measurement.whole
         began = time.process_time()
-        ptychography(cube, self.draw.scene.focused, UPSAMPLING, settings, initial=initial)
+        ptychography(cube, self.draw.scene.midplane, UPSAMPLING, settings, initial=initial)
         return round(time.process_time() - began, 1)
 
 

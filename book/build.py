@@ -118,18 +118,20 @@ def execute(profile: str) -> Path:
     for name, value in SIDE_BY_SIDE.items():
         os.environ.setdefault(name, value)
     with ThreadPoolExecutor(cores or 1) as pool:
-        waiting = [pool.submit(run, source, values[source.stem], folder) for source in most]
+        waiting = [
+            pool.submit(execute_notebook, source, values[source.stem], folder) for source in most
+        ]
         try:
             for one in as_completed(waiting):
                 one.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    run(last, values[last.stem], folder)
+    execute_notebook(last, values[last.stem], folder)
     return folder
 
 
-def run(source: Path, parameters: dict[str, Any], folder: Path) -> None:
+def execute_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> None:
     """Run a notebook in a profile's folder, unless nothing that it depends on has changed."""
     key = fingerprint(source, parameters, folder)
     done = folder / "notebooks" / f"{source.stem}.key"

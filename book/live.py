@@ -74,24 +74,24 @@ def export(network: nn.Module, path: Path, size: int = 64 * UPSAMPLING) -> None:
 
 def describe(scene: Scene) -> dict[str, Any]:
     """Measurement as the page needs it: expected views in 16 bits, geometry, truth."""
-    focused = scene.focused
+    midplane = scene.midplane
     views = scene.measure(math.inf, 0).views.numpy().astype(np.float64)
     lowest, spread = float(views.min()), float(np.ptp(views))
     return {
-        "size": focused.scan_shape[0],
-        "step": focused.step[0],
+        "size": midplane.scan_shape[0],
+        "step": midplane.step[0],
         "upsampling": UPSAMPLING,
         "views": len(views),
-        "axial": int((focused.view_frequencies**2).sum(1).argmin()),
-        "wavelength": focused.wavelength,
-        "defocus": focused.defocus,
-        "semiangle": focused.semiangle,
+        "axial": int((midplane.view_frequencies**2).sum(1).argmin()),
+        "wavelength": midplane.wavelength,
+        "defocus": midplane.defocus,
+        "semiangle": midplane.semiangle,
         "contrast": AMPLITUDE_CONTRAST[scene.specimen.regime],
-        "electronsPerDose": electrons_per_pixel(1.0, focused),
+        "electronsPerDose": electrons_per_pixel(1.0, midplane),
         "lowest": lowest,
         "range": spread,
         "intensity": _packed_array(np.round((views - lowest) / spread * 65535), "<u2"),
-        "samples": _packed_array(focused.view_samples.numpy(), "<f8"),
+        "samples": _packed_array(midplane.view_samples.numpy(), "<f8"),
         "truth": _packed_array(scene.truth.numpy(), "<f4"),
     }
 

@@ -174,7 +174,7 @@ def bench(
     """Measure specimens × doses × methods × draws into one table."""
     from dataclasses import replace
 
-    from misr4d.companion.bench import PLANS, Plan, run
+    from misr4d.companion.bench import PLANS, Plan, run_bench
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     chosen = PLANS[size]
@@ -191,7 +191,7 @@ def bench(
             slow_doses=None if doses else base.slow_doses,
         )
         asked = plan if narrowed else chosen
-        rows = run(asked, out, scheduler=scheduler, workers=workers)
+        rows = run_bench(asked, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
@@ -426,7 +426,7 @@ def reconstruct(
     """
     from misr4d.calibrate.pixels import read_bad_pixels
     from misr4d.io.reading import read_scan
-    from misr4d.report.reconstruct import outlook
+    from misr4d.report.reconstruct import plan
     from misr4d.report.reconstruct import reconstruct_scan as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -435,7 +435,7 @@ def reconstruct(
     try:
         scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
         if dry_run:
-            click.echo(outlook(scan, method))
+            click.echo(plan(scan, method))
             click.echo(f"nothing was written; it would be to {out}")
             return
         click.echo(scan.described(), err=True)
@@ -538,7 +538,7 @@ def demo(
     perhaps transposed detector with hot pixels, of a specimen that drifts. scan.h5 is then
     reconstructed as by misr4d reconstruct; what it does not say is in truth.npz.
     """
-    from misr4d.companion.demo import format_comparison, make_stand_in, run
+    from misr4d.companion.demo import format_comparison, make_stand_in, run_demo
 
     electrons = _numbers((dose,))[0]
     if not (math.isfinite(electrons) and electrons > 0):
@@ -548,7 +548,7 @@ def demo(
         stand_in = make_stand_in(
             specimen, seed=seed, positions=positions, drift=drift, transposed=transposed
         )
-        report, rows = run(out, stand_in, electrons, seed)
+        report, rows = run_demo(out, stand_in, electrons, seed)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(report.summary())

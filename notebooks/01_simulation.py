@@ -377,7 +377,7 @@ image, gate = watch(
     lambda: informed(scene.direct, counted, network=informing).mean,
 )
 fused, attention = watch(
-    attending.gates[0].psi, lambda: attention_unet(counted, scene.focused, network=attending)
+    attending.gates[0].psi, lambda: attention_unet(counted, scene.midplane, network=attending)
 )
 
 # %% tags=["hide-input", "remove-output"]
@@ -441,7 +441,7 @@ density = np.histogram2d(
     weights=sample.atoms.numbers,
 )[0]
 middle = tuple(n // 2 for n in acquisition.scan_shape)
-axial = counted[int(scene.focused.view_angles.norm(dim=1).argmin())]
+axial = counted[int(scene.midplane.view_angles.norm(dim=1).argmin())]
 field = {"extent": (0, acquisition.field[1], acquisition.field[0], 0)}
 drawn = stage(
     0,

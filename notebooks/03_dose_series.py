@@ -122,7 +122,7 @@ images, views = {}, {}  # of the first draw
 stored = read_levels(bench.STUDY_FOLDER / "peers_images.npz") if seed == 0 else {}
 for name, scene in scenes.items():
 
-    def judge(image, method, dose, draw, scene=scene, name=name):
+    def score_and_keep(image, method, dose, draw, scene=scene, name=name):
         if draw == 0:
             images[name, method, dose] = image
         row = {"specimen": name, "method": method, "dose": dose, "draw": draw}
@@ -132,13 +132,13 @@ for name, scene in scenes.items():
         for draw in range(1 if math.isinf(dose) else draws):
             measurement = scene.measure(dose, seed + draw)
             for method in MEASURED:
-                judge(METHODS[method](measurement), method, dose, draw)
+                score_and_keep(METHODS[method](measurement), method, dose, draw)
             if draw == 0:
                 views[name, dose] = measurement.views
                 if dose in ptychography_doses:
-                    judge(METHODS["ptychography"](measurement), "ptychography", dose, draw)
+                    score_and_keep(METHODS["ptychography"](measurement), "ptychography", dose, draw)
                 if (name, dose) in stored:
-                    judge(stored[name, dose], PEER, dose, draw)
+                    score_and_keep(stored[name, dose], PEER, dose, draw)
 make_scene.cache_clear()  # its scans are large
 SHOWN = [
     method
@@ -163,7 +163,7 @@ scene = scenes[protein]
 inside = specimen_mask(scene.truth, scene.pixel)
 every_alias = max(UPSAMPLING, covering_factor(scene.acquisition))
 covering = DirectPtychography(
-    scene.focused,
+    scene.midplane,
     UPSAMPLING,
     aliases=every_alias,
     amplitude_contrast=AMPLITUDE_CONTRAST[scene.specimen.regime],

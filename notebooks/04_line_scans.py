@@ -102,7 +102,7 @@ for name in TRIO:
         statistic = mannwhitneyu(values[inside], values[~inside]).statistic
         return float(statistic) / (int(inside.sum()) * int((~inside).sum()))
 
-    def judge(image, method, draw, name=name, scene=scene, true=true_profile, along=along):
+    def score_and_keep(image, method, draw, name=name, scene=scene, true=true_profile, along=along):
         profile = along(image, lines[name])
         profiles.setdefault((name, method), profile)
         pictures.setdefault((name, method), image)
@@ -121,12 +121,12 @@ for name in TRIO:
     profiles[name, "truth"], pictures[name, "truth"] = true_profile, scene.truth
     surroundings = told_apart(scene.truth)
     table.append({"specimen": name, "method": "truth", "draw": 0, "surroundings": surroundings})
-    judge(METHODS["ptychography"](scene.measure(math.inf, seed)), "ptycho∞", 0)
+    score_and_keep(METHODS["ptychography"](scene.measure(math.inf, seed)), "ptycho∞", 0)
     for draw in range(draws):
         measurement = scene.measure(dose, seed + draw)
         for method in MEASURED:
             if method != "ptychography" or draw < ptychography_draws:
-                judge(METHODS[method](measurement), method, draw)
+                score_and_keep(METHODS[method](measurement), method, draw)
 
 # %% tags=["hide-input", "remove-output"]
 COLUMNS = ("truth", "ptycho∞", "ptychography", "direct", *NETWORKS)

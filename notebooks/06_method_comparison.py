@@ -52,7 +52,7 @@ from IPython.display import Image, Markdown
 from misr4d import plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.comparison import read_levels
-from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge
+from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge_goals
 from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import SHIPPED, card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
@@ -148,7 +148,7 @@ for name in TRIO:
     pictures[name, "truth"] = scene.truth
     if name == TRIO[0]:
         untuned = ptychography(
-            measurement.whole, scene.focused, UPSAMPLING, PtychographySettings(batches=1)
+            measurement.whole, scene.midplane, UPSAMPLING, PtychographySettings(batches=1)
         )
 scored = {(n, m): fit(image, n) for (n, m), image in pictures.items() if m != "truth"}
 
@@ -348,7 +348,7 @@ Markdown(
 # far enough down to tell.
 
 # %% tags=["remove-input"]
-goals = judge(table, {name: card(name) for name in SHIPPED})
+goals = judge_goals(table, {name: card(name) for name in SHIPPED})
 Markdown(as_table(goals))
 
 # %% tags=["remove-cell"]

@@ -89,9 +89,9 @@ sample = make_specimen(protein)
 potential = build_potential(sample, 0.5, 20.0)
 views = simulate_views(potential, MOLECULAR)
 known = truth(potential, MOLECULAR)
-focused = MOLECULAR.refocused(potential.thickness / 2)
+midplane = MOLECULAR.refocused(potential.thickness / 2)
 direct = DirectPtychography(
-    focused, 3, aliases=3, amplitude_contrast=AMPLITUDE_CONTRAST["molecular"]
+    midplane, 3, aliases=3, amplitude_contrast=AMPLITUDE_CONTRAST["molecular"]
 )
 
 

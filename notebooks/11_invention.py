@@ -68,10 +68,10 @@ from misr4d.learn.learned import SHIPPED, attention_unet, card, dual_path, infor
 from misr4d.measure.audit import (
     central_column,
     detect,
+    error_ratio,
     false_peaks,
     overconfidence,
     reliability,
-    rise,
     shuffle_positions,
     signature,
     turn_disc,
@@ -461,7 +461,7 @@ def ring(first, second):
     return fourier_ring_correlation(first, second, PIXEL, width=3)
 
 
-def judge_novel(label, dose, image):
+def correlate_novel(label, dose, image):
     novel.setdefault((label, dose), []).append(correlation(image, spiral_truth))
     within = correlation(image, spiral_truth, within=inside)
     novel_inside.setdefault((label, dose), []).append(within)
@@ -483,9 +483,9 @@ for dose in doses:
             band = frequency < 1 / ACQUISITION.information_limit
             over = overconfidence(between[band], first[band], second[band], rings[band])
             promised.setdefault((label, dose), []).append(over)
-            judge_novel(label, dose, images[label])
+            correlate_novel(label, dose, images[label])
 for label in ITERATIVE:
-    judge_novel(label, ptychography_dose, iterated["spiral"])
+    correlate_novel(label, ptychography_dose, iterated["spiral"])
 
 
 # %% tags=["remove-input"]
@@ -526,7 +526,7 @@ CASES = {
     "turned disc": ("turned", defect_truths["turned"], disc, "its disc"),
     "spiral": ("spiral", spiral_truth, None, "perfect crystal"),
 }
-judged = {
+reliabilities = {
     (name, dose): [
         reliability(
             found.mean,
@@ -540,8 +540,8 @@ judged = {
     for name, (kind, reference, where, _) in CASES.items()
     for dose in doses
 }
-rises = {
-    (name, dose): rise(judged[home, dose], judged[name, dose])
+error_ratios = {
+    (name, dose): error_ratio(reliabilities[home, dose], reliabilities[name, dose])
     for name, (*_, home) in CASES.items()
     if home is not None
     for dose in doses
@@ -550,7 +550,7 @@ rises = {
 
 # %% tags=["remove-input"]
 def row_of(name, dose):
-    found = judged[name, dose]
+    found = reliabilities[name, dose]
     cells = [
         quartiles([one.predicted for one in found], 3),
         quartiles([one.error for one in found], 3),
@@ -598,17 +598,17 @@ figures.save_results(
                 "error_rad": [one.error for one in found],
                 "covered": {str(share): [one.covered[share] for one in found] for share in SHARES},
             }
-            for (name, d), found in judged.items()
+            for (name, d), found in reliabilities.items()
         ],
         "rise": [
             {
                 "where": name,
                 "dose": d,
                 "predicted": found.predicted,
-                "error": found.error,
-                "follows": found.follows,
+                "error": found.observed,
+                "follows": found.predicted_rises,
             }
-            for (name, d), found in rises.items()
+            for (name, d), found in error_ratios.items()
         ],
         "nothing": [
             {"kind": k, "method": m, "dose": d, "per_100_A2": sorted(v)}
@@ -684,15 +684,15 @@ clean = [
     if not any(median(found) for key, found in nothing.items() if key[1] == label)
 ]
 times = "; ".join(
-    f"{name} at {d:g} e⁻/Å²: the deviation {found.predicted:.2f} times, the error {found.error:.2f} times"
-    for (name, d), found in rises.items()
+    f"{name} at {d:g} e⁻/Å²: the deviation {found.predicted:.2f} times, the error {found.observed:.2f} times"
+    for (name, d), found in error_ratios.items()
     if d in (low, high)
 )
-away = [found for found in rises.values() if found.follows is not None]
-enough = sum(found.predicted >= found.error for found in rises.values())
-verdict = "yes" if away and all(found.follows for found in away) else "no"
+away = [found for found in error_ratios.values() if found.predicted_rises is not None]
+enough = sum(found.predicted >= found.observed for found in error_ratios.values())
+verdict = "yes" if away and all(found.predicted_rises for found in away) else "no"
 short = {
-    name: min(median([one.covered[SHARES[-1]] for one in judged[name, d]]) for d in doses)
+    name: min(median([one.covered[SHARES[-1]] for one in reliabilities[name, d]]) for d in doses)
     for name, (*_, home) in CASES.items()
     if home is not None
 }
@@ -731,7 +731,7 @@ Numbers are medians of {draws} draws where nothing else is said, and those of on
   What direct ptychography has of it is the transfer that varies within a ring and what its model leaves
   out; more than that, a method adds to both halves alike.
 * **The deviation rises out of distribution: {verdict}.** Against the crystal at home, {times}. It rises as
-  much as the error or more in {enough} of {len(rises)} comparisons over all doses. The {SHARES[-1]:.0%} interval holds at worst
+  much as the error or more in {enough} of {len(error_ratios)} comparisons over all doses. The {SHARES[-1]:.0%} interval holds at worst
   {", ".join(f"{value:.1%} ({name})" for name, value in short.items())} of the pixels, where it held
   {at_home(SHARES[-1])} in distribution, over doses. A deviation that rises by less than the error warns
   too little; one that rises with a stronger signal alone is no warning of a strange arrangement.

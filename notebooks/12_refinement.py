@@ -59,7 +59,7 @@ from misr4d.measure.spectra import RINGS, score_rings
 from misr4d.measure.summary import summarise
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.refine import plug_and_play, refine
-from misr4d.reconstruction.tuned import prior_trust, refine_tuning
+from misr4d.reconstruction.tuned import prior_strength, refine_tuning
 from misr4d.specimens.catalogue import make_specimen
 
 plotting.use_style()
@@ -102,7 +102,7 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 4
 #   principle).
 #
 # What comes out beside the image is a number that a reader can check without knowing the truth: the
-# *excess* of the deviance over its expectation, in standard deviations. Above five, this image, or what
+# *excess* of the deviance over its expectation, in standard deviations (`deviance_z`). Above five, this image, or what
 # was assumed of the measurement, does not explain the electrons. The expectation is lower than that of
 # the truth by what the image has fitted of the noise, which the first stage has begun: it saw the same
 # electrons. It is counted frequency by frequency, for the pixels that recorded positions see.
@@ -133,8 +133,10 @@ Markdown(
 # %%
 def second_stage(scene, measurement, first, **options):
     """Refine by the electrons of a measurement's views."""
-    trust = prior_trust(scene.specimen.regime)
-    return refine(measurement.counts, scene.direct, measurement.dose, first, trust=trust, **options)
+    strength = prior_strength(scene.specimen.regime)
+    return refine(
+        measurement.counts, scene.direct, measurement.dose, first, strength=strength, **options
+    )
 
 
 def measure(image, scene):
@@ -165,9 +167,9 @@ for name in TRIO:
             for method, image in images.items():
                 row = {"specimen": name, "dose": dose, "draw": draw, "method": method}
                 table.append(row | measure(image, scene))
-            table[-1] |= {"excess": found.excess, "steps": len(found.history)}
+            table[-1] |= {"excess": found.deviance_z, "steps": len(found.history)}
             if draw == 0 and dose == pictured:
-                shown[name] = images | {"moved": found.moved}
+                shown[name] = images | {"change": found.change}
 
 
 def values(name, method, dose, key):
@@ -192,14 +194,14 @@ for row, name in zip(grid, TRIO, strict=True):
         image = plotting.middle(shown[name][label], whole, part)[0]
         plotting.show_image(axes, image, field, limits=limits, bar=bar if first else None)
     plotting.show_image(row[3], centred, field, limits=limits)
-    inner = plotting.middle(shown[name]["moved"], whole, part)[0]
+    inner = plotting.middle(shown[name]["change"], whole, part)[0]
     reach = max(abs(limit) for limit in plotting.display_limits([inner], 0.5))
-    moved = row[4].imshow(inner, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=(0, 1, 1, 0))
-    figure.colorbar(moved, ax=row[4], shrink=0.8, aspect=20)
+    change = row[4].imshow(inner, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=(0, 1, 1, 0))
+    figure.colorbar(change, ax=row[4], shrink=0.8, aspect=20)
     row[4].set(xticks=[], yticks=[])
     row[4].spines[:].set_visible(False)
     row[0].set_ylabel(textwrap.fill(scene.specimen.short_title, 18))
-titles = ("direct", "informed (first)", "refined (second)", "truth", "moved / σ")
+titles = ("direct", "informed (first)", "refined (second)", "truth", "change / σ")
 for axes, title in zip(grid[0], titles, strict=True):
     axes.set_title(title)
 figure.suptitle(plotting.dose_label(pictured), fontsize=9)
@@ -281,7 +283,7 @@ for label, scene in CANDIDATES.items():
             scene.direct,
             dose,
             lambda views, scene=scene: informed(scene.direct, views),
-            trust=prior_trust("atomic"),
+            strength=prior_strength("atomic"),
         )
         images = {
             "first stage": first.mean,
@@ -337,16 +339,16 @@ first = informed(crystal.direct, counted.views)
 
 def off_focus(error, counted=counted, **options):
     """Everything as before, but the defocus assumed is wrong by a share."""
-    focused = crystal.focused
+    midplane = crystal.midplane
     method = DirectPtychography(
-        replace(focused, defocus=focused.defocus * (1 + error)),
+        replace(midplane, defocus=midplane.defocus * (1 + error)),
         UPSAMPLING,
         aliases=UPSAMPLING,
         amplitude_contrast=AMPLITUDE_CONTRAST["atomic"],
     )
     prior = informed(method, counted.views)
-    trust = prior_trust("atomic")
-    return refine(counted.counts, method, counted.dose, prior, trust=trust, **options)
+    strength = prior_strength("atomic")
+    return refine(counted.counts, method, counted.dose, prior, strength=strength, **options)
 
 
 thick = place(make_specimen("Li2CoO3", thickness=200.0))
@@ -370,8 +372,8 @@ focus = [
     {
         "error": error,
         "dose": measurement.dose,
-        "excess": off_focus(error, measurement).excess,
-        "left": off_focus(error, measurement, fit_defocus=True).defocus / crystal.focused.defocus
+        "excess": off_focus(error, measurement).deviance_z,
+        "left": off_focus(error, measurement, fit_defocus=True).defocus / crystal.midplane.defocus
         - 1,
     }
     for measurement in (counted, many)
@@ -380,7 +382,7 @@ focus = [
 
 # %% tags=["remove-input"]
 rows = "\n".join(
-    f"| {label} | {found.deviance:.4f} | {found.excess:+.1f} | "
+    f"| {label} | {found.deviance:.4f} | {found.deviance_z:+.1f} | "
     f"{'does not explain the counts' if found.warning else 'explains them'} |"
     for label, found in CASES.items()
 )
@@ -559,7 +561,7 @@ figures.save_results(
         "seconds": max(seconds),
         "ways": ways,
         "explained": {
-            label: {"deviance": found.deviance, "excess": found.excess}
+            label: {"deviance": found.deviance, "excess": found.deviance_z}
             for label, found in CASES.items()
         },
         "focus": focus,
@@ -655,7 +657,7 @@ And beyond the goals:
   {"no dose measured" if math.isinf(back) else f"{back:g} e⁻/Å²"} on; direct ptychography, without any prior,
   shows the missing column by as much from {"no dose measured" if math.isinf(alone) else f"{alone:g} e⁻/Å²"}
   on.{late}
-* **The excess** of the true case is {explained.excess:+.1f} standard deviations; from image to image it
+* **The excess** of the true case is {explained.deviance_z:+.1f} standard deviations; from image to image it
   scatters by one. The warning spoke for: {", ".join(warned) if warned else "none of the cases"}. It did
   not speak for {", ".join(label for label in CASES if label not in warned)}.
 """

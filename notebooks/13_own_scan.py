@@ -55,7 +55,7 @@ from matplotlib.patches import Circle
 from misr4d import Acquisition, plotting
 from misr4d.calibrate.defocus import registered_power
 from misr4d.companion import figures
-from misr4d.companion.demo import compare, make_stand_in
+from misr4d.companion.demo import compare_with_truth, make_stand_in
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Quantity
 from misr4d.report.preparation import prepare
@@ -260,7 +260,7 @@ for (dose, draw), (one, known) in scans.items():
     except ValueError as error:
         failed.append({"dose": dose, "draw": draw, "error": str(error)})
         continue
-    rows = {row.name: row for row in compare(prepared, known)}
+    rows = {row.name: row for row in compare_with_truth(prepared, known)}
     step = stand_in.acquisition.step[0]
     table.append(
         {
@@ -355,10 +355,10 @@ report = reconstruct_scan(scan, seed=seed)
 nothing = Quantity((0.0, 0.0), "Å", "given")
 still = {**scan.known, "drift": nothing, "astigmatism": nothing}
 ignored = reconstruct_scan(replace(scan, known=still), seed=seed)
-scores = {row.name: row.estimated[0] for row in compare(report, truth)}
+scores = {row.name: row.estimated[0] for row in compare_with_truth(report, truth)}
 scores |= {
     f"{row.name}, drift ignored": row.estimated[0]
-    for row in compare(ignored, truth)
+    for row in compare_with_truth(ignored, truth)
     if row.name.startswith("correlation")
 }
 

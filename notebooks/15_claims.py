@@ -45,7 +45,7 @@ from IPython.display import Markdown
 from misr4d import MOLECULAR
 from misr4d.companion import figures
 from misr4d.companion.bench import read_study
-from misr4d.companion.claims import judge, read_results
+from misr4d.companion.claims import judge_claims, read_results
 from misr4d.companion.goals import PTYCHOGRAPHY, program
 from misr4d.companion.verdicts import (
     CANNOT,
@@ -65,7 +65,7 @@ from misr4d.learn.learned import card, load_network
 from misr4d.learn.networks import AttentionUNet
 
 study = read_study()
-claims = judge(read_results(figures.output_folder()), study, MOLECULAR, upsampling)
+claims = judge_claims(read_results(figures.output_folder()), study, MOLECULAR, upsampling)
 paper = [claim for claim in claims if claim.number.startswith("C")]
 code = [claim for claim in claims if claim.number.startswith("R")]
 

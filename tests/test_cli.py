@@ -49,11 +49,11 @@ def test_bench_runs_the_plan_it_was_asked_for(
 ) -> None:
     plans = []
 
-    def run(plan: bench.Plan, folder: Path, **options: object) -> list[object]:
+    def run_bench(plan: bench.Plan, folder: Path, **options: object) -> list[object]:
         plans.append(plan)
         return []
 
-    monkeypatch.setattr(bench, "run", run)
+    monkeypatch.setattr(bench, "run_bench", run_bench)
     out = ("--out", str(tmp_path / "table"))
     done = call("bench", *out)
     assert done.exit_code == 0

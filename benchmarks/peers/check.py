@@ -50,8 +50,8 @@ def measure(name: str) -> tuple[Any, Tensor]:
     generator = torch.Generator().manual_seed(0)
     counts = torch.poisson(torch.from_numpy(cube.patterns) * ELECTRONS, generator=generator)
     folder = HOME / "check" / name
-    focused = small.refocused(potential.thickness / 2)
-    write_counts(folder, replace(cube, patterns=counts.numpy() / ELECTRONS), focused, ELECTRONS)
+    midplane = small.refocused(potential.thickness / 2)
+    write_counts(folder, replace(cube, patterns=counts.numpy() / ELECTRONS), midplane, ELECTRONS)
     part = [slice(UPSAMPLING * f, UPSAMPLING * (f + SIDE)) for f in FIRST]
     return folder, truth(potential, ATOMIC, UPSAMPLING)[part[0], part[1]]
 

@@ -82,7 +82,7 @@ def reconstruct(specimen: str, dose: float, peers: Sequence[str], recorded: Rows
                 if not (folder / "counts.npz").is_file():
                     cube = scene.measure(dose, seed=draw).whole
                     electrons = electrons_per_probe(dose, scene.acquisition)
-                    write_counts(folder, cube, scene.focused, electrons)
+                    write_counts(folder, cube, scene.midplane, electrons)
                 tasks[folder] = [settings | {"epochs": [settings["epochs"]]}]
         if not tasks:
             continue

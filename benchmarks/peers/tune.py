@@ -113,7 +113,7 @@ def corner(
             cube = scene.measure(each, seed=0).whole
             cube = replace(cube, patterns=cube.patterns[:side, :side])
             electrons = electrons_per_probe(each, scene.acquisition)
-            write_counts(folder, cube, scene.focused, electrons)
+            write_counts(folder, cube, scene.midplane, electrons)
     return folders[dose], scene.truth[part, part], inside[part, part], scene.pixel
 
 

@@ -411,9 +411,9 @@ class Direct {
     const { score, noise } = statistic;
     const spectrum = this.#spectrum(statistic);
     const fine = this.scene.size * this.scene.upsampling;
-    const images = [1, 10].map((trust) =>
+    const images = [1, 10].map((signalScale) =>
       this.#image(
-        this.#solve(score, (i) => noise / spectrum[this.ring[i]] / trust),
+        this.#solve(score, (i) => noise / spectrum[this.ring[i]] / signalScale),
         () => 1,
       ),
     );

@@ -241,7 +241,7 @@ class _Registered:
         found: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
         return found
 
-    def trust(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
+    def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
         """Share of the explained power that is not noise, as Wiener would have it ``(F,)``."""
         count = self.values.shape[1]
         total = (np.abs(self.values) ** 2).sum(1)
@@ -368,7 +368,7 @@ def _edge_error(
 ) -> float:
     """Share of the defocus that the edge of a small field may feign."""
     explained = views.explained(point, beside, flip)
-    weight = explained * views.trust(explained)
+    weight = explained * views.reliability(explained)
     if not weight.sum() > 0:
         return 0.0
     frequency = math.sqrt(float((weight * (views.q**2).sum(1)).sum() / weight.sum()))
@@ -470,7 +470,7 @@ def _refined(
     middle = int((~steps.any(1)).argmax())
     for _ in range(12):
         power = np.stack([views.explained(*placed(t), flip) for t in best + steps * spacing])
-        power *= views.trust(power[middle])
+        power *= views.reliability(power[middle])
         sums = np.stack([power.sum(1)] + [power[:, part != p].sum(1) for p in range(_PARTS)])
         tops = np.stack([_top(steps, values) for values in sums])
         every = best + tops * spacing

@@ -22,7 +22,7 @@ from scipy.ndimage import grey_closing, label, rank_filter
 
 from misr4d.calibrate.disc import find_disc
 
-__all__ = ["BadPixels", "Mended", "find_bad_pixels", "find_dead_areas", "read_bad_pixels"]
+__all__ = ["BadPixels", "PixelsReplaced", "find_bad_pixels", "find_dead_areas", "read_bad_pixels"]
 
 # Our choices: the factor is far above the gain spread of a camera and below what a bad pixel shows;
 # a row is averaged over many pixels, so that less is enough.
@@ -231,7 +231,7 @@ def read_bad_pixels(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool
     return mask
 
 
-class Mended:
+class PixelsReplaced:
     """Patterns with bad pixels replaced as they are read, so that a scan on disk stays there.
 
     Parameters

@@ -62,7 +62,7 @@ __all__ = [
     "read_study",
     "read_table",
     "row_key",
-    "run",
+    "run_bench",
     "score",
     "score_image",
     "write_tables",
@@ -331,7 +331,7 @@ def read_part(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def run(
+def run_bench(
     plan: Plan | Sequence[Plan],
     folder: Path,
     *,

@@ -16,7 +16,7 @@ from misr4d.companion.verdicts import (
     CANNOT,
     CONTRADICTED,
     FEWEST,
-    METHODS,
+    JUDGED_METHODS,
     NOT,
     NOT_RUN,
     OPEN,
@@ -65,7 +65,7 @@ def centre(results: Results) -> Claim:
     """C5: best in the centre of the field."""
     edge = results["08_thickness_and_field"]["edge"]
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         chosen = [row for row in edge if row["method"] == method]
         parts, words, numbers = [], [], []
         for dose in dict.fromkeys(str(row["dose"]) for row in chosen):
@@ -121,7 +121,7 @@ def artefacts(results: Results) -> Claim:
             values = [abs(float(v)) for v in row["values"]["correlation"]]
             inside.setdefault(row["method"], {})[row["specimen"]] = summarise(values)
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         if not all(method in t and "direct" in t for t in (peaks, told, inside)):
             findings[method] = NOT_RUN
             continue
@@ -227,7 +227,7 @@ def peaks(results: Results) -> Claim:
         return holds, text, height.n
 
     findings = {}
-    for method in (*METHODS, PTYCHOGRAPHY[0]):
+    for method in (*JUDGED_METHODS, PTYCHOGRAPHY[0]):
         first, second = crystal(method), around.get((GLASS, method))
         if first is None or second is None:
             findings[method] = NOT_RUN

@@ -37,7 +37,7 @@ from misr4d.companion.goals import (
     Case,
     behind,
     best_ptychography,
-    compare,
+    compare_methods,
     contrast_ratio,
     dose_ratio,
     program,
@@ -46,7 +46,7 @@ from misr4d.companion.goals import (
 )
 from misr4d.companion.verdicts import (
     CANNOT,
-    METHODS,
+    JUDGED_METHODS,
     NOT,
     NOT_RUN,
     OPEN,
@@ -66,7 +66,7 @@ from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.measure.summary import Summary, summarise
 from misr4d.plotting import dose_label
 
-__all__ = ["CHAPTERS", "judge", "read_results"]
+__all__ = ["CHAPTERS", "judge_claims", "read_results"]
 
 CHAPTERS = (
     "04_line_scans",
@@ -280,7 +280,7 @@ def lattice(rows: Rows) -> Claim:
     best = _best_curve(rows, CRYSTAL, "lattice", LATTICE_RIVAL)
     fails = _rival_fails(best, lambda ring: ring.high < LATTICE)
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         curve = _curve(rows, CRYSTAL, method, "lattice")
         if not curve:
             findings[method] = NOT_RUN
@@ -321,7 +321,7 @@ def shell(rows: Rows) -> Claim:
     best = _best_curve(rows, PROTEIN, "resolution", SHELL_RIVAL)
     fails = _rival_fails(best, lambda period: period.low > SHELL)
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         curve = _curve(rows, PROTEIN, method, "resolution")
         if not curve:
             findings[method] = NOT_RUN
@@ -360,7 +360,7 @@ def shell(rows: Rows) -> Claim:
 def contrast(rows: Rows) -> Claim:
     """C2: more than three times ptychography's contrast to noise."""
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
 
         def ratios(
             measure: str, among: Sequence[str] = PTYCHOGRAPHY, method: str = method
@@ -434,7 +434,7 @@ def _reached(case: Case, rows: Rows) -> float:
 def electrons(rows: Rows) -> Claim:
     """C3: as much recovered with 60 % fewer electrons."""
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         cases = dose_ratio(rows, SHARE, method=method).cases
         if not cases:
             findings[method] = NOT_RUN
@@ -493,7 +493,7 @@ def _cases(
         if best is None:
             continue
         against = [
-            compare(rows, name, dose, rival, measure, lambda s: s.median > 0, method=method)
+            compare_methods(rows, name, dose, rival, measure, lambda s: s.median > 0, method=method)
             for rival in (best, *others)
         ]
         known = [case for case in against if case is not None]
@@ -507,7 +507,7 @@ def frequency(results: Results, rows: Rows) -> Claim:
     doses = sorted({float(r["dose"]) for r in rows if r["method"] in PTYCHOGRAPHY})
     doses = [dose for dose in doses if math.isfinite(dose)]
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         by_truth, weighted, shown = (
             [case for d in doses for case in _cases(rows, d, measure, method)]
             for measure in ("resolution", "weighted_frc", "frequency")
@@ -530,7 +530,7 @@ def frequency(results: Results, rows: Rows) -> Claim:
         f"{value:.2f} Å⁻¹ without and {spectra[key.removesuffix(' / empty')]:.2f} Å⁻¹ with "
         f"{key.split(' / ')[0]} in it ({key.split(' / ')[1]})"
         for key, value in spectra.items()
-        if key.endswith(" / empty") and key.split(" / ")[1] in (METHODS[0], "direct")
+        if key.endswith(" / empty") and key.split(" / ")[1] in (JUDGED_METHODS[0], "direct")
     )
     return Claim(
         "C7",
@@ -549,7 +549,7 @@ def frequency(results: Results, rows: Rows) -> Claim:
 def compared(rows: Rows) -> Claim:
     """C10: ahead of bright field, iDPC, parallax and ptychography at 1000 e⁻/Å²."""
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         both = {
             measure: _cases(rows, COMPARED_DOSE, measure, method, ESTABLISHED)
             for measure in ("correlation", "resolution", "weighted_frc")
@@ -628,7 +628,7 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
     limit, grid = atomic.information_limit, atomic.nyquist_period(upsampling)
     specimens = _specimens([row for row in rows if row.get("regime") == "atomic"])
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         curves = {name: _curve(rows, name, method, "resolution") for name in specimens}
         curves = {name: curve for name, curve in curves.items() if curve}
         if max(limit, grid) >= SUB_ANGSTROM:
@@ -740,7 +740,7 @@ def thickness(results: Results, rows: Rows) -> Claim:
         return max(known, key=lambda m: series[m][level]["correlation"].median, default=None)
 
     findings = {}
-    for method in METHODS:
+    for method in JUDGED_METHODS:
         if method not in series:
             findings[method] = NOT_RUN
             continue
@@ -797,7 +797,9 @@ def _beside_thickness(series: Series, rows: Rows) -> str:
         for m in PTYCHOGRAPHY
         if m in series
     )
-    protein = {m: _inside(rows, PROTEIN, CONTRAST_DOSE, m) for m in (*METHODS, *PTYCHOGRAPHY)}
+    protein = {
+        m: _inside(rows, PROTEIN, CONTRAST_DOSE, m) for m in (*JUDGED_METHODS, *PTYCHOGRAPHY)
+    }
     whole = ", ".join(f"{v.text()} ({program(m)})" for m, v in protein.items() if v is not None)
     text = f"Ptychography, correlation inside: {text}. " if text else ""
     if whole:
@@ -805,7 +807,7 @@ def _beside_thickness(series: Series, rows: Rows) -> str:
     return text.strip()
 
 
-def judge(
+def judge_claims(
     results: Results, rows: Rows, acquisition: Acquisition, upsampling: int = 3
 ) -> list[Claim]:
     """Judge every claim, in order.

@@ -52,14 +52,14 @@ from misr4d.specimens.catalogue import make_specimen
 from misr4d.specimens.potential import Potential, truth
 
 __all__ = [
-    "Row",
+    "Comparison",
     "StandIn",
     "Truth",
-    "compare",
+    "compare_with_truth",
     "format_comparison",
     "make_stand_in",
     "record_scan",
-    "run",
+    "run_demo",
 ]
 
 DRIFT = 0.15
@@ -327,7 +327,7 @@ def _phase(
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """One line of the comparison of what was estimated with what is true.
 
     Parameters
@@ -352,7 +352,7 @@ class Row:
         return asdict(self)
 
 
-def compare(found: Prepared | Report, known: Truth) -> list[Row]:
+def compare_with_truth(found: Prepared | Report, known: Truth) -> list[Comparison]:
     """Set what was estimated beside the truth.
 
     Parameters
@@ -362,7 +362,7 @@ def compare(found: Prepared | Report, known: Truth) -> list[Row]:
 
     Returns
     -------
-    list of Row
+    list of Comparison
         Defocus, rotation, transpose, centre, drift, dose; then of the detector's faults how many
         were found and how many good pixels were taken for one; for a report, the correlation of
         its images with the phase, both straightened by the drift as estimated.
@@ -377,23 +377,23 @@ def compare(found: Prepared | Report, known: Truth) -> list[Row]:
         error = tuple(e - t for e, t in zip(estimated, true, strict=True))
         if name == "rotation":
             error = tuple((e + 180) % 360 - 180 for e in error)
-        rows.append(Row(name, quantity.unit, true, estimated, error, quantity.error))
+        rows.append(Comparison(name, quantity.unit, true, estimated, error, quantity.error))
     bad, faulty = found.detector.bad, known.hot | known.dead
     for name, pixels, true_count in (
         ("bad pixels found", bad & faulty, int(faulty.sum())),
         ("good taken for bad", bad & ~faulty, 0),
     ):
         count = int(pixels.sum())
-        rows.append(Row(name, "", (true_count,), (count,), (count - true_count,)))
+        rows.append(Comparison(name, "", (true_count,), (count,), (count - true_count,)))
     if isinstance(found, Report):
         phase = found.straightened(torch.from_numpy(known.phase))
         for name, image in found.images.items():
             value = float(correlation(image, phase))
-            rows.append(Row(f"correlation, {name}", "", (1.0,), (value,), (value - 1,)))
+            rows.append(Comparison(f"correlation, {name}", "", (1.0,), (value,), (value - 1,)))
     return rows
 
 
-def format_comparison(rows: list[Row]) -> str:
+def format_comparison(rows: list[Comparison]) -> str:
     """Lay out a comparison for a terminal."""
 
     def shown(values: tuple[float, ...], sign: str = "") -> str:
@@ -412,9 +412,9 @@ def format_comparison(rows: list[Row]) -> str:
     )
 
 
-def run(
+def run_demo(
     folder: str | Path, stand_in: StandIn, dose: float, seed: int = 0, method: Method = "informed"
-) -> tuple[Report, list[Row]]:
+) -> tuple[Report, list[Comparison]]:
     """Write a stand-in's scan and its truth, reconstruct the scan from its file, and compare.
 
     Parameters
@@ -430,7 +430,7 @@ def run(
 
     Returns
     -------
-    Report, list of Row
+    Report, list of Comparison
         The reconstruction saw ``scan.h5`` alone.
 
     Raises
@@ -448,7 +448,7 @@ def run(
     known.write(folder / "truth.npz")
     report = reconstruct_scan(read_scan(path), method=method, seed=seed)
     report.write(folder)
-    return report, compare(report, known)
+    return report, compare_with_truth(report, known)
 
 
 def record_scan(

@@ -1,9 +1,9 @@
 """What the learned method was asked to reach, and whether it does: judged from the bench's table.
 
-Every function takes rows as :func:`misr4d.companion.bench.run` returns them, or the weights' cards,
-and none runs a method. A network is compared with a rival draw by draw, on the same electrons;
-where the rival has one draw, each of the network's is compared with that one. Every median and
-spread is :func:`misr4d.measure.summary.summarise`'s.
+Every function takes rows as :func:`misr4d.companion.bench.run_bench` returns them, or the weights'
+cards, and none runs a method. A network is compared with a rival draw by draw, on the same
+electrons; where the rival has one draw, each of the network's is compared with that one. Every
+median and spread is :func:`misr4d.measure.summary.summarise`'s.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
     "behind",
     "best_ptychography",
     "calibrated",
-    "compare",
+    "compare_methods",
     "contrast_ratio",
     "dose_ratio",
-    "judge",
+    "judge_goals",
     "never_worse_than_direct",
     "program",
     "same_budget",
@@ -257,7 +257,7 @@ def _pairs(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[tuple
     return [(ours[draw], theirs[draw]) for draw in sorted(ours.keys() & theirs.keys())]
 
 
-def compare(
+def compare_methods(
     rows: Rows,
     specimen: str,
     dose: float,
@@ -408,7 +408,9 @@ def beats_classical(
     for specimen in specimens:
         for dose in levels:
             against = [
-                compare(rows, specimen, dose, rival, measure, lambda s: s.median > 0, method=method)
+                compare_methods(
+                    rows, specimen, dose, rival, measure, lambda s: s.median > 0, method=method
+                )
                 for rival in (*CLASSICAL, *PEERS)
             ]
             known = [case for case in against if case is not None]
@@ -443,7 +445,7 @@ def never_worse_than_direct(rows: Rows, measure: str, *, method: str = OURS) -> 
     """
     specimens, levels = _measured(rows)
     against = [
-        compare(rows, s, d, "direct", measure, lambda s: s.high >= 0, method=method)
+        compare_methods(rows, s, d, "direct", measure, lambda s: s.high >= 0, method=method)
         for s in specimens
         for d in levels
     ]
@@ -492,7 +494,7 @@ def contrast_ratio(
     """
     specimens, _ = _measured(rows)
     against = [
-        compare(
+        compare_methods(
             rows,
             *(specimen, dose, rival, measure, lambda s: s.median > factor),
             ratio=True,
@@ -709,7 +711,7 @@ def same_budget(cards: Mapping[str, Mapping[str, Any]]) -> Goal:
     return Goal("budget", asked, f"{times}, on {where}; longest over shortest {ratio:.2f}", met)
 
 
-def judge(rows: Rows, cards: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
+def judge_goals(rows: Rows, cards: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
     """Judge every goal.
 
     Parameters

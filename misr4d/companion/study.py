@@ -23,7 +23,7 @@ from misr4d.reconstruction import refine as refinement
 from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.dpc import idpc
-from misr4d.reconstruction.tuned import prior_trust, ptychography_settings
+from misr4d.reconstruction.tuned import prior_strength, ptychography_settings
 from misr4d.simulate import reciprocity
 from misr4d.simulate.multislice import build_potential
 from misr4d.simulate.patterns import WINDOW, camera_pixel, simulate_patterns
@@ -106,7 +106,7 @@ class Scene:
         return truth(self.potential, self.acquisition, UPSAMPLING)
 
     @property
-    def focused(self) -> Acquisition:
+    def midplane(self) -> Acquisition:
         """The measurement with its defocus counted from the middle of the specimen."""
         return self.acquisition.refocused(self.potential.thickness / 2)
 
@@ -121,7 +121,7 @@ class Scene:
         """Direct ptychography for this measurement, its kernels ready."""
         contrast = AMPLITUDE_CONTRAST[self.specimen.regime]
         return DirectPtychography(
-            self.focused, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
+            self.midplane, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
         )
 
     def measure(self, dose: float, seed: int) -> Measurement:
@@ -307,7 +307,7 @@ def _idpc(m: Measurement) -> Tensor:
 def _parallax(m: Measurement) -> Tensor:
     from misr4d.reconstruction.classical import parallax  # loads py4DSTEM
 
-    return parallax(m.views, m.scene.focused, UPSAMPLING)
+    return parallax(m.views, m.scene.midplane, UPSAMPLING)
 
 
 def starting_phase(m: Measurement, start: str) -> Tensor | None:
@@ -328,7 +328,7 @@ def starting_phase(m: Measurement, start: str) -> Tensor | None:
         return direct
     from misr4d.reconstruction.classical import parallax  # loads py4DSTEM
 
-    image = parallax(views, m.scene.focused, UPSAMPLING)
+    image = parallax(views, m.scene.midplane, UPSAMPLING)
     return image * (direct.std() / image.std())
 
 
@@ -337,7 +337,7 @@ def _ptychography(m: Measurement) -> Tensor:
 
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
     initial = starting_phase(m, settings.start)
-    given = (m.whole, m.scene.focused, UPSAMPLING, settings)
+    given = (m.whole, m.scene.midplane, UPSAMPLING, settings)
     key = result_key(classical.ptychography, given=(given, initial), data=())
     return _made_once("ptychography", key, lambda: classical.ptychography(*given, initial=initial))
 
@@ -355,11 +355,11 @@ def _direct(m: Measurement) -> Tensor:
 
 
 def _attention_unet(m: Measurement) -> Tensor:
-    return attention_unet(m.views, m.scene.focused)
+    return attention_unet(m.views, m.scene.midplane)
 
 
 def _dual_path(m: Measurement) -> Tensor:
-    return dual_path(m.views, m.scene.focused)
+    return dual_path(m.views, m.scene.midplane)
 
 
 def _informed(m: Measurement) -> Tensor:
@@ -368,14 +368,14 @@ def _informed(m: Measurement) -> Tensor:
 
 def _refined(m: Measurement) -> Tensor:
     counts, first, direct = m.counts, informed(m.scene.direct, m.views), m.scene.direct
-    trust = prior_trust(m.scene.specimen.regime)
-    kernels = (m.scene.focused, UPSAMPLING, AMPLITUDE_CONTRAST[m.scene.specimen.regime])
-    given = (counts, kernels, m.dose, first, trust)
+    strength = prior_strength(m.scene.specimen.regime)
+    kernels = (m.scene.midplane, UPSAMPLING, AMPLITUDE_CONTRAST[m.scene.specimen.regime])
+    given = (counts, kernels, m.dose, first, strength)
     key = result_key(refinement.refine, given=given, data=())
     return _made_once(
         "refined",
         key,
-        lambda: refinement.refine(counts, direct, m.dose, first, trust=trust).image,
+        lambda: refinement.refine(counts, direct, m.dose, first, strength=strength).image,
     )
 
 
@@ -431,7 +431,7 @@ def method_key(
     if method == "ptychography":
         tuned = ptychography_settings(regime, dose)
     elif method == "refined":
-        tuned = prior_trust(regime)
+        tuned = prior_strength(regime)
     network = NETWORK_OF.get(method)
     # Of its card the run that built it: scores on it may be measured anew without new weights.
     weights = [f"weights/{network}.safetensors"] if network else []

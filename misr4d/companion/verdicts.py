@@ -19,8 +19,8 @@ __all__ = [
     "CANNOT",
     "CONTRADICTED",
     "FEWEST",
+    "JUDGED_METHODS",
     "MARKS",
-    "METHODS",
     "NOT",
     "NOT_RUN",
     "OPEN",
@@ -62,7 +62,7 @@ MARKS: Mapping[str, tuple[str, str]] = {
 SUBJECT = "attention U-Net"
 """The paper's network, of §2.1.1, which most claims are about."""
 
-METHODS = (SUBJECT, "dual path", "informed", "direct")
+JUDGED_METHODS = (SUBJECT, "dual path", "informed", "direct")
 """Methods judged: the paper's two networks, and beside them the two of this book."""
 
 SEEN = 0.5  # our choice: at less, not even a quarter of the variation inside is the specimen's

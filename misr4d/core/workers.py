@@ -1,6 +1,6 @@
 """Tasks dealt to dask workers, on this machine or on others.
 
-:func:`each_done` is for tasks that stand for themselves, such as a bench's rows; :func:`dealing`
+:func:`each_done` is for tasks that stand for themselves, such as a bench's rows; :func:`task_pool`
 for those whose results are wanted in order, such as a scan's tiles, of which memory holds a few.
 """
 
@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["SIDE_BY_SIDE", "Deal", "dealing", "each_done", "here"]
+__all__ = ["SIDE_BY_SIDE", "TaskPool", "each_done", "in_this_process", "task_pool"]
 
-Deal = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
+TaskPool = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """From a function and the arguments of each task to the results, in the order of the tasks."""
 
 # By default glibc gives the memory of large arrays back and maps it anew: more than half of the
@@ -28,14 +28,14 @@ _JOINED = 60  # seconds within which a scheduler must have a worker: our choice
 _AHEAD = 2  # tasks a thread that are sent before the first result is taken: our choice
 
 
-def here(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Do one task after the other in this process: the :data:`Deal` without workers."""
+def in_this_process(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Do one task after the other in this process: the :data:`TaskPool` without workers."""
     for task in tasks:
         yield work(*task)
 
 
 @contextlib.contextmanager
-def dealing(scheduler: str | None = None, workers: int | None = None) -> Iterator[Deal]:
+def task_pool(scheduler: str | None = None, workers: int | None = None) -> Iterator[TaskPool]:
     """Start workers, or join those of a scheduler, and end with what was dealt to them.
 
     Parameters
@@ -43,11 +43,12 @@ def dealing(scheduler: str | None = None, workers: int | None = None) -> Iterato
     scheduler : str, optional
         Address of a running dask scheduler, whose workers have this package.
     workers : int, optional
-        Processes on this machine, of one thread each. Without either, tasks are done :func:`here`.
+        Processes on this machine, of one thread each. Without either, tasks are done
+        :func:`in_this_process`.
 
     Yields
     ------
-    Deal
+    TaskPool
         Two tasks a thread are under way at once, whose arguments and results memory holds.
 
     Raises
@@ -56,11 +57,11 @@ def dealing(scheduler: str | None = None, workers: int | None = None) -> Iterato
         If no scheduler answers at the address, or it has no worker.
     """
     if scheduler is None and workers is None:
-        yield here
+        yield in_this_process
         return
     with _client(scheduler, workers) as client:
 
-        def deal(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        def pool(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
             ahead = _AHEAD * max(1, sum(client.ncores().values()))
             waiting: deque[Any] = deque()
             for index, task in enumerate(tasks):
@@ -70,7 +71,7 @@ def dealing(scheduler: str | None = None, workers: int | None = None) -> Iterato
             while waiting:
                 yield waiting.popleft().result()
 
-        yield deal
+        yield pool
 
 
 def each_done(

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.estimate import OVERLAP, TILE, Estimate, blend_tiles, tiles
-from misr4d.core.workers import Deal, here
+from misr4d.core.workers import TaskPool, in_this_process
 from misr4d.learn.configuration import (
     acquisition_of,
     build_network,
@@ -249,7 +249,7 @@ def informed_tiled(
     amplitude_contrast: float | None = None,
     device: str = "cpu",
     network: nn.Module | None = None,
-    deal: Deal = here,
+    pool: TaskPool = in_this_process,
 ) -> Estimate:
     """Reconstruct a field of any size by overlapping tiles, in the memory of a few.
 
@@ -268,8 +268,9 @@ def informed_tiled(
         Where to compute.
     network : Module, optional
         The shipped one unless given.
-    deal : Deal
-        Where the tiles are reconstructed (:func:`misr4d.core.workers.dealing`); by default here.
+    pool : TaskPool
+        Where the tiles are reconstructed (:func:`misr4d.core.workers.task_pool`); by default in
+        this process.
 
     Returns
     -------
@@ -298,7 +299,7 @@ def informed_tiled(
             # As arrays, which are sent to a worker uncopied, and without what they are part of.
             yield part.clone().cpu().numpy(), own, amplitude_contrast, device, network
 
-    made = ((torch.from_numpy(a) for a in pair) for pair in deal(_informed_tile, tasks()))
+    made = ((torch.from_numpy(a) for a in pair) for pair in pool(_informed_tile, tasks()))
     mean, deviation = blend_tiles(made, (nx, ny), shape, overlap)
     return Estimate(mean, deviation, _calibration(network, acquisition))
 

@@ -315,8 +315,8 @@ class _GatedUNet(nn.Module):
         return image
 
 
-_TRUSTS = (1.0, 10.0)  # as smooth as the spectrum asks, and ten times sharper
-FEATURES = len(_TRUSTS) + 1  # maps of direct_features
+_SIGNAL_SCALES = (1.0, 10.0)  # as smooth as the spectrum asks, and ten times sharper
+FEATURES = len(_SIGNAL_SCALES) + 1  # maps of direct_features
 
 
 def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[Tensor, Tensor]:
@@ -336,7 +336,9 @@ def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[T
     step : Tensor
         Scan step ``(N,)`` [Å].
     """
-    maps = torch.cat([method.estimates(statistic, _TRUSTS), method.whitened(statistic)[:, None]], 1)
+    maps = torch.cat(
+        [method.estimates(statistic, _SIGNAL_SCALES), method.whitened(statistic)[:, None]], 1
+    )
     return maps, torch.full((len(maps),), min(method.acquisition.step), device=maps.device)
 
 

@@ -20,15 +20,15 @@ from misr4d.measure.summary import summarise
 __all__ = [
     "SHOWN",
     "Detection",
+    "ErrorRatio",
     "Reliability",
-    "Rise",
     "Signature",
     "central_column",
     "detect",
+    "error_ratio",
     "false_peaks",
     "overconfidence",
     "reliability",
-    "rise",
     "shuffle_positions",
     "signature",
     "turn_disc",
@@ -368,23 +368,23 @@ def reliability(
 
 
 @dataclass(frozen=True)
-class Rise:
+class ErrorRatio:
     """How many times larger deviation and error are than on a reference: medians over draws.
 
     Parameters
     ----------
-    predicted, error : float
-        Of the predicted deviation, and of the error.
-    follows : bool or None
+    predicted, observed : float
+        Of the predicted deviation, and of the observed error.
+    predicted_rises : bool or None
         Whether the deviation rises with the error; None where the error does not rise.
     """
 
     predicted: float
-    error: float
-    follows: bool | None
+    observed: float
+    predicted_rises: bool | None
 
 
-def rise(reference: Sequence[Reliability], other: Sequence[Reliability]) -> Rise:
+def error_ratio(reference: Sequence[Reliability], other: Sequence[Reliability]) -> ErrorRatio:
     """Ask whether a deviation rises where the error does, draw by draw.
 
     Parameters
@@ -404,8 +404,8 @@ def rise(reference: Sequence[Reliability], other: Sequence[Reliability]) -> Rise
         )
     pairs = list(zip(reference, other, strict=True))
     predicted = summarise(b.predicted / a.predicted for a, b in pairs).median
-    error = summarise(b.error / a.error for a, b in pairs).median
-    return Rise(predicted, error, predicted > 1 if error > 1 else None)
+    observed = summarise(b.error / a.error for a, b in pairs).median
+    return ErrorRatio(predicted, observed, predicted > 1 if observed > 1 else None)
 
 
 def shuffle_positions(views: Tensor, generator: torch.Generator) -> Tensor:

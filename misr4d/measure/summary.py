@@ -111,7 +111,7 @@ def select(rows: Iterable[Mapping[str, Any]], column: str, **where: object) -> l
     Parameters
     ----------
     rows : iterable of mapping
-        As :func:`misr4d.companion.bench.run` returns them.
+        As :func:`misr4d.companion.bench.run_bench` returns them.
     column : str
         A measure. Where it has no value, as the period of an image that resolves nothing, its
         value is infinite.

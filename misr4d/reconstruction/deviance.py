@@ -59,12 +59,12 @@ def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
     return found
 
 
-def _foretold(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+def _predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each pixel's deviance, given how many electrons there were.
 
     An image that is smoother than the specimen scatters too few electrons out of the disc. Where
     few are counted the mean deviance depends on the rate; the part that is linear in the rate's
-    error is taken from the counts, so that the excess judges how they are spread.
+    error is taken from the counts, so that the z of the deviance judges how they are spread.
     """
     mean, variance = expected_deviance(expected)
     slope = _looked_up(_deviance_slopes()[0], expected)

@@ -395,7 +395,7 @@ class DirectPtychography:
         *,
         prior: float | None = None,
         solver: Literal["joint", "wiener", "obf"] = "joint",
-        trust: float = 1.0,
+        signal_scale: float = 1.0,
     ) -> Tensor:
         """Reconstruct from the sufficient statistic ``(N, r·Rx, r·Ry)`` [rad].
 
@@ -404,7 +404,7 @@ class DirectPtychography:
         statistic : Statistic
         prior, solver
             As for the call.
-        trust : float
+        signal_scale : float
             Factor on the expected power: above one, less is smoothed away and more noise let in.
         """
         score = statistic.score
@@ -412,13 +412,13 @@ class DirectPtychography:
             # Scaled so that a frequency of the mean weight keeps its modulus.
             mean = self._weight[self._measured].mean()
             return self._image(score / (self._weight.clamp_min(1e-12) * mean).sqrt())
-        damping = self._damping(statistic, prior) / trust
+        damping = self._damping(statistic, prior) / signal_scale
         return self._image(self._least_squares(score, damping, solver))
 
-    def estimates(self, statistic: Statistic, trusts: Sequence[float]) -> Tensor:
+    def estimates(self, statistic: Statistic, signal_scales: Sequence[float]) -> Tensor:
         """Joint solutions under several factors on the expected power ``(N, T, r·Rx, r·Ry)``."""
         damping = self._damping(statistic, None)
-        phases = [self._least_squares(statistic.score, damping / t, "joint") for t in trusts]
+        phases = [self._least_squares(statistic.score, damping / s, "joint") for s in signal_scales]
         return torch.stack([self._image(phase) for phase in phases], 1)
 
     def _least_squares(

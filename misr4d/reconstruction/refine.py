@@ -18,7 +18,7 @@ principle; Morozov 1966): what follows would be noise.
 
 The first stage has seen the same electrons, so its deviation is no independent prior. How far it is
 to be trusted, w and t, was chosen on specimens that no page scores
-(:func:`misr4d.reconstruction.tuned.prior_trust`).
+(:func:`misr4d.reconstruction.tuned.prior_strength`).
 
 :func:`plug_and_play` asks the network again after every refinement, about views from which the
 refined image has removed what is not linear. Chapter 12 of the book measures both.
@@ -41,12 +41,20 @@ from misr4d.core import optics
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.core.estimate import Estimate, blend_tiles, tiles
-from misr4d.core.workers import Deal, here
-from misr4d.reconstruction.deviance import _curving, _foretold, deviance
+from misr4d.core.workers import TaskPool, in_this_process
+from misr4d.reconstruction.deviance import _curving, _predicted_deviance, deviance
 from misr4d.reconstruction.direct import DirectPtychography, starting_point
 from misr4d.reconstruction.forward import ExpectedViews
 
-__all__ = ["EVALUATIONS", "Refined", "Trust", "as_weak", "plug_and_play", "refine", "refine_scan"]
+__all__ = [
+    "EVALUATIONS",
+    "PriorStrength",
+    "Refined",
+    "as_weak",
+    "plug_and_play",
+    "refine",
+    "refine_scan",
+]
 
 EVALUATIONS = 15
 """Most evaluations of the model: our choice, beyond which little is gained for the time."""
@@ -64,7 +72,7 @@ class _DoneError(Exception):
 
 
 @dataclass(frozen=True)
-class Trust:
+class PriorStrength:
     """How far a first stage is trusted.
 
     Parameters
@@ -104,11 +112,11 @@ class Refined:
     ----------
     image : Tensor
         ``(r·Rx, r·Ry)`` [rad], of zero mean.
-    moved : Tensor
-        Where the data moved the prior: change over the first stage's deviation, same shape.
+    change : Tensor
+        How far the data changed the image, over the first stage's deviation, same shape.
     deviance : float
         Deviance of the counts over its expectation: 1 if this image explains the electrons.
-    excess : float
+    deviance_z : float
         The same difference in standard deviations; above about 5 the image, or what was assumed of
         the measurement, does not explain the electrons.
     history : tuple of float
@@ -118,9 +126,9 @@ class Refined:
     """
 
     image: Tensor
-    moved: Tensor
+    change: Tensor
     deviance: float
-    excess: float
+    deviance_z: float
     history: tuple[float, ...]
     defocus: float
     gain: float
@@ -128,11 +136,11 @@ class Refined:
     @property
     def warning(self) -> str | None:
         """One line if the image does not explain the electrons."""
-        if self.excess < 5:
+        if self.deviance_z < 5:
             return None
         return (
             f"the counts deviate {self.deviance:.4f} times as much as this image explains "
-            f"({self.excess:.0f} standard deviations too much): check defocus, rotation, "
+            f"({self.deviance_z:.0f} standard deviations too much): check defocus, rotation, "
             "thickness and dose, or do not trust it"
         )
 
@@ -150,9 +158,9 @@ class _Freedom:
 
     The specimen is taken as stationary near each pixel. At a frequency of information H the first
     stage has the error 1/(H + p₀), and took the share k = H/(H + p₀) of the counts' noise; with a
-    trust P the image takes g = (H + P·k)/(H + P). Its deviance lies 2g lower for the noise that is
-    fitted, and g² + (1 − g)²·H/p₀ higher for what is off. A first stage that is independent of the
-    counts has k = 0 and p₀ = 1/σ².
+    prior of precision P the image takes g = (H + P·k)/(H + P). Its deviance lies 2g lower for the
+    noise that is fitted, and g² + (1 − g)²·H/p₀ higher for what is off. A first stage
+    that is independent of the counts has k = 0 and p₀ = 1/σ².
 
     Parameters
     ----------
@@ -163,7 +171,7 @@ class _Freedom:
         not known it falls to 0, and nothing there is fitted.
     precision : Tensor
         1/σ² of the first stage, pixel by pixel.
-    trust : Trust
+    strength : PriorStrength
     curving : float
         Of the expected deviance (:func:`_curving`).
     independent : bool
@@ -177,12 +185,12 @@ class _Freedom:
         data: Tensor,
         heard: Tensor,
         precision: Tensor,
-        trust: Trust,
+        strength: PriorStrength,
         curving: float,
         independent: bool,
     ) -> None:
         self._pixels = _thinned(precision * (1 + heard), self._SIZE)
-        self._trust, self._curving = trust, curving
+        self._strength, self._curving = strength, curving
         information = data.flatten()[_thinned(data, self._SIZE)].double()
         own = precision.flatten()[self._pixels].double()[:, None]
         self._precision = own
@@ -204,7 +212,7 @@ class _Freedom:
     def __call__(self, squared: Tensor) -> float:
         """Freedom where the image lies by the squared distance u² from the first stage."""
         distance = squared.flatten()[self._pixels].double()[:, None]
-        trusted = self._trust.weight * self._precision / (1 + distance / self._trust.tail**2)
+        trusted = self._strength.weight * self._precision / (1 + distance / self._strength.tail**2)
         taken = self._known * self._data / (self._data + self._prior)
         share = (self._data + trusted * taken) / (self._data + trusted)
         off = share**2 + (1 - share) ** 2 * self._data / self._prior
@@ -221,9 +229,9 @@ class _Problem:
     dark: float
     mean: Tensor
     precision: Tensor  # 1/σ²
-    trust: Trust = Trust()
-    vacuum: float = -math.inf
-    recorded: Tensor | None = None  # (Rx, Ry), 1 where counts are known and 0 elsewhere
+    strength: PriorStrength = PriorStrength()
+    lower_phase: float = -math.inf
+    scan_mask: Tensor | None = None  # (Rx, Ry), 1 where counts are known and 0 elsewhere
 
     def evaluate(
         self, phase: Tensor, gain: Tensor, defocus: Tensor, *, gradient: bool
@@ -244,12 +252,12 @@ class _Problem:
                 part = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
                 (part / 2).backward()  # type: ignore[no-untyped-call]
-            mean, variance = (self._seen(v) for v in _foretold(counts, expected.detach()))
+            mean, variance = (self._seen(v) for v in _predicted_deviance(counts, expected.detach()))
             for index, value in enumerate((part, mean.sum(), variance.sum())):
                 found[index] += float(value.detach())
-        below = (self.vacuum - phase).clamp_min(0)
-        own = self.trust.penalty((phase - self.mean).square() * self.precision)
-        forbidden = _FORBIDDEN * self.trust.weight / 2 * below.square() * self.precision
+        below = (self.lower_phase - phase).clamp_min(0)
+        own = self.strength.penalty((phase - self.mean).square() * self.precision)
+        forbidden = _FORBIDDEN * self.strength.weight / 2 * below.square() * self.precision
         prior = (own + forbidden).sum(dtype=torch.float64)
         if gradient:
             transmission.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
@@ -257,7 +265,7 @@ class _Problem:
         return found[0], found[1], found[2], float(prior.detach())
 
     def _seen(self, values: Tensor) -> Tensor:
-        return values if self.recorded is None else values * self.recorded
+        return values if self.scan_mask is None else values * self.scan_mask
 
 
 def refine(
@@ -268,10 +276,10 @@ def refine(
     *,
     thickness: float = 0.0,
     slices: int = 1,
-    trust: Trust = Trust(),
+    strength: PriorStrength = PriorStrength(),
     dark: float = 1e-4,
-    vacuum: float | None = None,
-    recorded: Tensor | None = None,
+    lower_phase: float | None = None,
+    scan_mask: Tensor | None = None,
     independent: bool = False,
     fit_defocus: bool = False,
     fit_gain: bool = False,
@@ -294,20 +302,20 @@ def refine(
         Of the specimen [Å]; matters with several slices only.
     slices : int
         Of the model.
-    trust : Trust
+    strength : PriorStrength
         How far the prior is trusted; by default it is a Gaussian of its own deviation.
     dark : float
         Counts a pixel expected without a beam; above 0, so that a stray electron in a dark pixel
-        is not impossible, and so few that they do not enter the excess.
-    vacuum : float, optional
+        is not impossible, and so few that they do not enter ``deviance_z``.
+    lower_phase : float, optional
         Phase of vacuum on the prior's scale [rad], for a projected potential that is nowhere
         negative: what lies below counts ten times as much as the same distance from the prior.
-    recorded : Tensor, optional
+    scan_mask : Tensor, optional
         Boolean ``(Rx, Ry)``: positions whose counts are known; all of them unless given. A field
         that is not periodic gets a rim of unknown ones (:func:`refine_scan`).
     independent : bool
         Whether the prior was made without these counts. One that has seen them fits their noise
-        already, and the excess has to know.
+        already, and ``deviance_z`` has to know.
     fit_defocus, fit_gain : bool
         Whether to refine the defocus, and a factor on the dose, along with the image.
     evaluations : int
@@ -335,12 +343,12 @@ def refine(
         )
     if not (math.isfinite(dark) and dark > 0):
         raise ValueError(f"dark is {dark!r}; expected a positive number")
-    if recorded is not None and recorded.shape != acq.scan_shape:
+    if scan_mask is not None and scan_mask.shape != acq.scan_shape:
         raise ValueError(
-            f"recorded has shape {tuple(recorded.shape)}; expected the scan's, {acq.scan_shape}"
+            f"scan_mask has shape {tuple(scan_mask.shape)}; expected the scan's, {acq.scan_shape}"
         )
-    if vacuum is not None and not math.isfinite(vacuum):
-        raise ValueError(f"vacuum is {vacuum!r} rad; expected a finite number, or none")
+    if lower_phase is not None and not math.isfinite(lower_phase):
+        raise ValueError(f"lower_phase is {lower_phase!r} rad; expected a finite number, or none")
     if math.isinf(dose):
         raise ValueError("dose is inf e⁻/Å²; the likelihood of counts needs a finite one")
     device = method.device
@@ -348,16 +356,18 @@ def refine(
     mean = prior.mean.to(device)
     precision = prior.deviation.to(device).square().reciprocal()
     model = ExpectedViews(acq, method.upsampling, thickness=thickness, slices=slices, device=device)
-    lowest = -math.inf if vacuum is None else vacuum
-    seen = None if recorded is None else recorded.to(device, torch.float64)
-    problem = _Problem(counts.to(device), model, share, dark, mean, precision, trust, lowest, seen)
+    lowest = -math.inf if lower_phase is None else lower_phase
+    seen = None if scan_mask is None else scan_mask.to(device, torch.float64)
+    problem = _Problem(
+        counts.to(device), model, share, dark, mean, precision, strength, lowest, seen
+    )
 
     # Curvature of the likelihood for a weak phase, frequency by frequency, and of the prior.
     data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)
-    flat = trust.weight * float(precision.mean())
+    flat = strength.weight * float(precision.mean())
     scale = (data + flat).rsqrt().to(torch.float32)
     freedom = _Freedom(
-        data, _heard(acq, seen, mean), precision, trust, _curving(share), independent
+        data, _heard(acq, seen, mean), precision, strength, _curving(share), independent
     )
 
     z = torch.zeros_like(mean, requires_grad=True)
@@ -370,7 +380,7 @@ def refine(
         free = stretch * extra * units
         return phase, torch.exp(free[1]), acq.defocus + free[0]
 
-    history: list[tuple[float, float]] = []  # deviance over its expectation, and excess
+    history: list[tuple[float, float]] = []  # deviance over its expectation, and deviance_z
     best: tuple[float, int, tuple[Tensor, ...]] = (math.inf, 0, ())
     progress = tqdm(total=evaluations, unit="evaluation", disable=None, leave=False)
 
@@ -380,8 +390,8 @@ def refine(
         outer = unpack()
         inner = [t.detach().requires_grad_() for t in outer]
         found, expects, variance, own = problem.evaluate(*inner, gradient=True)
-        moved = (inner[0].detach() - mean).square() * precision
-        aim = expects - freedom(moved) - fit_defocus - fit_gain
+        squared_change = (inner[0].detach() - mean).square() * precision
+        aim = expects - freedom(squared_change) - fit_defocus - fit_gain
         history.append((found / aim, (found - aim) / math.sqrt(variance)))
         progress.update()
         if report is not None:
@@ -429,12 +439,12 @@ def refine(
     )
 
 
-def _heard(acquisition: Acquisition, recorded: Tensor | None, image: Tensor) -> Tensor:
+def _heard(acquisition: Acquisition, scan_mask: Tensor | None, image: Tensor) -> Tensor:
     """Share of the views that see each pixel of an image from a recorded position, of its shape."""
-    if recorded is None:
+    if scan_mask is None:
         return torch.ones_like(image)
     factor = image.shape[0] // acquisition.scan_shape[0]
-    fine = recorded.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    fine = scan_mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     heard = torch.zeros_like(fine)
     for shift in (acquisition.registering_shifts / torch.tensor(acquisition.step)).tolist():
         heard += fine.roll((round(factor * shift[0]), round(factor * shift[1])), (0, 1))
@@ -447,14 +457,14 @@ def refine_scan(
     dose: float,
     prior: Estimate,
     *,
-    trust: Trust = Trust(),
+    strength: PriorStrength = PriorStrength(),
     tile: int = 64,
     independent: bool = False,
     fit_defocus: bool = False,
     fit_gain: bool = False,
     evaluations: int = EVALUATIONS,
     device: str = "cpu",
-    deal: Deal = here,
+    pool: TaskPool = in_this_process,
 ) -> Refined:
     """Refine a recorded scan, which does not repeat beyond its edge, of any size, tile by tile.
 
@@ -471,20 +481,21 @@ def refine_scan(
         e⁻/Å², finite.
     prior : Estimate
         The first stage, ``(r·Rx, r·Ry)`` [rad].
-    trust, independent, fit_defocus, fit_gain, evaluations
+    strength, independent, fit_defocus, fit_gain, evaluations
         As for :func:`refine`.
     tile : int
         Side of a tile [scan positions].
     device : str
         Where to compute; the images come back on the CPU.
-    deal : Deal
-        Where the tiles are refined (:func:`misr4d.core.workers.dealing`); by default here.
+    pool : TaskPool
+        Where the tiles are refined (:func:`misr4d.core.workers.task_pool`); by default in this
+        process.
 
     Returns
     -------
     Refined
-        Deviance, excess and history are those of the tile that is explained worst; defocus and
-        gain are means over the tiles.
+        ``deviance``, ``deviance_z`` and ``history`` are those of the tile that is explained worst;
+        defocus and gain are means over the tiles.
 
     Raises
     ------
@@ -506,7 +517,7 @@ def refine_scan(
     # What is not recorded may be anything that the whole field shows.
     least = float(prior.mean.std())
     options = {
-        "trust": trust,
+        "strength": strength,
         "independent": independent,
         "fit_defocus": fit_defocus,
         "fit_gain": fit_gain,
@@ -524,16 +535,16 @@ def refine_scan(
     parts: list[Refined] = []
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:
-        for part in deal(_refined_tile, tasks()):
-            yield part.image, part.moved
-            parts.append(replace(part, image=_NOTHING, moved=_NOTHING))
+        for part in pool(_refined_tile, tasks()):
+            yield part.image, part.change
+            parts.append(replace(part, image=_NOTHING, change=_NOTHING))
 
-    image, moved = blend_tiles(images(), scan, shape)
-    worst = max(parts, key=lambda part: part.excess)
+    image, change = blend_tiles(images(), scan, shape)
+    worst = max(parts, key=lambda part: part.deviance_z)
     return replace(
         worst,
         image=image,
-        moved=moved,
+        change=change,
         defocus=sum(part.defocus for part in parts) / len(parts),
         gain=sum(part.gain for part in parts) / len(parts),
     )
@@ -564,15 +575,15 @@ def _refined_tile(
             functional.pad(prior.mean[None, None], fine, mode="replicate")[0, 0],
             functional.pad(prior.deviation, fine, value=widest),
         ),
-        recorded=functional.pad(torch.ones(nx, ny, dtype=torch.bool), around),
+        scan_mask=functional.pad(torch.ones(nx, ny, dtype=torch.bool), around),
         **options,
     )
     inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
-    return replace(found, image=found.image[inside].cpu(), moved=found.moved[inside].cpu())
+    return replace(found, image=found.image[inside].cpu(), change=found.change[inside].cpu())
 
 
 def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
-    """Remove from views what an image foretells beyond a weak specimen's response.
+    """Remove from views what an image predicts beyond a weak specimen's response.
 
     Parameters
     ----------
@@ -610,7 +621,7 @@ def plug_and_play(
     denoise: Callable[[Tensor], Estimate],
     *,
     rounds: int = 3,
-    trust: Trust = Trust(),
+    strength: PriorStrength = PriorStrength(),
 ) -> Refined:
     """Alternate between the network and the electrons, the network counting less each time.
 
@@ -623,7 +634,7 @@ def plug_and_play(
         :func:`misr4d.learn.learned.informed` of the method.
     rounds : int
         How often; the first is :func:`refine` alone.
-    trust : Trust
+    strength : PriorStrength
         Of the first round; the weight is halved in every other.
 
     Raises
@@ -635,9 +646,9 @@ def plug_and_play(
         raise ValueError(f"rounds is {rounds}; expected 1 or more")
     model = ExpectedViews(method.acquisition, method.upsampling, device=method.device)
     views = counts.to(method.device) / electrons_per_pixel(dose, method.acquisition)
-    found = refine(counts, method, dose, denoise(views), trust=trust)
+    found = refine(counts, method, dose, denoise(views), strength=strength)
     for number in range(1, rounds):
         prior = denoise(as_weak(views, model, found.image))
-        less = replace(trust, weight=trust.weight / 2**number)
-        found = refine(counts, method, dose, prior, trust=less)
+        less = replace(strength, weight=strength.weight / 2**number)
+        found = refine(counts, method, dose, prior, strength=less)
     return found

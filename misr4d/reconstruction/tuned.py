@@ -15,12 +15,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from misr4d.reconstruction.refine import Trust
+from misr4d.reconstruction.refine import PriorStrength
 
 __all__ = [
     "PtychographySettings",
     "contrast_tuning",
-    "prior_trust",
+    "prior_strength",
     "ptychography_settings",
     "ptychography_tuning",
     "refine_tuning",
@@ -49,7 +49,7 @@ def contrast_tuning() -> dict[str, Any]:
     return _record("contrast_tuning")
 
 
-def prior_trust(regime: str) -> Trust:
+def prior_strength(regime: str) -> PriorStrength:
     """Look up how far :func:`misr4d.reconstruction.refine.refine` trusts the first stage.
 
     Raises
@@ -59,8 +59,8 @@ def prior_trust(regime: str) -> Trust:
     """
     for row in refine_tuning()["choice"]:
         if row["regime"] == regime:
-            return Trust(float(row["weight"]), float(row["tail"]))
-    raise ValueError(f"no trust for regime {regime!r}; known: atomic, molecular")
+            return PriorStrength(float(row["weight"]), float(row["tail"]))
+    raise ValueError(f"no prior strength for regime {regime!r}; known: atomic, molecular")
 
 
 def ptychography_settings(regime: str, dose: float) -> PtychographySettings:

@@ -27,7 +27,7 @@ from misr4d.calibrate.defocus import Search, estimate_defocus
 from misr4d.calibrate.descan import fit_descan, recentre
 from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.calibrate.drift import drift_matrix
-from misr4d.calibrate.pixels import Mended, find_bad_pixels, find_dead_areas
+from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import STRAIGHT
@@ -47,7 +47,7 @@ _DISC_RADIUS = 8.0
 _FAR = 1.25
 
 # Our choice: less than this costs less contrast than the dose is known to.
-_MUCH_MENDED = 0.03
+_MUCH_REPLACED = 0.03
 
 # Our choice: clipped values are rarer than this in a scan whose disc is well within the counter.
 _CLIPPED = 1e-4
@@ -135,7 +135,7 @@ def prepare(
     energy, step = scan.value("energy"), scan.value("step")
     known = dict(scan.known)
     warnings = list(scan.notes)
-    scan, seen, recorded, bad, floor = _mended(scan, bad_pixels, known, warnings)
+    scan, seen, recorded, bad, floor = _replace_bad_pixels(scan, bad_pixels, known, warnings)
     dose = None
     if level_dose:
         dose = find_beam_dose(_beam_electrons(seen, floor, known))
@@ -151,7 +151,7 @@ def prepare(
         dose = _with_flicker(cube, disc, seen, floor, dose, known)
     _check_counter(seen, _as_recorded(disc, known), warnings)
     share = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
-    if share > _MUCH_MENDED:
+    if share > _MUCH_REPLACED:
         warnings.append(
             f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: "
             "the contrast is lower by as much"
@@ -174,20 +174,20 @@ def prepare(
     )
     search = None
     if "defocus" not in known:
-        focused, search = _focused(cube, acquisition, known, warnings)
+        midplane, search = _focused(cube, acquisition, known, warnings)
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
         lens = _said(known, "astigmatism", (0.0, 0.0))
-        focused = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
-    focused.check_upsampling(UPSAMPLING)
-    if focused.largest_view_shift > min(focused.field):
+        midplane = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
+    midplane.check_upsampling(UPSAMPLING)
+    if midplane.largest_view_shift > min(midplane.field):
         raise ValueError(
-            f"a defocus of {focused.defocus:g} Å displaces the outermost views by "
-            f"{focused.largest_view_shift:.3g} Å, out of the field of {focused.field[0]:g} × "
-            f"{focused.field[1]:g} Å; check --defocus and --step"
+            f"a defocus of {midplane.defocus:g} Å displaces the outermost views by "
+            f"{midplane.largest_view_shift:.3g} Å, out of the field of {midplane.field[0]:g} × "
+            f"{midplane.field[1]:g} Å; check --defocus and --step"
         )
-    turned = _turned(cube, focused, known, warnings)
+    turned = _turned(cube, midplane, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
     detector = Detector(recorded, bad, _as_recorded(disc, known), seen.totals, search)
@@ -226,7 +226,7 @@ def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
     return known[name].value if name in known else otherwise
 
 
-def _mended(
+def _replace_bad_pixels(
     scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity], warnings: list[str]
 ) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_], float]:
     """Replace bad pixels and subtract a pedestal.
@@ -259,7 +259,7 @@ def _mended(
             )
         known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
         # What they hold need not even be a number.
-        seen = survey(replace(scan, patterns=Mended(scan.patterns, bad)))
+        seen = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
     recorded, whole = seen.mean, seen.whole
     pedestal, floor = _floor(seen, ~bad, positions, known, warnings)
     if pedestal:
@@ -275,8 +275,8 @@ def _mended(
         known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
         bad = bad | dead
     if bad.any():
-        mended = Mended(scan.patterns, bad, seen.mean, counted=whole and gain == 1.0)
-        scan = replace(scan, patterns=mended)
+        replaced = PixelsReplaced(scan.patterns, bad, seen.mean, counted=whole and gain == 1.0)
+        scan = replace(scan, patterns=replaced)
         seen = replace(survey(scan, signed=bool(pedestal)), whole=whole)
     return scan, seen, recorded, bad, floor
 

@@ -18,13 +18,13 @@ from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_re
 from misr4d.core.device import pick_device
 from misr4d.core.dose import electrons_per_pixel, thin
 from misr4d.core.estimate import TILE, Estimate, tiles
-from misr4d.core.workers import Deal, dealing
+from misr4d.core.workers import TaskPool, task_pool
 from misr4d.io.scan import Quantity, Scan
 from misr4d.learn.learned import card, informed, informed_tiled
 from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 from misr4d.reconstruction.direct import starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
-from misr4d.reconstruction.tuned import prior_trust
+from misr4d.reconstruction.tuned import prior_strength
 from misr4d.report.preparation import (
     _DISC_RADIUS,
     _FAR,
@@ -33,15 +33,15 @@ from misr4d.report.preparation import (
     _check_known,
     prepare,
 )
-from misr4d.report.report import METHODS, Method, Report, _period, _rms, _shown_quantity
+from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["outlook", "reconstruct_scan"]
+__all__ = ["plan", "reconstruct_scan"]
 
 
-def outlook(scan: Scan, method: Method = "informed") -> str:
+def plan(scan: Scan, method: Method = "informed") -> str:
     """Say what a reconstruction would rest on, do and take, without reading a pattern.
 
     Raises
@@ -108,7 +108,7 @@ def reconstruct_scan(
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
     scheduler, workers
         Deal the tiles of a scan larger than 64 × 64 to dask workers, as
-        :func:`misr4d.core.workers.dealing`; by default this process does them all.
+        :func:`misr4d.core.workers.task_pool`; by default this process does them all.
 
     Returns
     -------
@@ -121,18 +121,18 @@ def reconstruct_scan(
         counts and there are none, or there is no such device or scheduler.
     """
     device = pick_device(device)
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if method not in METHOD_NAMES:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHOD_NAMES)}")
     _check_known(scan)  # before workers are started
     if max(scan.patterns.shape[:2]) <= TILE:
         scheduler = workers = None  # one tile is not dealt
-    with dealing(scheduler, workers) as deal:
+    with task_pool(scheduler, workers) as pool:
         ready = prepare(scan, bad_pixels, level_dose=level_dose)
-        return _reconstruct(scan, ready, method, seed, device, deal)
+        return _reconstruct(scan, ready, method, seed, device, pool)
 
 
 def _reconstruct(
-    scan: Scan, ready: Prepared, method: Method, seed: int, device: str, deal: Deal
+    scan: Scan, ready: Prepared, method: Method, seed: int, device: str, pool: TaskPool
 ) -> Report:
     acquisition = ready.acquisition
     views = ready.cube.views(acquisition)
@@ -141,7 +141,7 @@ def _reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    made = _images(views, ready, method, device, deal, share=1.0)
+    made = _images(views, ready, method, device, pool, share=1.0)
     direct = made["direct"].mean
     deviation = None if method == "direct" else made["informed"].deviation.numpy()
     pixel = _fine(acquisition)
@@ -155,7 +155,7 @@ def _reconstruct(
         warnings += _miscounted(known["noise"].value)
         pairs: dict[str, list[Tensor]] = {name: [] for name in made}
         for half in _halves(views, ready, seed):
-            for name, found in _images(half, ready, method, device, deal, share=0.5).items():
+            for name, found in _images(half, ready, method, device, pool, share=0.5).items():
                 pairs[name].append(found.mean)
         del views, half  # before the spectra, which take as much memory
         for name, pair in pairs.items():
@@ -172,9 +172,11 @@ def _reconstruct(
         provenance["weights"] = card("DirectInformed")["sha256"]
     refined = made.get("refined")
     if isinstance(refined, _Second):
-        trust = prior_trust(nearest_regime(acquisition))
-        provenance["trust"] = {"weight": trust.weight, "tail": str(trust.tail)}
-        known["excess"] = Quantity(refined.result.excess, "standard deviations", "estimated")
+        strength = prior_strength(nearest_regime(acquisition))
+        provenance["prior_strength"] = {"weight": strength.weight, "tail": str(strength.tail)}
+        known["deviance_z"] = Quantity(
+            refined.result.deviance_z, "standard deviations", "estimated"
+        )
         known["fitted_defocus"] = Quantity(refined.result.defocus, "Å", "estimated")
         known["fitted_gain"] = Quantity(refined.result.gain, "times the dose", "estimated")
         if refined.result.warning is not None:
@@ -195,7 +197,7 @@ def _reconstruct(
         curves,
         acquisition.scan_matrix,
     )
-    return replace(report, warnings=(*warnings, *_doubts(report, acquisition)))
+    return replace(report, warnings=(*warnings, *_training_range_warnings(report, acquisition)))
 
 
 @dataclass(frozen=True)
@@ -209,13 +211,13 @@ class _Second(Estimate):
 
 
 def _images(
-    views: Tensor, ready: Prepared, method: str, device: str, deal: Deal, *, share: float
+    views: Tensor, ready: Prepared, method: str, device: str, pool: TaskPool, *, share: float
 ) -> dict[str, Estimate]:
     """Make a method's image, after those that it starts from, of so large a share of the dose."""
     acquisition = ready.acquisition
-    found = {"direct": _image(views, acquisition, "direct", device, deal)}
+    found = {"direct": _image(views, acquisition, "direct", device, pool)}
     if method != "direct":
-        found["informed"] = _image(views, acquisition, "informed", device, deal)
+        found["informed"] = _image(views, acquisition, "informed", device, pool)
     if method == "refined":
         first = found["informed"]
         dose = share * ready.cube.electrons / math.prod(acquisition.step)
@@ -225,12 +227,12 @@ def _images(
             acquisition,
             dose,
             first,
-            trust=prior_trust(nearest_regime(acquisition)),
+            strength=prior_strength(nearest_regime(acquisition)),
             tile=TILE,
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
             fit_gain=True,
             device=device,
-            deal=deal,
+            pool=pool,
         )
         found["refined"] = _Second(result.image, first.deviation, result=result)
     return {name: _straightened(one, acquisition) for name, one in found.items()}
@@ -252,12 +254,14 @@ def _fine(acquisition: Acquisition) -> tuple[float, float]:
     return acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING
 
 
-def _image(views: Tensor, acquisition: Acquisition, name: str, device: str, deal: Deal) -> Estimate:
+def _image(
+    views: Tensor, acquisition: Acquisition, name: str, device: str, pool: TaskPool
+) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
     network = _STARTS[name]
     if max(acquisition.scan_shape) > TILE:
         return informed_tiled(
-            views, acquisition, tile=TILE, device=device, network=network, deal=deal
+            views, acquisition, tile=TILE, device=device, network=network, pool=pool
         )
     found = informed(starting_point(acquisition, device=device), views, network=network)
     return replace(found, mean=found.mean.cpu(), deviation=found.deviation.cpu())
@@ -350,11 +354,11 @@ def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dic
     }
 
 
-def _doubts(report: Report, acquisition: Acquisition) -> list[str]:
+def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[str]:
     """Where the network was not trained, and where its prior and not the data drew the image."""
     if report.method == "direct":
         return []
-    doubts = []
+    warnings = []
     regime = nearest_regime(acquisition)
     trained = REGIMES[regime]
     for name, here, there, unit in (
@@ -369,20 +373,20 @@ def _doubts(report: Report, acquisition: Acquisition) -> list[str]:
         ),
     ):
         if max(here / there, there / here) > _FAR:
-            doubts.append(
+            warnings.append(
                 f"the {name} is {here:.3g} {unit} and the network was trained at {there:.3g} "
                 f"{unit} ({regime} regime): compare with direct"
             )
     if any(acquisition.astigmatism):
-        doubts.append(
+        warnings.append(
             f"the probe has two-fold astigmatism of {math.hypot(*acquisition.astigmatism):.3g} Å, "
             "which the network was not trained with: compare with direct"
         )
     if report.deviation is not None:
         if _rms(report.deviation) > float(report.mean.std()):
-            doubts.append("the deviation is larger than the signal: this image shows noise")
-        doubts += _prior(report)
-    return doubts
+            warnings.append("the deviation is larger than the signal: this image shows noise")
+        warnings += _prior(report)
+    return warnings
 
 
 def _prior(report: Report) -> list[str]:

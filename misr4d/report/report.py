@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["METHODS", "Report"]
+__all__ = ["METHOD_NAMES", "Report"]
 
 Method = Literal["informed", "direct", "refined"]
-METHODS = get_args(Method)
+METHOD_NAMES = get_args(Method)
 FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
 """What a report writes."""
 _LAST = "report.json"

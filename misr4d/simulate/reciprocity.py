@@ -85,8 +85,8 @@ def simulate_views(
     if not (math.isfinite(source) and source >= 0):
         raise ValueError(f"source is {source!r} Å; expected 0 or a positive number of Å")
     waves = _Waves(potential, acquisition, torch.device(device))
-    focused = acquisition.refocused(waves.middle)
-    imaging = _Imaging(potential, focused, steps, waves.device, source)
+    midplane = acquisition.refocused(waves.middle)
+    imaging = _Imaging(potential, midplane, steps, waves.device, source)
     samples = acquisition.view_samples.to(device)
     nx, ny = acquisition.scan_shape
     views = torch.empty((len(samples), nx, ny), device=device)

@@ -194,7 +194,7 @@ def test_browser_agrees_with_torch_to_a_thousandth(served: str) -> None:
         estimate = informed(method, views)
         check_close(result["mean"], estimate.mean)
         check_close(result["deviation"], estimate.deviation)
-    check_counts(results[0]["views"], results[1]["views"], electrons_per_pixel(300, scene.focused))
+    check_counts(results[0]["views"], results[1]["views"], electrons_per_pixel(300, scene.midplane))
 
 
 def check_counts(views: Tensor, intensity: Tensor, electrons: float) -> None:

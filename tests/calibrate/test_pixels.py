@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from misr4d.calibrate.pixels import Mended, find_bad_pixels, read_bad_pixels
+from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, read_bad_pixels
 from misr4d.io.emd import Recording
 
 
@@ -63,19 +63,19 @@ def test_bad_pixels_become_noise_at_the_level_around_and_the_rest_stays(wrap: An
     bad[3] = bad[0, 0] = True
     spoilt = patterns.copy()
     spoilt[:, :, bad] = 255
-    mended = Mended(wrap(spoilt), bad, spoilt.mean((0, 1)))
-    whole = mended[:, :]
+    replaced = PixelsReplaced(wrap(spoilt), bad, spoilt.mean((0, 1)))
+    whole = replaced[:, :]
     assert whole.dtype == np.uint8
     np.testing.assert_array_equal(whole[:, :, ~bad], patterns[:, :, ~bad])
     filled = whole[:, :, bad].astype(float)
     assert filled.mean() == pytest.approx(4.0, rel=0.02)
     assert filled.var() == pytest.approx(4.0, rel=0.05)
-    part = mended[3:9, 4:5, 2:5, 1:]
+    part = replaced[3:9, 4:5, 2:5, 1:]
     np.testing.assert_array_equal(part, whole[3:9, 4:5, 2:5, 1:])
-    level = Mended(spoilt.astype(np.float32), bad, spoilt.mean((0, 1)), counted=False)
+    level = PixelsReplaced(spoilt.astype(np.float32), bad, spoilt.mean((0, 1)), counted=False)
     assert np.ptp(level[:, :][:, :, 0, 0]) == 0
     with pytest.raises(ValueError, match="all pixels"):
-        Mended(spoilt, np.ones((7, 7), dtype=bool))
+        PixelsReplaced(spoilt, np.ones((7, 7), dtype=bool))
 
 
 def test_a_list_of_bad_pixels_is_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import dask
 import pytest
 
 from misr4d.companion import bench
-from misr4d.companion.bench import QUICK, STUDY, Plan, Row, read_study, read_table, run
+from misr4d.companion.bench import QUICK, STUDY, Plan, Row, read_study, read_table, run_bench
 from misr4d.companion.study import METHODS
 
 SMALL = Plan(
@@ -89,7 +89,7 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
         result: list[dict[str, Any]] = []
         work = threading.Thread(
             target=lambda: result.extend(
-                run(SMALL, tmp_path, scheduler=cluster.scheduler_address, progress=False)
+                run_bench(SMALL, tmp_path, scheduler=cluster.scheduler_address, progress=False)
             )
         )
         work.start()
@@ -113,7 +113,7 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
     assert max(found) - min(found) < 0.2
 
     before = parts(tmp_path)
-    again = run(SMALL, tmp_path, progress=False)
+    again = run_bench(SMALL, tmp_path, progress=False)
     assert again == result
     assert parts(tmp_path) == before
 
@@ -121,19 +121,19 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
 def test_an_interrupted_run_takes_up_where_it_stopped(
     tmp_path: Path, quick_rows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(replace(SMALL, doses=(100.0,)), tmp_path, workers=1, progress=False)
+    run_bench(replace(SMALL, doses=(100.0,)), tmp_path, workers=1, progress=False)
     first = parts(tmp_path)
-    run(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, workers=1, progress=False)
     second = parts(tmp_path)
     assert len(first) == 6
     assert len(second) == 14
     assert {name: second[name] for name in first} == first
     # A damaged row is measured again.
     next((tmp_path / "parts").iterdir()).write_text('{"specimen": "apo', encoding="utf-8")
-    assert len(run(SMALL, tmp_path, workers=1, progress=False)) == 14
+    assert len(run_bench(SMALL, tmp_path, workers=1, progress=False)) == 14
     # Other code, other numbers: nothing old is taken for new.
     monkeypatch.setattr(bench, "row_key", lambda *row: f"other {named(*row)}")
-    run(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, workers=1, progress=False)
     assert len(parts(tmp_path)) == 28
 
 
@@ -141,7 +141,7 @@ def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
     tables: list[list[dict[str, Any]]] = []
     threads = [
         threading.Thread(
-            target=lambda: tables.append(run(SMALL, tmp_path, workers=1, progress=False))
+            target=lambda: tables.append(run_bench(SMALL, tmp_path, workers=1, progress=False))
         )
         for _ in range(2)
     ]
@@ -156,7 +156,7 @@ def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
 
 
 def test_the_table_says_how_it_was_made(tmp_path: Path, quick_rows: None) -> None:
-    run(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, workers=1, progress=False)
     record = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert record["plan"]["doses"] == ["100.0", "1000.0", "inf"]
     assert record["plan"]["seed"] == 0
@@ -188,11 +188,11 @@ def test_the_study_has_enough_draws_for_a_verdict() -> None:
 
 def test_several_plans_make_one_table(tmp_path: Path, quick_rows: None) -> None:
     thick = replace(SMALL, specimens=("Li2CoO3",), doses=(100.0,), thicknesses=(50.0, 100.0))
-    rows = run((SMALL, thick), tmp_path, workers=1, progress=False)
+    rows = run_bench((SMALL, thick), tmp_path, workers=1, progress=False)
     assert len(rows) == 14 + 2 * 2 * 3
     assert len({row["made"] for row in rows}) == len(rows)
     with pytest.raises(ValueError, match="expected one for a table"):
-        run((SMALL, replace(thick, seed=1)), tmp_path, workers=1, progress=False)
+        run_bench((SMALL, replace(thick, seed=1)), tmp_path, workers=1, progress=False)
     with pytest.raises(ValueError, match="thickness is -1"):
         replace(SMALL, thicknesses=(-1.0,))
 
@@ -200,7 +200,7 @@ def test_several_plans_make_one_table(tmp_path: Path, quick_rows: None) -> None:
 def test_the_study_is_read_with_its_peers(tmp_path: Path, quick_rows: None) -> None:
     with pytest.raises(FileNotFoundError, match="no table at"):
         read_study(tmp_path)
-    run(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, workers=1, progress=False)
     (tmp_path / "peers.json").write_text('{"rows": [{"method": "phaserEM"}]}', encoding="utf-8")
     rows = read_study(tmp_path)
     assert len(rows) == 15

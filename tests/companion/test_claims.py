@@ -17,8 +17,8 @@ from misr4d.companion.claims import CHAPTERS
 from misr4d.companion.verdicts import (
     CANNOT,
     FEWEST,
+    JUDGED_METHODS,
     MARKS,
-    METHODS,
     NOT,
     OPEN,
     PARTLY,
@@ -411,7 +411,7 @@ def everything() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         ],
         "thickness": [],
     }
-    audit = audited(*((m, 1.0, 0.95, 0.7) for m in METHODS))
+    audit = audited(*((m, 1.0, 0.95, 0.7) for m in JUDGED_METHODS))
     results = {
         **scans(3.5, 0.8, 0.95),
         **spectra(),
@@ -421,7 +421,7 @@ def everything() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "10_ablations": ABLATIONS,
     }
     rows = []
-    for n, method in enumerate((*METHODS, *ESTABLISHED)):
+    for n, method in enumerate((*JUDGED_METHODS, *ESTABLISHED)):
         for specimen in ("Li2CoO3", "CuZr", "apoferritin"):
             for dose in (100.0, 200.0, 300.0, 1000.0):
                 scores = {
@@ -438,7 +438,7 @@ def everything() -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def test_every_claim_is_judged_once_and_in_order() -> None:
-    judged = claims.judge(*everything(), MOLECULAR)
+    judged = claims.judge_claims(*everything(), MOLECULAR)
     assert [c.number for c in judged] == [f"C{n}" for n in range(1, 15)] + ["R1", "R2", "R3", "R4"]
     pages = {page.stem for page in (ROOT / "notebooks").glob("*.py")}
     for claim in judged:
@@ -452,7 +452,7 @@ def test_every_claim_is_judged_once_and_in_order() -> None:
 
 def test_every_finding_that_measures_says_how_many_draws() -> None:
     arithmetic = ("C12", "R3", "R4")
-    for claim in claims.judge(*everything(), MOLECULAR):
+    for claim in claims.judge_claims(*everything(), MOLECULAR):
         for method, finding in claim.findings.items():
             if claim.number in arithmetic or finding.text == "not run" or finding.verdict == CANNOT:
                 continue
@@ -472,7 +472,7 @@ def test_a_method_that_shows_nothing_is_nowhere_reproduced() -> None:
         row["values"] = [0.1 if row["band"][0] == 0 else 0.3] * 4
     results |= audited((UNET, 0.0, 0.5, 0.1), ("direct", 8.0, 0.9, 0.8))
     results |= scans(9.0, 0.1, 1.0)
-    for claim in claims.judge(results, rows, MOLECULAR):
+    for claim in claims.judge_claims(results, rows, MOLECULAR):
         if UNET in claim.findings and claim.number not in ("C13",):
             assert claim.findings[UNET].verdict != REPRODUCED, claim.number
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from misr4d.cli import main
-from misr4d.companion.demo import Row, StandIn, Truth, compare, make_stand_in
+from misr4d.companion.demo import Comparison, StandIn, Truth, compare_with_truth, make_stand_in
 from misr4d.io.reading import read_scan
 from misr4d.report.preparation import Prepared, prepare
 from misr4d.report.reconstruct import reconstruct_scan
@@ -33,7 +33,7 @@ def test_the_stand_in_is_calibrated_within_what_is_stated(
     dose: float, stand_in: StandIn, tmp_path: Path
 ) -> None:
     found, truth = prepared(stand_in, dose, 0, tmp_path)
-    rows: dict[str, Row] = {row.name: row for row in compare(found, truth)}
+    rows: dict[str, Comparison] = {row.name: row for row in compare_with_truth(found, truth)}
     defocus, rotation = BOUNDS[dose]
     assert abs(rows["defocus"].error[0]) < defocus * truth.defocus
     assert abs(rows["rotation"].error[0]) < rotation
@@ -60,7 +60,11 @@ def test_the_image_is_straightened_and_sharper_for_it(stand_in: StandIn, tmp_pat
     assert found.mean.shape[1] == pytest.approx(144 - sheared, abs=6)
     assert found.mean.shape[0] == pytest.approx(144 * (1 + truth.drift[0]), abs=6)
     straight, as_it_ran = (
-        next(r.estimated[0] for r in compare(report, truth) if r.name == "correlation, direct")
+        next(
+            r.estimated[0]
+            for r in compare_with_truth(report, truth)
+            if r.name == "correlation, direct"
+        )
         for report in (found, left)
     )
     assert straight > as_it_ran + 0.02

@@ -44,24 +44,24 @@ def test_draws_are_paired_on_the_same_electrons() -> None:
     # Each draw is ahead by 0.1, though the draws scatter by far more.
     table = series("informed", 100.0, "correlation", [0.3, 0.9, 0.5])
     table += series("direct", 100.0, "correlation", [0.2, 0.8, 0.4])
-    case = goals.compare(table, "CuZr", 100.0, "direct", "correlation", ahead)
+    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
     assert case is not None
     assert (case.lead.low, case.lead.median, case.lead.high) == pytest.approx((0.1, 0.1, 0.1))
     assert (case.ours.median, case.theirs.median, case.n, case.met) == (0.5, 0.4, 3, True)
     # A rival with one draw is compared with every one of ours, and the comparison has one draw.
     table = [r for r in table if r["method"] == "informed" or r["draw"] == 0]
-    case = goals.compare(table, "CuZr", 100.0, "direct", "correlation", lambda s: s.low > 0)
+    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", lambda s: s.low > 0)
     assert case is not None
     assert (case.lead.n, case.theirs.n, case.n) == (3, 1, 1)
     assert (case.lead.low, case.lead.median, case.lead.high) == pytest.approx((0.1, 0.3, 0.7))
-    assert goals.compare(table, "CuZr", 200.0, "direct", "psnr", ahead) is None
+    assert goals.compare_methods(table, "CuZr", 200.0, "direct", "psnr", ahead) is None
 
 
 def test_a_comparison_of_four_draws_has_the_median_of_four() -> None:
     """Not its upper quartile, which the nearest of four is."""
     table = series("informed", 100.0, "correlation", [0.1, 0.2, 0.5, 0.9])
     table += series("direct", 100.0, "correlation", [0.0, 0.0, 0.0, 0.0])
-    case = goals.compare(table, "CuZr", 100.0, "direct", "correlation", ahead)
+    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
     assert case is not None
     assert case.lead == summarise([0.1, 0.2, 0.5, 0.9])
     assert case.lead.median == pytest.approx(0.35)
@@ -303,7 +303,7 @@ def test_every_goal_has_a_row() -> None:
         "device": "a core",
         "calibration": {"coverage": [cell(0.68, 0.68), cell(0.95, 0.95)]},
     }
-    found = goals.judge(table, {"DirectInformed": card, "AttentionUNet": card})
+    found = goals.judge_goals(table, {"DirectInformed": card, "AttentionUNet": card})
     assert len({goal.key for goal in found}) == len(found) == 9
     text = goals.as_table(found)
     assert text.count("\n") == 10
@@ -314,4 +314,4 @@ def test_every_goal_has_a_row() -> None:
     for record in records:
         for case in record["cases"]:
             assert case["lead"]["n"] == (1 if case["dose"] == "inf" else 3)
-    assert goals.judge([], {"DirectInformed": card})[0].verdict == "not decided"
+    assert goals.judge_goals([], {"DirectInformed": card})[0].verdict == "not decided"

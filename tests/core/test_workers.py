@@ -15,7 +15,7 @@ from misr4d import ATOMIC
 from misr4d.core import workers
 from misr4d.core.dose import electrons_per_pixel, expose
 from misr4d.core.estimate import Estimate
-from misr4d.core.workers import Deal, dealing, each_done, here
+from misr4d.core.workers import TaskPool, each_done, in_this_process, task_pool
 from misr4d.learn.learned import informed_tiled
 from misr4d.reconstruction.refine import refine_scan
 from misr4d.simulate.reciprocity import simulate_views
@@ -23,8 +23,8 @@ from tests.conftest import weak_phase
 
 
 @pytest.fixture(scope="module")
-def deal() -> Iterator[Deal]:
-    with dealing(workers=2) as found:
+def pool() -> Iterator[TaskPool]:
+    with task_pool(workers=2) as found:
         yield found
 
 
@@ -36,7 +36,7 @@ def whose(number: int, mark: str = "") -> tuple[int, int]:
     return number, os.getpid()
 
 
-def test_results_come_in_order_and_a_few_tasks_are_under_way(deal: Deal) -> None:
+def test_results_come_in_order_and_a_few_tasks_are_under_way(pool: TaskPool) -> None:
     drawn: list[int] = []
 
     def tasks() -> Iterator[tuple[int]]:
@@ -44,7 +44,7 @@ def test_results_come_in_order_and_a_few_tasks_are_under_way(deal: Deal) -> None
             drawn.append(number)
             yield (number,)
 
-    found = deal(whose, tasks())
+    found = pool(whose, tasks())
     first = next(found)
     assert len(drawn) == 5  # two for each of two threads, and the one that stopped the drawing
     every = [first, *found]
@@ -53,20 +53,20 @@ def test_results_come_in_order_and_a_few_tasks_are_under_way(deal: Deal) -> None
     assert os.getpid() not in {pid for _, pid in every}
 
 
-def test_a_task_whose_worker_dies_is_done_again(deal: Deal, tmp_path: Path) -> None:
-    every = list(deal(whose, ((number, str(tmp_path / "died")) for number in range(8))))
+def test_a_task_whose_worker_dies_is_done_again(pool: TaskPool, tmp_path: Path) -> None:
+    every = list(pool(whose, ((number, str(tmp_path / "died")) for number in range(8))))
     assert (tmp_path / "died").exists()
     assert [number for number, _ in every] == list(range(8))
 
 
-def test_what_goes_wrong_on_a_worker_is_raised_here(deal: Deal) -> None:
+def test_what_goes_wrong_on_a_worker_is_raised_here(pool: TaskPool) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
-        list(deal(int, [("1",), ("one",)]))
+        list(pool(int, [("1",), ("one",)]))
 
 
 def test_without_workers_tasks_are_done_here() -> None:
-    with dealing() as found:
-        assert found is here
+    with task_pool() as found:
+        assert found is in_this_process
         assert list(found(whose, [(1,), (2,)])) == [(1, os.getpid()), (2, os.getpid())]
 
 
@@ -89,28 +89,29 @@ def test_a_scheduler_that_is_not_there_or_has_no_worker_is_named(
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         ) as cluster,
         pytest.raises(ValueError, match="had no worker for"),
-        dealing(cluster.scheduler_address),
+        task_pool(cluster.scheduler_address),
     ):
         pass
 
 
-def test_tiles_are_the_same_wherever_they_are_made(deal: Deal) -> None:
+def test_tiles_are_the_same_wherever_they_are_made(pool: TaskPool) -> None:
     potential, phase = weak_phase(0.1)
     acquisition = replace(ATOMIC, defocus=300.0)
     generator = torch.Generator().manual_seed(0)
     views = expose(simulate_views(potential, acquisition), acquisition, 1000.0, generator)
     one, other = (
-        informed_tiled(views, acquisition, tile=48, overlap=12, deal=way) for way in (here, deal)
+        informed_tiled(views, acquisition, tile=48, overlap=12, pool=way)
+        for way in (in_this_process, pool)
     )
     torch.testing.assert_close(one.mean, other.mean, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(one.deviation, other.deviation, atol=1e-4, rtol=1e-3)
     counts = (views * electrons_per_pixel(1000.0, acquisition)).round()
     first = Estimate(one.mean, one.deviation)
     refined = [
-        refine_scan(counts, acquisition, 1000.0, first, tile=48, evaluations=3, deal=way)
-        for way in (here, deal)
+        refine_scan(counts, acquisition, 1000.0, first, tile=48, evaluations=3, pool=way)
+        for way in (in_this_process, pool)
     ]
     torch.testing.assert_close(refined[0].image, refined[1].image, atol=1e-3, rtol=1e-2)
-    assert refined[0].excess == pytest.approx(refined[1].excess, abs=0.1)
+    assert refined[0].deviance_z == pytest.approx(refined[1].deviance_z, abs=0.1)
     error = [(image - phase).square().mean() for image in (one.mean, refined[1].image)]
     assert error[1] < error[0]

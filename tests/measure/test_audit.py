@@ -11,10 +11,10 @@ from misr4d.measure.audit import (
     Reliability,
     central_column,
     detect,
+    error_ratio,
     false_peaks,
     overconfidence,
     reliability,
-    rise,
     shuffle_positions,
     signature,
     turn_disc,
@@ -170,13 +170,13 @@ def test_a_true_deviation_covers_what_it_says() -> None:
 def test_a_deviation_follows_the_error_or_does_not() -> None:
     home = [Reliability(1.0, 1.0, {}), Reliability(2.0, 2.0, {}), Reliability(4.0, 4.0, {})]
     more = [Reliability(1.5 * one.predicted, 3 * one.error, {}) for one in home]
-    found = rise(home, more)
-    assert (found.predicted, found.error, found.follows) == (1.5, 3.0, True)
+    found = error_ratio(home, more)
+    assert (found.predicted, found.observed, found.predicted_rises) == (1.5, 3.0, True)
     blind = [Reliability(0.9 * one.predicted, 3 * one.error, {}) for one in home]
-    assert rise(home, blind).follows is False
-    assert rise(home, home).follows is None
+    assert error_ratio(home, blind).predicted_rises is False
+    assert error_ratio(home, home).predicted_rises is None
     with pytest.raises(ValueError, match="3 draws of the reference and 2 of the other"):
-        rise(home, home[:2])
+        error_ratio(home, home[:2])
 
 
 def test_a_turned_disc_is_the_same_lattice_another_way_round() -> None:

@@ -15,7 +15,7 @@ from misr4d.reconstruction.deviance import deviance, expected_deviance
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.forward import ExpectedViews
 from misr4d.reconstruction.refine import (
-    Trust,
+    PriorStrength,
     _Problem,
     as_weak,
     plug_and_play,
@@ -67,8 +67,8 @@ def test_an_astigmatic_probe_is_modelled_and_solved_for() -> None:
     assert correlation(DirectPtychography(skewed)(views), phase) > plain + 0.05
 
 
-@pytest.mark.parametrize("trust", [Trust(), Trust(3.0, 0.6)])
-def test_gradient_against_finite_differences(trust: Trust) -> None:
+@pytest.mark.parametrize("strength", [PriorStrength(), PriorStrength(3.0, 0.6)])
+def test_gradient_against_finite_differences(strength: PriorStrength) -> None:
     """In float64, of phase, dose factor and defocus, with several slices and samples a pixel."""
     acquisition = replace(SMALL, scan_shape=(12, 12), detector_pixel=6.0, pixel_samples=3)
     model = ExpectedViews(acquisition, thickness=40.0, slices=2)
@@ -76,8 +76,8 @@ def test_gradient_against_finite_differences(trust: Trust) -> None:
     phase = 0.2 * torch.randn((36, 36), generator=generator, dtype=torch.float64)
     counts = torch.poisson(torch.full((len(model), 12, 12), 3.0), generator=generator).double()
     prior = torch.full_like(phase, 0.3)
-    recorded = torch.ones((12, 12), dtype=torch.float64)
-    recorded[:2] = 0
+    scan_mask = torch.ones((12, 12), dtype=torch.float64)
+    scan_mask[:2] = 0
     problem = _Problem(
         counts,
         model,
@@ -85,9 +85,9 @@ def test_gradient_against_finite_differences(trust: Trust) -> None:
         1e-3,
         torch.zeros_like(phase),
         prior,
-        trust,
-        vacuum=-0.1,
-        recorded=recorded,
+        strength,
+        lower_phase=-0.1,
+        scan_mask=scan_mask,
     )
 
     def loss(x: torch.Tensor, gain: float, defocus: float) -> float:
@@ -173,11 +173,11 @@ def test_a_weak_and_a_strong_object_are_recovered(
     found = refine(counts, method, 1e6, prior, thickness=thickness, slices=slices, evaluations=45)
     assert correlation(found.image, phase) > 0.99
     assert correlation(found.image, phase) > correlation(linear, phase) - 2e-3
-    assert abs(found.excess) < 4
+    assert abs(found.deviance_z) < 4
     assert found.warning is None
     assert found.history[0] >= found.history[-1]
     torch.testing.assert_close(
-        found.moved, (found.image - linear + linear.mean()) / prior.deviation, rtol=1e-4, atol=1e-4
+        found.change, (found.image - linear + linear.mean()) / prior.deviation, rtol=1e-4, atol=1e-4
     )
 
 
@@ -201,18 +201,18 @@ def test_a_wrong_defocus_is_noticed_and_fitted() -> None:
         )
         for one, fit in ((method, False), (wrong, False), (wrong, True))
     )
-    assert right.excess < 4
+    assert right.deviance_z < 4
     assert right.warning is None
-    assert off.excess > 10
+    assert off.deviance_z > 10
     assert off.warning is not None
     assert "check defocus" in off.warning
     assert abs(fitted.defocus - SMALL.defocus) < 10
-    assert fitted.excess < off.excess / 2
+    assert fitted.deviance_z < off.deviance_z / 2
     assert correlation(fitted.image, phase) > correlation(off.image, phase)
 
 
 @pytest.mark.parametrize("dose", [100.0, 1000.0, 1e4])
-def test_the_excess_is_zero_for_counts_of_the_model_at_any_dose(dose: float) -> None:
+def test_deviance_z_is_zero_for_counts_of_the_model_at_any_dose(dose: float) -> None:
     """Of a periodic field, and of a cut from a larger one; the prior holds and is independent."""
     draws, field = 5, replace(SMALL, scan_shape=(48, 48))
     method, wide = DirectPtychography(SMALL, aliases=3), ExpectedViews(field)
@@ -228,10 +228,10 @@ def test_the_excess_is_zero_for_counts_of_the_model_at_any_dose(dose: float) -> 
             whole = torch.cat([wide(wide.transmission(outer), b) for b in wide.batches()])
         counts = count_electrons(exact, SMALL, dose, generator)
         found = refine(counts, method, dose, prior, independent=True, evaluations=30)
-        periodic.append(found.excess)
+        periodic.append(found.deviance_z)
         counts = count_electrons(whole[:, 8:40, 8:40], SMALL, dose, generator)
         found = refine_scan(counts, SMALL, dose, prior, independent=True, evaluations=30)
-        cut.append(found.excess)
+        cut.append(found.deviance_z)
     # The standard deviation of each is 1; in a cut the rim is known to about one more.
     assert abs(sum(periodic) / draws) < 3 / math.sqrt(draws)
     assert abs(sum(cut) / draws) < 1 + 3 / math.sqrt(draws)
@@ -253,10 +253,12 @@ def test_a_first_stage_that_saw_the_counts_has_fitted_their_noise() -> None:
         counts = count_electrons(exact, SMALL, dose, generator)
         first = method(counts / share, prior=size**2 / 9)
         prior = Estimate(first, torch.full_like(first, deviation))
-        sure = Trust(1e4)  # the image stays the first stage
-        seen.append(refine(counts, method, dose, prior, trust=sure, evaluations=2).excess)
+        sure = PriorStrength(1e4)  # the image stays the first stage
+        seen.append(refine(counts, method, dose, prior, strength=sure, evaluations=2).deviance_z)
         blind.append(
-            refine(counts, method, dose, prior, trust=sure, independent=True, evaluations=2).excess
+            refine(
+                counts, method, dose, prior, strength=sure, independent=True, evaluations=2
+            ).deviance_z
         )
     assert abs(sum(seen) / 5) < 3 / math.sqrt(5)
     assert sum(blind) < sum(seen) - 5 * 1.5
@@ -273,18 +275,18 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"the prior has shape \(9, 9\); expected \(96, 96\)"):
         refine(counts, method, 100.0, Estimate(torch.zeros(9, 9), torch.ones(9, 9)))
     with pytest.raises(ValueError, match=r"weight is 0\.0; expected a positive number"):
-        Trust(weight=0.0)
+        PriorStrength(weight=0.0)
     with pytest.raises(ValueError, match=r"tail is -1; expected a positive number of deviations"):
-        Trust(tail=-1)
-    with pytest.raises(ValueError, match=r"recorded has shape \(9, 9\); expected the scan's"):
-        refine(counts, method, 100.0, prior, recorded=torch.ones(9, 9, dtype=torch.bool))
+        PriorStrength(tail=-1)
+    with pytest.raises(ValueError, match=r"scan_mask has shape \(9, 9\); expected the scan's"):
+        refine(counts, method, 100.0, prior, scan_mask=torch.ones(9, 9, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"thickness is -1\.0 Å in 1 slices"):
         ExpectedViews(SMALL, thickness=-1.0)
 
 
 def test_the_tail_gives_way_to_a_missing_column_and_not_to_noise() -> None:
     """Against a Gaussian of the same weight: more of what is far off, no more of what is near."""
-    narrow, wide = Trust(10.0), Trust(10.0, 0.3)
+    narrow, wide = PriorStrength(10.0), PriorStrength(10.0, 0.3)
     near, far = torch.tensor(0.01), torch.tensor(25.0)
     assert float(wide.penalty(near)) == pytest.approx(float(narrow.penalty(near)), rel=0.06)
     assert float(wide.penalty(far)) < 0.03 * float(narrow.penalty(far))
@@ -299,11 +301,11 @@ def test_the_tail_gives_way_to_a_missing_column_and_not_to_noise() -> None:
     painted = Estimate(phase + column, torch.full_like(phase, 0.05))
     left, moved = {}, {}
     disc = column > 0.05
-    for trust in (narrow, wide):
-        image = refine(counts, method, dose, painted, trust=trust).image
+    for strength in (narrow, wide):
+        image = refine(counts, method, dose, painted, strength=strength).image
         image = image - image[~disc].mean() + phase[~disc].mean()
-        left[trust] = float(((image - phase) * column).sum() / column.square().sum())
-        moved[trust] = float((image - phase)[~disc].std())
+        left[strength] = float(((image - phase) * column).sum() / column.square().sum())
+        moved[strength] = float((image - phase)[~disc].std())
     assert left[wide] < 0.3 < 0.6 < left[narrow]
     assert moved[wide] < 0.02
 
@@ -314,16 +316,16 @@ def test_counts_that_are_not_known_do_not_count() -> None:
     method, model = DirectPtychography(SMALL, aliases=3), ExpectedViews(SMALL)
     exact = torch.cat([model(model.transmission(phase), b) for b in model.batches()])
     counts = count_electrons(exact, SMALL, 1000.0, torch.Generator().manual_seed(0))
-    recorded = torch.ones(32, 32, dtype=torch.bool)
-    recorded[:, 28:] = False
-    spoilt = torch.where(recorded, counts, counts.flip(0) * 3)
+    scan_mask = torch.ones(32, 32, dtype=torch.bool)
+    scan_mask[:, 28:] = False
+    spoilt = torch.where(scan_mask, counts, counts.flip(0) * 3)
     prior = Estimate(torch.zeros_like(phase), torch.full_like(phase, 0.1))
     whole, half, same = (
-        refine(c, method, 1000.0, prior, recorded=r, evaluations=8)
-        for c, r in ((spoilt, None), (spoilt, recorded), (counts, recorded))
+        refine(c, method, 1000.0, prior, scan_mask=r, evaluations=8)
+        for c, r in ((spoilt, None), (spoilt, scan_mask), (counts, scan_mask))
     )
     torch.testing.assert_close(half.image, same.image)
-    assert half.excess == pytest.approx(same.excess)
+    assert half.deviance_z == pytest.approx(same.deviance_z)
     assert (whole.image - same.image).abs().max() > 0.01
 
 
@@ -337,12 +339,12 @@ def test_nothing_is_left_below_vacuum() -> None:
     counts = count_electrons(exact, SMALL, dose, torch.Generator().manual_seed(0))
     share = dose / SMALL.pixels_per_disc
     prior = Estimate(method(counts / share), torch.full_like(phase, 0.1))
-    free, bound = (refine(counts, method, dose, prior, vacuum=v).image for v in (None, vacuum))
+    free, bound = (refine(counts, method, dose, prior, lower_phase=v).image for v in (None, vacuum))
     below = [float((vacuum - image).clamp_min(0).square().mean().sqrt()) for image in (free, bound)]
     assert below[1] < 0.6 * below[0]
     assert correlation(bound, phase) > correlation(free, phase)
-    with pytest.raises(ValueError, match="vacuum is inf"):
-        refine(counts, method, dose, prior, vacuum=math.inf)
+    with pytest.raises(ValueError, match="lower_phase is inf"):
+        refine(counts, method, dose, prior, lower_phase=math.inf)
 
 
 def test_a_strong_specimen_is_seen_as_a_weak_one() -> None:

@@ -13,7 +13,7 @@ import pytest
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST
 from misr4d.reconstruction.tuned import (
     contrast_tuning,
-    prior_trust,
+    prior_strength,
     ptychography_settings,
     ptychography_tuning,
     refine_tuning,
@@ -140,7 +140,7 @@ def test_amplitude_contrast_is_not_chosen_at_the_end_of_a_grid(row: dict[str, An
     assert lead < 0.005
 
 
-def test_trust_of_the_refinement_is_not_chosen_at_the_end_of_a_grid() -> None:
+def test_prior_strength_of_the_refinement_is_not_chosen_at_the_end_of_a_grid() -> None:
     for row in refine_tuning()["choice"]:
         rows = [
             r
@@ -189,5 +189,5 @@ def test_settings_are_those_of_the_nearest_dose() -> None:
     assert low != high
     with pytest.raises(ValueError, match="no ptychography settings for regime 'cosmic'"):
         ptychography_settings("cosmic", 100.0)
-    with pytest.raises(ValueError, match="no trust for regime 'cosmic'"):
-        prior_trust("cosmic")
+    with pytest.raises(ValueError, match="no prior strength for regime 'cosmic'"):
+        prior_strength("cosmic")

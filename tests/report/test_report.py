@@ -221,12 +221,12 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
     inner = (slice(rim, -rim), slice(rim, -rim))
     assert correlation(found.mean, truth) > correlation(report.mean, truth) - 0.002
     assert correlation(found.mean[inner], truth[inner]) > 0.9
-    assert abs(found.quantities["excess"].value) < 5
+    assert abs(found.quantities["deviance_z"].value) < 5
     assert found.quantities["fitted_gain"].value == pytest.approx(1.0, abs=0.02)
     assert found.quantities["fitted_defocus"].value == pytest.approx(
         prepare(read_scan(path)).acquisition.defocus
     )  # the file said it
-    assert found.provenance["trust"]["tail"]
+    assert found.provenance["prior_strength"]["tail"]
     with np.load(found.write(tmp_path)[1], allow_pickle=False) as arrays:
         assert {"mean", "direct", "informed", "refined", "deviation"} <= set(arrays)
         np.testing.assert_array_equal(arrays["refined"], arrays["mean"])
@@ -262,17 +262,17 @@ def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path
     assert "count 5 per electron" in found.warnings[0]
 
 
-def test_doubts_are_raised_where_the_network_was_not_trained(report: Report) -> None:
+def test_warnings_are_raised_where_the_network_was_not_trained(report: Report) -> None:
     far = replace(ATOMIC, step=(2.0, 2.0), semiangle=21.0, energy=80e3)
-    text = " ".join(reports._doubts(report, far))
+    text = " ".join(reports._training_range_warnings(report, far))
     for word in ("step is 2 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
         assert word in text
     skewed = replace(ATOMIC, astigmatism=(30.0, -40.0))
-    assert "astigmatism of 50 Å" in " ".join(reports._doubts(report, skewed))
+    assert "astigmatism of 50 Å" in " ".join(reports._training_range_warnings(report, skewed))
     noisy = replace(report, deviation=torch.full_like(report.mean, 10.0))
-    assert "larger than the signal" in " ".join(reports._doubts(noisy, ATOMIC))
+    assert "larger than the signal" in " ".join(reports._training_range_warnings(noisy, ATOMIC))
     none = replace(report, resolution={"direct": {"half-bit": math.inf}, "informed": {}})
-    assert "agree at no frequency" in " ".join(reports._doubts(none, ATOMIC))
+    assert "agree at no frequency" in " ".join(reports._training_range_warnings(none, ATOMIC))
 
 
 @pytest.mark.parametrize(
@@ -348,12 +348,12 @@ def test_a_dry_run_says_what_is_known_and_missing_and_reads_no_pattern(path: Pat
     scan = read_scan(path)
     unread: Any = SimpleNamespace(shape=(1024, 1024, 256, 256), dtype=np.dtype(np.uint16))
     known = {n: q for n, q in scan.known.items() if n not in {"defocus", "centre"}}
-    text = reports.outlook(replace(scan, patterns=unread, known=known))
+    text = reports.plan(replace(scan, patterns=unread, known=known))
     assert "energy         3e+05 eV (file)" in text
     assert "to be estimated: centre, defocus" in text
     assert "3072 × 3072 pixels by informed in 961 tiles" in text
     with pytest.raises(ValueError, match="pass --energy"):
-        reports.outlook(replace(scan, known={}))
+        reports.plan(replace(scan, known={}))
 
 
 def test_half_sets_of_a_crystal_agree_beyond_a_gap() -> None:
