@@ -54,7 +54,12 @@ from scipy.stats import mannwhitneyu
 from misr4d import plotting
 from misr4d.companion import bench, figures
 from misr4d.companion.study import METHODS, make_scene
-from misr4d.measure.metrics import line_profile, peak_to_background, specimen_mask
+from misr4d.measure.metrics import (
+    contrast_to_error,
+    line_profile,
+    peak_to_background,
+    specimen_mask,
+)
 from misr4d.measure.summary import plain, select, summarise
 
 plotting.use_style()
@@ -111,7 +116,8 @@ for name in TRIO:
                 "specimen": name,
                 "method": method,
                 "draw": draw,
-                **bench.score_image(image, scene),
+                **(scores := bench.score_image(image, scene)),
+                "contrast": contrast_to_error(scores["correlation"]),
                 "peaks": peak_to_background(profile, true),
                 "line": float(np.corrcoef(profile, true)[0, 1]),
                 "surroundings": told_apart(image),
@@ -120,7 +126,16 @@ for name in TRIO:
 
     profiles[name, "truth"], pictures[name, "truth"] = true_profile, scene.truth
     surroundings = told_apart(scene.truth)
-    table.append({"specimen": name, "method": "truth", "draw": 0, "surroundings": surroundings})
+    ideal = bench.score_image(scene.truth, scene)
+    table.append(
+        {
+            "specimen": name,
+            "method": "truth",
+            "draw": 0,
+            "surroundings": surroundings,
+            **{key: ideal[key] for key in ("cnr", "cnr_raw")},
+        }
+    )
     score_and_keep(METHODS["ptychography"](scene.measure(math.inf, seed)), "ptycho∞", 0)
     for draw in range(draws):
         measurement = scene.measure(dose, seed + draw)
@@ -217,7 +232,16 @@ Image(path)
 
 
 # %% tags=["remove-input"]
-KEYS = ("cnr", "cnr_raw", "peaks", "line", "correlation", "correlation_field", "surroundings")
+KEYS = (
+    "contrast",
+    "cnr",
+    "cnr_raw",
+    "peaks",
+    "line",
+    "correlation",
+    "correlation_field",
+    "surroundings",
+)
 
 
 def values(name, method, key):
@@ -225,7 +249,7 @@ def values(name, method, key):
 
 
 def entry(name, method, key):
-    if method == "truth" and key != "surroundings":
+    if method == "truth" and key not in ("cnr", "cnr_raw", "surroundings"):
         return "·"
     return summarise(values(name, method, key)).text()
 
@@ -239,14 +263,15 @@ rows = "\n".join(
 )
 Markdown(
     f"At {dose:g} e⁻/Å²: median, and in brackets the spread and the number n of draws (quartiles from "
-    "eight draws on, least to largest of fewer). {term}`CNR` is |μ_s − μ_b|/σ_b between the brightest 5 % and "
+    "eight draws on, least to largest of fewer). Contrast over error: r/√(1 − r²), r being the correlation "
+    "inside, to which the contrast of any two parts over what does not follow the truth is proportional. {term}`CNR` is |μ_s − μ_b|/σ_b between the brightest 5 % and "
     "the darkest 40 % of the truth inside the specimen, of images brought to one resolution; *raw* is that of "
     "the image as it is, which smoothing raises. Peaks: height of the true peaks over the true valleys along "
     "the line, over the spread at the valleys. Line: correlation of the profile with the true one. Inside and "
     "whole field: correlation of the image. Surroundings: how well the line tells specimen from vacuum, 0.5 "
     "for not at all.\n\n"
-    "| specimen | method | CNR | raw CNR | peaks | line | inside | whole field | surroundings |\n"
-    "|---|---|---|---|---|---|---|---|---|\n" + rows
+    "| specimen | method | contrast over error | CNR | raw CNR | peaks | line | inside | whole field | surroundings |\n"
+    "|---|---|---|---|---|---|---|---|---|---|\n" + rows
 )
 
 # %% tags=["remove-cell"]
@@ -297,13 +322,14 @@ Markdown(
     f"""
 ## What was seen
 
-* **Claim C2** depends on its baseline. Contrast to noise inside the specimen at {dose:g} e⁻/Å² and one resolution,
-  over that of *tuned* ptychography (py4DSTEM, the paper's program) on the same electrons: the paper's network
-  {each("attention U-Net", "cnr", "ptychography")}; the informed network
-  {each("informed", "cnr", "ptychography")}; direct ptychography, which is closed-form and untrained,
-  {each("direct", "cnr", "ptychography")}. Smoothing can raise the raw measure without showing
-  more (see the exercise), which is why images are brought to one resolution first. Stronger programs than
-  py4DSTEM are in {{doc}}`06_method_comparison`.
+* **Claim C2** depends on its baseline, and on what is called noise. Contrast over error inside the specimen at
+  {dose:g} e⁻/Å², over that of *tuned* ptychography (py4DSTEM, the paper's program) on the same electrons: the paper's
+  network {each("attention U-Net", "contrast", "ptychography")}; the informed network
+  {each("informed", "contrast", "ptychography")}; direct ptychography, which is closed-form and untrained,
+  {each("direct", "contrast", "ptychography")}. Stronger programs than py4DSTEM are in {{doc}}`06_method_comparison`.
+* The usual contrast to noise cannot decide it. The spread of its background holds the specimen's own texture, so that
+  the truth itself, with no noise at all, has {each("truth", "cnr", "ptychography")} times that of ptychography; and of
+  the images as they are, smoothing raises it without showing more (see the exercise).
 * **Claim C11**: peaks over those of the infinite-dose reference. The paper's network
   {each("attention U-Net", "peaks", "ptycho∞")}; the informed network {each("informed", "peaks", "ptycho∞")};
   direct ptychography {each("direct", "peaks", "ptycho∞")}.

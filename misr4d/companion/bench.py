@@ -89,7 +89,7 @@ COLUMNS = {
     "frequency": "highest frequency whose power stands above the floor [Å⁻¹]",
 }
 """Measures of the table."""
-INVERTED = -0.2  # our choice: below this correlation an image shows the truth upside down
+INVERTED = -0.2  # our choice: an image correlates less, inside or by rings, if upside down
 LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is called the lattice's
 HALVED = 3  # draws whose half-sets are reconstructed too, which takes three times as long
 _SLOW = ("ptychography", "refined")
@@ -280,7 +280,7 @@ def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
     scores: dict[str, float | None] = {
         "correlation": own,
         "correlation_field": correlation(image, truth),
-        "inverted": own < INVERTED,
+        "inverted": min(own, rings.weighted) < INVERTED,
         "ceiling": rings.ceiling,
         "weighted_frc": rings.weighted,
         "resolution": rings.resolution,

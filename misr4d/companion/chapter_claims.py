@@ -93,9 +93,9 @@ def centre(results: Results) -> Claim:
         "§3.2",
         "The reconstruction is best in the centre of the field",
         "Correlation with the truth in frames at a distance from the edge of a scan that ends "
-        "inside the crystal: better in the middle than in the outermost frame, and nowhere better "
-        f"than in the middle, at each dose; what differs by {LEVEL:g} or less is level. A middle "
-        f"below {SEEN:g} shows nothing that could be best.",
+        "inside a crystal, Li₂CoO₃, the only specimen that was tried: better in the middle than in "
+        "the outermost frame, and nowhere better than in the middle, at each dose; what differs by "
+        f"{LEVEL:g} or less is level. A middle below {SEEN:g} shows nothing that could be best.",
         findings,
         ("08_thickness_and_field",),
         remark="Near the edge a view looks at matter that others never see, over as much as the "

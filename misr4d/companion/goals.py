@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from misr4d.companion.verdicts import enough
-from misr4d.measure.metrics import dose_to_reach
+from misr4d.measure.metrics import contrast_to_error, dose_to_reach
 from misr4d.measure.summary import Summary, summarise
 from misr4d.plotting import dose_label
 
 __all__ = [
     "CLASSICAL",
+    "CONTRAST",
     "PEERS",
     "PTYCHOGRAPHY",
     "Case",
@@ -53,6 +54,8 @@ PTYCHOGRAPHY = ("ptychography", *PEERS)
 """Ptychography by other programs, first py4DSTEM's, which is the paper's program."""
 
 OURS = "informed"
+CONTRAST = "contrast_to_error"
+"""Measure made of the correlation inside, by :func:`misr4d.measure.metrics.contrast_to_error`."""
 PERIODS = ("resolution", "last_ring", "half_bit", "half_0143")
 Rows = Sequence[Mapping[str, Any]]
 
@@ -175,6 +178,7 @@ def scores(
 
     A period becomes its frequency [Å⁻¹], none becomes 0. A correlation counts by its size, and of
     an inverted image the mean ring correlation too: what the image shows is there, upside down.
+    :data:`CONTRAST` is made of the correlation inside.
 
     Parameters
     ----------
@@ -193,8 +197,10 @@ def scores(
     """
     by_draw = {}
     for row in _of(rows, specimen, dose, method, thickness):
-        value = row.get(measure)
-        if measure in PERIODS:
+        value = row.get("correlation" if measure == CONTRAST else measure)
+        if measure == CONTRAST and value is not None:
+            value = contrast_to_error(float(value))
+        elif measure in PERIODS:
             value = 0.0 if value is None else 1 / float(value)
         elif value is not None and (
             measure.startswith("correlation") or (measure == "weighted_frc" and row.get("inverted"))
@@ -474,7 +480,7 @@ def contrast_ratio(
     dose: float = 300.0,
     factor: float = 3.0,
     method: str = OURS,
-    measure: str = "cnr",
+    measure: str = CONTRAST,
     among: Sequence[str] = PTYCHOGRAPHY,
 ) -> Goal:
     """Judge whether a network's contrast to noise is so many times that of the best ptychography.
@@ -487,8 +493,10 @@ def contrast_ratio(
     factor : float
         Of claim C2.
     method : str
-    measure : {"cnr", "cnr_raw"}
-        At one resolution, or of the images as they are, which smoothing raises.
+    measure : {"contrast_to_error", "cnr", "cnr_raw"}
+        Over what does not follow the truth; or between two parts of the specimen over the spread
+        within one of them, at one resolution or of the images as they are. That spread holds the
+        specimen's own texture, so that the truth itself may not reach the factor.
     among : sequence of str
         Ptychographies, of which the best by this measure is the rival on each specimen.
     """
@@ -530,7 +538,8 @@ def dose_ratio(
     there. Each of the network's draws is a curve against dose, interpolated by
     :func:`misr4d.measure.metrics.dose_to_reach`; nothing is extrapolated. A curve that is past the
     target at the lowest dose gives an upper bound, one that never reaches it an infinite ratio.
-    Where ptychography resolves nothing there is no target, and no comparison.
+    Where ptychography resolves nothing there is no target, and no comparison; nor is there one at
+    a dose of which the share is below the lowest that was measured, which nothing could meet.
 
     Parameters
     ----------
@@ -549,7 +558,8 @@ def dose_ratio(
         case
         for specimen in specimens
         for dose in levels
-        if (case := _dose_case(rows, specimen, dose, levels, share, method, measure)) is not None
+        if share * dose >= levels[0]
+        and (case := _dose_case(rows, specimen, dose, levels, share, method, measure)) is not None
     ]
     asked = f"FRC-0.5 resolution of the best ptychography at {share:g} of its dose or less"
     asked += f" {claim}" if claim else ""

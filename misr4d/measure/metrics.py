@@ -12,6 +12,7 @@ from torch import Tensor
 
 __all__ = [
     "checkerboard",
+    "contrast_to_error",
     "contrast_to_noise",
     "correlation",
     "dose_to_reach",
@@ -391,6 +392,22 @@ def checkerboard(image: Tensor, period: int, *, reach: int = 6) -> float:
         peak = around[reach, reach]
         ratios.append(peak - (around.sum() - peak) / (around.numel() - 1))
     return float(torch.stack(ratios).mean().exp())
+
+
+def contrast_to_error(correlation: float) -> float:
+    """Contrast over what in an image does not follow the truth, as far as methods differ in it.
+
+    With r the correlation, an image is a·truth + error, and the difference between any two of its
+    parts over the error's deviation is proportional to r/√(1 − r²): ratios of methods are ratios
+    of that. Smoothing raises it only as it shows more, and the truth's is infinite.
+
+    Parameters
+    ----------
+    correlation : float
+        Inside the specimen, from −1 to 1; its sign does not count.
+    """
+    size = abs(correlation)
+    return size / math.sqrt(1 - size**2) if size < 1 else math.inf
 
 
 def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:

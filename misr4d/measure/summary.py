@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Summary", "plain", "select", "summarise"]
@@ -22,12 +22,16 @@ class Summary:
         Draws.
     low, median, high : float
         The ends are the quartiles of eight draws or more, and the least and the largest of fewer.
+    least, largest : float
+        Of all draws, whatever their number.
     """
 
     n: int
     low: float
     median: float
     high: float
+    least: float = field(default=math.nan, compare=False, repr=False)
+    largest: float = field(default=math.nan, compare=False, repr=False)
 
     @property
     def ends(self) -> str:
@@ -88,7 +92,7 @@ def summarise(values: Iterable[float]) -> Summary:
     n = len(ordered)
     ends = (0.25, 0.75) if n >= ENOUGH else (0.0, 1.0)
     low, median, high = (_quantile(ordered, share) for share in (ends[0], 0.5, ends[1]))
-    return Summary(n, low, median, high)
+    return Summary(n, low, median, high, ordered[0], ordered[-1])
 
 
 def _quantile(ordered: list[float], share: float) -> float:

@@ -149,8 +149,8 @@ def test_a_dose_that_nobody_measured_is_not_failed() -> None:
 
 def test_a_specimen_that_was_not_compared_leaves_the_claim_open() -> None:
     """Of those that are measured alone, a claim is not reproduced on all."""
-    high = pair({"cnr": 9.0}, {"cnr": 2.0})
-    alone = study(UNET, 300.0, cnr=9.0, specimen="MoS2")
+    high = pair({"correlation": 0.98}, {"correlation": 0.8})
+    alone = study(UNET, 300.0, correlation=0.98, specimen="MoS2")
     assert claims.contrast(high).verdict == REPRODUCED
     claim = claims.contrast(high + alone)
     assert claim.verdict == OPEN
@@ -183,15 +183,16 @@ def pair(unet: Mapping[str, Any], rival: Mapping[str, Any], **more: Any) -> list
     return study(UNET, 300.0, **{**unet, **more}) + study("ptychography", 300.0, **rival, **more)
 
 
-def test_contrast_is_judged_specimen_by_specimen_with_the_raw_ratio_beside() -> None:
-    high = pair({"cnr": 9.0, "cnr_raw": 4.0}, {"cnr": 2.0, "cnr_raw": 2.0})
-    low = pair({"cnr": 4.0}, {"cnr": 2.0}, specimen="MoS2")
+def test_contrast_is_judged_specimen_by_specimen_with_the_usual_ratio_beside() -> None:
+    high = pair({"correlation": 0.96, "cnr": 4.0}, {"correlation": 0.6, "cnr": 2.0})
+    low = pair({"correlation": 0.8}, {"correlation": 0.6}, specimen="MoS2")
     assert claims.contrast(high).verdict == REPRODUCED
     assert claims.contrast(low).verdict == NOT
     claim = claims.contrast(high + low)
     assert claim.verdict == PARTLY
-    assert "4.50 (n = 3) times on CuZr, 9.00 (n = 3) against 2.00 (n = 3)" in claim.evidence
-    assert "of the images as they are 2.00 (n = 3) times" in claim.evidence
+    # 0.96/0.28 over 0.6/0.8
+    assert "4.57 (n = 3) times on CuZr, 3.43 (n = 3) against 0.75 (n = 3)" in claim.evidence
+    assert "by two parts at one resolution 2.00 (n = 3) times" in claim.evidence
     assert claim.findings[UNET].share == (1, 2)
     assert verdicts(claim)["informed"] == OPEN
 
@@ -204,11 +205,12 @@ def test_contrast_of_an_image_that_shows_nothing_does_not_count() -> None:
 
 
 def test_a_peer_that_is_ahead_opens_the_finding() -> None:
-    rows = pair({"cnr": 9.0}, {"cnr": 2.0}) + study("quantem", 300.0, cnr=10.0)
+    rows = pair({"correlation": 0.96}, {"correlation": 0.6})
+    rows += study("quantem", 300.0, correlation=0.98)
     claim = claims.contrast(rows)
     assert claim.verdict == NOT
     assert claim.evidence.startswith("behind quantem on CuZr at 300 e⁻/Å²; ")
-    assert "against py4DSTEM 4.50 (n = 3) times" in claim.evidence
+    assert "against py4DSTEM 4.57 (n = 3) times" in claim.evidence
 
 
 def test_one_rule_for_contrast_on_all_pages() -> None:
@@ -303,17 +305,20 @@ def test_an_inverted_bright_field_is_said_to_be_so_and_ranked_by_its_size() -> N
 
 
 def test_sub_angstrom_is_judged_where_it_can_hold_and_the_papers_scan_is_arithmetic() -> None:
-    fine = over_dose(UNET, "resolution", {300.0: 1.5, 1000.0: 0.99})
+    fine = over_dose(UNET, "resolution", {300.0: 1.5, 1000.0: 0.97})
     coarse = over_dose("direct", "resolution", {300.0: 1.5, 1000.0: 1.2})
     claim = claims.sub_angstrom(fine + coarse, MOLECULAR, 3)
     assert (claim.verdict, verdicts(claim)["direct"]) == (REPRODUCED, NOT)
     assert verdicts(claim)["informed"] == OPEN
-    assert "0.990 Å (n = 3) on CuZr at 1000 e⁻/Å²" in claim.evidence
+    assert "0.970 Å (n = 3) on CuZr at 1000 e⁻/Å²" in claim.evidence
+    # The ring whose middle is at 0.985 Å begins at 1.008 Å.
+    within = over_dose(UNET, "resolution", {1000.0: 0.985})
+    assert claims.sub_angstrom(within, MOLECULAR, 3).verdict == NOT
     assert "2 × 4/3 = 2.67 Å, and a period below 1 Å would need r above 8" in claim.remark
     assert "the step must be below 1.5 Å" in claim.remark
     assert "above 9.84 mrad at 300 keV" in claim.remark
     assert "leaves 1.6 % below 1 Å" in claim.remark
-    blind = over_dose(UNET, "resolution", {300.0: 0.99}, correlation=0.1)
+    blind = over_dose(UNET, "resolution", {300.0: 0.97}, correlation=0.1)
     assert claims.sub_angstrom(blind, MOLECULAR, 3).verdict == NOT
     # A protein's rows say nothing of the scan that could.
     protein = study(UNET, 300.0, specimen="apoferritin", resolution=0.9)
