@@ -4,12 +4,12 @@
 
 Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose; where no peer
 is named, all run that were tuned for the specimen's regime. Writes ``notebooks/study/peers.json``,
-a row for each specimen, dose, draw and peer with the bench's scores, and ``peers_images.npz``, the
-images of phaserEM's first draw in 256 grey levels. An image that was made with the same settings is
-read back from ``_build/peers/images``, so that a change of the scores alone costs no
-reconstruction; the counts are kept there too, 3.2 GB. Without that folder a row on record stands if
-its settings and the peer's version are today's; ``--again`` makes its image anew, as a change of
-the scores needs.
+a row for each specimen, thickness, dose, draw and peer with the bench's scores, and
+``peers_images.npz``, the images of phaserEM's first draw in 256 grey levels. An image that was made
+with the same settings is read back from ``_build/peers/images``, so that a change of the scores
+alone costs no reconstruction; the counts are kept there too, 4 GB. Without that folder a row on
+record stands if its settings and the peer's version are today's; ``--again`` makes its image anew,
+as a change of the scores needs.
 """
 
 from __future__ import annotations
@@ -30,15 +30,19 @@ from torch import Tensor
 from misr4d.companion.bench import score_image, write_whole
 from misr4d.companion.study import make_scene
 from misr4d.core.dose import electrons_per_probe
+from misr4d.specimens.catalogue import regime_of
 
 SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
+THICKNESSES = {"Li2CoO3": (50.0, 100.0, 200.0, 300.0)}  # Å, those of the bench's study
+THICK_DOSE = 300.0  # e⁻/Å², at which they are measured
 DOSES = (50.0, 100.0, 200.0, 300.0, 500.0, 1000.0)  # e⁻/Å², the paper's up to 1000
 FEWER = dict.fromkeys(("quantem", "quantem direct"), (100.0, 300.0, 1000.0))  # those tuned at
 DRAWS = 3  # of the counting noise, the seeds 0, 1 and 2 of the bench
 SHOWN = "phaserEM"  # whose images the book shows
 STUDY = Path(__file__).resolve().parents[2] / "notebooks" / "study"
 IMAGES = HOME / "images"
-Rows = dict[tuple[str, float, int, str], dict[str, Any]]  # by specimen, dose, draw and peer
+Measured = tuple[str, float | None, float, int]  # specimen, thickness, dose and draw
+Rows = dict[tuple[Measured, str], dict[str, Any]]  # and the peer
 
 
 def tuned_in(regime: str) -> list[str]:
@@ -64,9 +68,11 @@ def tuned(peer: str, regime: str, dose: float) -> dict[str, Any]:
     return {**row["settings"], "epochs": row["epochs"]}
 
 
-def reconstruct(specimen: str, dose: float, peers: Sequence[str], recorded: Rows) -> None:
+def reconstruct(
+    specimen: str, thickness: float | None, dose: float, peers: Sequence[str], recorded: Rows
+) -> None:
     """Let each peer make the images of a dose that are not there yet, all of the same counts."""
-    scene = make_scene(specimen)
+    scene = make_scene(specimen, thickness)
     for peer in peers:
         if dose not in FEWER.get(peer, DOSES):
             continue
@@ -74,11 +80,12 @@ def reconstruct(specimen: str, dose: float, peers: Sequence[str], recorded: Rows
         settings = today["settings"]
         tasks = {}
         for draw in range(DRAWS):
-            record = _place(specimen, dose, draw, peer).with_suffix(".json")
+            case = (specimen, thickness, dose, draw)
+            record = _place(case, peer).with_suffix(".json")
             done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-            row = recorded.get((specimen, dose, draw, peer), {})
+            row = recorded.get((case, peer), {})
             if not any(today.items() <= there.items() for there in (done, row)):
-                folder = _measurement(specimen, dose, draw)
+                folder = HOME / "measurements" / _name(case)
                 if not (folder / "counts.npz").is_file():
                     cube = scene.measure(dose, seed=draw).whole
                     electrons = electrons_per_probe(dose, scene.acquisition)
@@ -88,32 +95,42 @@ def reconstruct(specimen: str, dose: float, peers: Sequence[str], recorded: Rows
             continue
         for folder, [course] in zip(tasks, run_peer(peer, tasks), strict=True):
             draw = int(folder.name.rsplit("-", 1)[1])
-            place = _place(specimen, dose, draw, peer)
+            place = _place((specimen, thickness, dose, draw), peer)
             place.parent.mkdir(parents=True, exist_ok=True)
             np.save(place, course.images[-1].numpy())
             record = today | {"seconds": round(course.seconds[-1], 1)}
             write_whole(place.with_suffix(".json"), json.dumps(record))
-            print(specimen, dose, draw, peer, record, flush=True)
+            print(folder.name, peer, record, flush=True)
 
 
 def _today(peer: str, regime: str, dose: float) -> dict[str, Any]:
     return {"settings": tuned(peer, regime, dose), "version": PEERS[peer].version}
 
 
-def _measurement(specimen: str, dose: float, draw: int) -> Path:
-    return HOME / "measurements" / f"{specimen}-{dose:g}-{draw}"
+def _name(case: Measured) -> str:
+    specimen, thickness, dose, draw = case
+    thick = "" if thickness is None else f"-{thickness:g}A"
+    return f"{specimen}{thick}-{dose:g}-{draw}"
 
 
-def _place(specimen: str, dose: float, draw: int, peer: str) -> Path:
-    return IMAGES / f"{specimen}-{dose:g}-{draw}-{peer.replace(' ', '_')}.npy"
+def _place(case: Measured, peer: str) -> Path:
+    return IMAGES / f"{_name(case)}-{peer.replace(' ', '_')}.npy"
 
 
-def measurements() -> Iterator[tuple[str, float, int]]:
-    """Every specimen, dose and draw."""
+def scans() -> Iterator[tuple[str, float | None, float]]:
+    """Every specimen, thickness and dose."""
     for specimen in SPECIMENS:
         for dose in DOSES:
-            for draw in range(DRAWS):
-                yield specimen, dose, draw
+            yield specimen, None, dose
+        for thickness in THICKNESSES.get(specimen, ()):
+            yield specimen, thickness, THICK_DOSE
+
+
+def measurements() -> Iterator[Measured]:
+    """Every draw of every scan."""
+    for scan in scans():
+        for draw in range(DRAWS):
+            yield (*scan, draw)
 
 
 def on_record() -> tuple[Rows, dict[str, Any]]:
@@ -123,7 +140,8 @@ def on_record() -> tuple[Rows, dict[str, Any]]:
         return {}, {}
     record = json.loads(path.read_text(encoding="utf-8"))
     rows = {
-        (row["specimen"], row["dose"], row["draw"], row["method"]): row for row in record["rows"]
+        ((row["specimen"], row["thickness"], row["dose"], row["draw"]), row["method"]): row
+        for row in record["rows"]
     }
     return rows, record["versions"]
 
@@ -131,16 +149,17 @@ def on_record() -> tuple[Rows, dict[str, Any]]:
 def tabulate(peers: Sequence[str], recorded: Rows) -> list[dict[str, Any]]:
     """Score every image that is there; rows on record of the others, unless outdated."""
     rows = []
-    for specimen, dose, draw in measurements():
-        scene = make_scene(specimen)
+    for case in measurements():
+        specimen, thickness, dose, draw = case
         for peer in peers:
-            place = _place(specimen, dose, draw, peer)
+            place = _place(case, peer)
             if not place.is_file():
-                row = recorded.get((specimen, dose, draw, peer))
+                row = recorded.get((case, peer))
                 if row and row.items() >= _today(peer, row["regime"], dose).items():
                     rows.append(row)
                 continue
             record = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
+            scene = make_scene(specimen, thickness)
             rows.append(
                 {
                     "specimen": specimen,
@@ -148,7 +167,7 @@ def tabulate(peers: Sequence[str], recorded: Rows) -> list[dict[str, Any]]:
                     "dose": dose,
                     "method": peer,
                     "draw": draw,
-                    "thickness": None,
+                    "thickness": thickness,
                     "seed": draw,
                     **score_image(torch.from_numpy(np.load(place)), scene),
                     **record,
@@ -175,10 +194,10 @@ def main() -> None:
         parser.error(f"unknown peer {unknown[0]!r}; known: {', '.join(PEERS)}")
     torch.set_num_threads(1)
     recorded = {} if given.again else on_record()[0]
-    for specimen in [given.specimen] if given.specimen else SPECIMENS:
-        ready = asked or tuned_in(make_scene(specimen).specimen.regime)
-        for dose in DOSES:
-            reconstruct(specimen, dose, ready, recorded)
+    for specimen, thickness, dose in scans():
+        if given.specimen in (None, specimen):
+            ready = asked or tuned_in(regime_of(specimen))
+            reconstruct(specimen, thickness, dose, ready, recorded)
     recorded, used = on_record()
     rows = tabulate(list(PEERS), recorded)
     present = [name for name in PEERS if any(row["method"] == name for row in rows)]
@@ -193,8 +212,9 @@ def main() -> None:
     write_whole(STUDY / "peers.json", json.dumps(record, indent=1) + "\n")
     with np.load(STUDY / "peers_images.npz") as file:
         shown: dict[str, Any] = dict(file)
-    for specimen, dose, draw in measurements():
-        if draw == 0 and (place := _place(specimen, dose, draw, SHOWN)).is_file():
+    for case in measurements():
+        specimen, thickness, dose, draw = case
+        if draw == 0 and thickness is None and (place := _place(case, SHOWN)).is_file():
             grey, low, step = levels(torch.from_numpy(np.load(place)))
             name = f"{specimen}-{dose:g}"
             shown[name], shown[f"{name}-scale"] = grey, np.array([low, step])

@@ -7,9 +7,10 @@ depend on the dose from there at 100 and 1000 e⁻/Å². Score: the mean of the 
 specimen and of the ring correlation weighted by the truth's power, over two draws of seed 4
 (atomic: its first glass and its first crystal between 20 and 30 Å thick; molecular: its first two
 proteins of above 10,000 atoms), of which a corner is reconstructed: 32×32 positions, or 24×24 for
-quantem's iterations, which are the slowest. Epochs are scored in one run. A grid whose best value
-is at its end is extended. Choices and all scores go to ``notebooks/study/peers_tuning.json``; an
-interrupted run takes up where it stopped.
+quantem's iterations, which are the slowest. Epochs are scored in one run, which is made twice as
+long until its second half gains less than 0.002. A grid whose best value is at its end is extended.
+``--epochs`` settles the epochs of the settings on record anew, and leaves these alone. Choices and
+all scores go to ``notebooks/study/peers_tuning.json``; an interrupted run takes up where it stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ DRAWS = {"atomic": (4, 11), "molecular": (1, 2)}
 FIRST, *OTHERS = DOSES = (300.0, 100.0, 1000.0)  # e⁻/Å²
 CORNER = {"phaserEM": 32, "quantem direct": 32, "quantem": 24}  # positions along either axis
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
+GAIN = 0.002  # our choice: of a score, what more epochs must bring
 PARTS = HOME / "tuning"
 Settings = dict[str, Any]
 Corner = tuple[Path, Tensor, Tensor, tuple[float, float]]
@@ -90,7 +92,7 @@ AGAIN = {  # what is tuned at the other doses too
     "quantem direct": ("kernel", "noise"),
     "quantem": ("smoothing",),
 }
-# Epochs of a run, twice as many where the last is best; a direct method has none.
+# Epochs of a run, twice as many where the second half gains; a direct method has none.
 EPOCHS = {"phaserEM": 8, "quantem direct": 1, "quantem": 4}
 
 
@@ -132,17 +134,19 @@ class Tuner:
         epochs = [EPOCHS[self.peer]] * len(candidates)
         while True:
             self.run(candidates, dose, epochs)
-            results, lengths = [], []
+            results, lengths, courses = [], [], []
             for settings in candidates:
                 rows = [self.on_record(settings, dose, i) for i in DRAWS[self.regime]]
                 means = np.mean([row["scores"] for row in rows if row], axis=0)
                 best = int(means.argmax())
                 results.append((float(means[best]), best + 1))
                 lengths.append(len(means))
+                courses.append(means)
             # An end of the epochs matters only where the settings may be chosen.
-            leader = max(results)
-            number = results.index(leader)
-            if leader[1] < lengths[number] or EPOCHS[self.peer] == 1:
+            number = results.index(max(results))
+            course = courses[number]
+            late = course.max() - course[: len(course) // 2].max() if len(course) > 1 else 0.0
+            if late < GAIN or EPOCHS[self.peer] == 1:
                 return results
             epochs = [2 * n if i == number else 1 for i, n in enumerate(lengths)]
 
@@ -247,6 +251,22 @@ def tune(peer: str, regime: str) -> list[dict[str, Any]]:
     return choices
 
 
+def settle(peer: str, regime: str) -> list[dict[str, Any]]:
+    """Choose the epochs of a peer's settings on record anew."""
+    tuner = Tuner(peer, regime)
+    record = json.loads(OUT.read_text(encoding="utf-8"))
+    tuner.rows = tuner.rows or record["scores"][f"{peer}, {regime}"]
+    choices = []
+    for row in record["choice"]:
+        if (row["peer"], row["regime"]) == (peer, regime):
+            [(score, epochs)] = tuner.score([row["settings"]], row["dose"])
+            tried = tuner.on_record(row["settings"], row["dose"], DRAWS[regime][0])
+            assert tried is not None
+            grids = row["grids"] | {"epochs": list(range(1, len(tried["scores"]) + 1))}
+            choices.append(row | {"epochs": epochs, "score": round(score, 4), "grids": grids})
+    return choices
+
+
 def write(peer: str, regime: str, choices: list[dict[str, Any]]) -> None:
     """Put a peer's choices for a regime on record, beside those of others."""
     record = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
@@ -280,6 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(GRID)}")
     parser.add_argument("--regime", choices=DRAWS, help="one alone")
+    parser.add_argument("--epochs", action="store_true", help="of the settings on record alone")
     given = parser.parse_args()
     if unknown := [name for name in given.peers if name not in GRID]:
         parser.error(f"unknown peer {unknown[0]!r}; known: {', '.join(GRID)}")
@@ -287,7 +308,7 @@ def main() -> None:
     for peer in given.peers or GRID:
         install(peer)
         for regime in [given.regime] if given.regime else DRAWS:
-            choices = tune(peer, regime)
+            choices = settle(peer, regime) if given.epochs else tune(peer, regime)
             write(peer, regime, choices)
             for row in choices:
                 print({k: v for k, v in row.items() if k != "grids"}, flush=True)
