@@ -176,6 +176,7 @@ def main(seeds: int, folder: Path) -> None:
     record = {
         "command": "python benchmarks/ablate.py",
         "base": asdict(BASE),
+        "pixel_samples": acquisition_of("atomic", 0).pixel_samples,
         "variants": VARIANTS,
         "dose": DOSE,
         "results": results,

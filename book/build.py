@@ -55,6 +55,7 @@ def _turn(path: Path) -> tuple[bool, int, int, str]:
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"), key=_turn)
+CHANGED = ("<!-- what changed: written by make readme -->\n", "<!-- end of what changed -->\n")
 VERDICTS = ("<!-- verdicts: written by make readme -->\n", "<!-- end of verdicts -->\n")
 
 
@@ -254,10 +255,14 @@ def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
 
 
 def refresh_readme(folder: Path) -> None:
-    """Give the README the picture and the verdicts of a profile's run."""
+    """Give README and change log the picture and the verdicts of a profile's run."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     readme.write_text(between(text, plain_strip(read_verdicts(folder))), encoding="utf-8")
+    log = ROOT / "book" / "changes.md"
+    results = json.loads((folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8"))
+    table = f"\n{results['what_changed']}\n\n"
+    log.write_text(between(log.read_text(encoding="utf-8"), table, CHANGED), encoding="utf-8")
     shutil.copy(folder / "figures" / "hero.png", ROOT / "book" / "images")
 
 

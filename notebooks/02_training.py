@@ -65,6 +65,7 @@ from misr4d.learn.learned import (
     dual_path,
     informed,
     load_network,
+    trained_detector,
     training_log,
     view_groups,
 )
@@ -517,11 +518,12 @@ Image(path)
 rows = "\n".join(
     f"| {name} | {card(name)['parameters'] / 1e6:.2f} M | {card(name)['training']['steps']} × "
     f"{card(name)['training']['batch']} | {card(name)['seconds'] / 60:.0f} min, {card(name)['device']} | "
+    f"{trained_detector(card(name))} | "
     f"`{card(name)['sha256'][:12]}…` |"
     for name in SHIPPED
 )
 Markdown(
-    "| network | parameters | steps × samples | trained for | checksum |\n|---|---|---|---|---|\n"
+    "| network | parameters | steps × samples | trained for | on views of | checksum |\n|---|---|---|---|---|---|\n"
     + rows
 )
 

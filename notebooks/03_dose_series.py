@@ -106,8 +106,8 @@ for name in (crystal, glass, protein):
 #   starts from direct ptychography. No training has seen these three specimens.
 # * **Ptychography** by other programs starts from whole patterns of the same counts. The row *ptychography* is
 #   py4DSTEM's, the program of the paper, at the doses that were asked for. *phaserEM*, where the study
-#   holds its images, maximises the Poisson likelihood with a phase that is never negative; *quantem* iterates too,
-#   and *quantem direct* solves in closed form. All were tuned on other specimens. {doc}`06_method_comparison` has
+#   holds its images, maximises the Poisson likelihood with a phase that is never negative; *quantem direct* solves
+#   in closed form. All were tuned on other specimens. {doc}`06_method_comparison` has
 #   the settings. The best of such programs is what a claim on ptychography is compared with.
 
 

@@ -96,6 +96,7 @@ Width {base["width"]}, {base["depth"]} blocks, {base["steps"]} steps of {base["b
 of one core each on average, {len(REPEATS)} trainings of every variant. Scored at {record["dose"]:g} e⁻/Å²
 on {values(BASE, "correlation").shape[1]} specimens of the training's kind that no variant saw, and on
 {len(CRYSTALS)} of the paper's. These networks are small and far from converged: read the differences.
+{"Training and scoring here are of *point pixels*, unlike the rest of the book." if record["pixel_samples"] == 1 else ""}
 """
 )
 

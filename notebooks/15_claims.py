@@ -46,7 +46,7 @@ from misr4d import MOLECULAR
 from misr4d.companion import figures
 from misr4d.companion.bench import read_study
 from misr4d.companion.claims import judge_claims, read_results
-from misr4d.companion.goals import PTYCHOGRAPHY, program
+from misr4d.companion.goals import where_run
 from misr4d.companion.verdicts import (
     CANNOT,
     CONTRADICTED,
@@ -61,7 +61,7 @@ from misr4d.companion.verdicts import (
     counted,
     what_changed,
 )
-from misr4d.learn.learned import card, load_network
+from misr4d.learn.learned import card, load_network, trained_detector
 from misr4d.learn.networks import AttentionUNet
 
 study = read_study()
@@ -85,7 +85,8 @@ for name, label in (
     lines.append(
         f"* **{label}**: {shipped['parameters'] / 1e6:.2f} million parameters, "
         f"{first_channels(load_network(name))} channels in the first block, trained for "
-        f"{shipped['seconds'] / 60:.0f} minutes on {shipped['device']}"
+        f"{shipped['seconds'] / 60:.0f} minutes on {shipped['device']}, on views of "
+        f"{trained_detector(shipped)}"
     )
 with torch.device("meta"):  # shapes without weights
     as_published = AttentionUNet(load_network("AttentionUNet").views)
@@ -94,7 +95,7 @@ Markdown(
     + "\n".join(lines)
     + f"""
 
-The paper's has {first_channels(as_published)} channels in its first block and was trained far longer. **Not
+What is scored has finite pixels. The paper's network has {first_channels(as_published)} channels in its first block and was trained far longer. **Not
 reproduced** therefore means *not by this training*: it is no verdict on the paper's own weights. **Cannot
 hold** is another matter: it comes with a derivation, which no training changes. **Contradicted by the
 released code** means that this code does other than the text says. **Partly** means that some of a claim's
@@ -103,8 +104,8 @@ doses that could tell, or by fewer than {FEWEST} draws.
 
 A comparison counts for a method only where its image shows something: where it correlates with the truth by
 {SEEN:g} or more *inside* the specimen, since the outline of a specimen alone makes a high correlation over the
-whole field. Ptychography was measured by
-{", ".join(program(m) for m in PTYCHOGRAPHY if any(row["method"] == m for row in study)) or "no program"}.
+whole field. Ptychography was measured by {where_run(study)}. The best at a dose is the best of those that ran
+there; quantem's iterations and PtyRAD, which are other strong programs, were not run.
 """
 )
 
@@ -211,7 +212,8 @@ figures.save_results(
                 "sources": claim.sources,
             }
             for claim in claims
-        ]
+        ],
+        "what_changed": what_changed(claims),
     },
 )
 

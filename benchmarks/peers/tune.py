@@ -6,11 +6,12 @@ A peer's settings are tuned for each regime, by coordinate descent at 300 e⁻/�
 depend on the dose from there at 100 and 1000 e⁻/Å². Score: the mean of the correlation inside the
 specimen and of the ring correlation weighted by the truth's power, over two draws of seed 4
 (atomic: its first glass and its first crystal between 20 and 30 Å thick; molecular: its first two
-proteins of above 10,000 atoms), of which a corner is reconstructed: 32×32 positions, or 24×24 for
-quantem's iterations, which are the slowest. Epochs are scored in one run, which is made twice as
-long until its second half gains less than 0.002. A grid whose best value is at its end is extended.
+proteins of above 10,000 atoms). Of phaserEM the whole field is reconstructed, because its best
+updates and epochs differ from those of a part; of quantem a corner, 32×32 positions, or 24×24 for
+its iterations, which are the slowest. Epochs are scored in one run, which is made twice as long
+until its second half gains less than 0.002. A grid whose best value is an end is extended.
 ``--epochs`` settles the epochs of the settings on record anew, and leaves these alone. Choices and
-all scores go to ``notebooks/study/peers_tuning.json``; an interrupted run takes up where it stopped.
+all scores go to ``notebooks/study/peers_tuning.json``; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from misr4d.specimens.corpus import draw_specimen
 SEED = 4  # no training and no other tuning draws from it
 DRAWS = {"atomic": (4, 11), "molecular": (1, 2)}
 FIRST, *OTHERS = DOSES = (300.0, 100.0, 1000.0)  # e⁻/Å²
-CORNER = {"phaserEM": 32, "quantem direct": 32, "quantem": 24}  # positions along either axis
+CORNER = {"phaserEM": 64, "quantem direct": 32, "quantem": 24}  # positions along either axis
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
 GAIN = 0.002  # our choice: of a score, what more epochs must bring
 PARTS = HOME / "tuning"
@@ -50,9 +51,9 @@ Corner = tuple[Path, Tensor, Tensor, tuple[float, float]]
 # ends. A factor of None: the values are all that there are.
 GRID: dict[str, dict[str, tuple[list[Any], float | None, tuple[Any, ...]]]] = {
     "phaserEM": {
-        "rate": ([0.01, 0.02, 0.04], 2.0, ()),
+        "rate": ([0.005, 0.01, 0.02], 2.0, ()),
         "smoothing": ([0.0, 0.15, 0.3], 2.0, (0.0,)),  # Å
-        "updates": ([16, 32, 64], 2.0, (1,)),  # of an epoch
+        "updates": ([32, 64, 128], 2.0, (1,)),  # of an epoch
         "positive": ([True, False], None, ()),
         "likelihood": (["poisson", "anscombe"], None, ()),
     },
@@ -71,9 +72,9 @@ GRID: dict[str, dict[str, tuple[list[Any], float | None, tuple[Any, ...]]]] = {
 }
 BEGIN: dict[str, Settings] = {
     "phaserEM": {
-        "rate": 0.02,
-        "smoothing": 0.0,
-        "updates": 32,
+        "rate": 0.01,
+        "smoothing": 0.15,
+        "updates": 64,
         "positive": True,
         "likelihood": "poisson",
     },
@@ -88,7 +89,7 @@ BEGIN: dict[str, Settings] = {
     },
 }
 AGAIN = {  # what is tuned at the other doses too
-    "phaserEM": ("smoothing",),
+    "phaserEM": ("rate", "smoothing", "updates"),
     "quantem direct": ("kernel", "noise"),
     "quantem": ("smoothing",),
 }
@@ -255,7 +256,9 @@ def settle(peer: str, regime: str) -> list[dict[str, Any]]:
     """Choose the epochs of a peer's settings on record anew."""
     tuner = Tuner(peer, regime)
     record = json.loads(OUT.read_text(encoding="utf-8"))
-    tuner.rows = tuner.rows or record["scores"][f"{peer}, {regime}"]
+    if not tuner.rows:
+        tuner.rows = record["scores"][f"{peer}, {regime}"]
+        write_whole(tuner.path, json.dumps(tuner.rows))
     choices = []
     for row in record["choice"]:
         if (row["peer"], row["regime"]) == (peer, regime):

@@ -42,6 +42,7 @@ __all__ = [
     "same_budget",
     "scores",
     "scores_text",
+    "where_run",
 ]
 
 CLASSICAL = ("summed VBF", "iDPC", "parallax", "ptychography", "SSB", "OBF", "direct")
@@ -254,6 +255,25 @@ def best_ptychography(
         if (values := scores(rows, specimen, dose, method, measure, thickness=thickness))
     }
     return max(medians, key=lambda method: medians[method]) if medians else None
+
+
+def where_run(rows: Rows) -> str:
+    """Say at which doses each ptychography was measured, and which against thickness.
+
+    The best of them at a dose is the best of those that ran there.
+    """
+    chosen = [row for row in rows if row["method"] in PTYCHOGRAPHY and not row.get("defocus")]
+    parts = []
+    for method in PTYCHOGRAPHY:
+        plain = [r for r in chosen if r["method"] == method and r.get("thickness") is None]
+        if plain:
+            doses = sorted({float(row["dose"]) for row in plain})
+            parts.append(f"{program(method)} at {_doses(doses)}")
+    thick = [m for m in PTYCHOGRAPHY if any(r["method"] == m and r["thickness"] for r in chosen)]
+    if not parts:
+        return "no program"
+    text = "; ".join(parts)
+    return text + f"; against thickness {', '.join(map(program, thick))}" if thick else text
 
 
 def _pairs(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[tuple[float, float]]:

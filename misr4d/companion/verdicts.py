@@ -246,13 +246,27 @@ def strip(claims: Sequence[Mapping[str, Any]], page: str) -> str:
 
 
 def plain_strip(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Sum up the claims in Markdown without colours or links; `claims` as in :func:`strip`."""
+    """Sum up the claims in Markdown without colours or links; `claims` as in :func:`strip`.
+
+    Where they have findings, the fewest draws behind each verdict follow.
+    """
     parts = []
     for heading, chosen in _by_kind(claims):
         signs = " · ".join(f"{claim['number']} {MARKS[claim['verdict']][0]}" for claim in chosen)
         count = counted((claim["verdict"] for claim in chosen), signs=True)
-        parts.append(f"{signs}\n\n{heading}: {count}.")
+        drawn = ", ".join(
+            f"{claim['number']} {n}" for claim in chosen if (n := _fewest_draws(claim)) is not None
+        )
+        behind = f" Fewest draws behind each: {drawn}." if drawn else ""
+        parts.append(f"{signs}\n\n{heading}: {count}.{behind}")
     return "\n\n".join(parts) + "\n"
+
+
+def _fewest_draws(claim: Mapping[str, Any]) -> int | None:
+    """Fewest draws behind a verdict on the paper's method, in the claims page's results."""
+    finding = claim.get("findings", {}).get(claim.get("subject"), {})
+    n: int | None = finding.get("n")
+    return n
 
 
 def previous_verdicts() -> dict[str, dict[str, str]]:

@@ -47,6 +47,7 @@ __all__ = [
     "informed_tiled",
     "load_network",
     "pack",
+    "trained_detector",
     "training_log",
     "view_groups",
 ]
@@ -81,6 +82,22 @@ def card(name: str) -> dict[str, Any]:
         raise ValueError(f"no weights for {name!r}; shipped are {', '.join(SHIPPED)}")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def trained_detector(record: dict[str, Any]) -> str:
+    """Say what pixels a network saw in training, as its card has it."""
+    runs = [*record.get("before", []), record["training"]]
+    finite = [samples > 1 for samples in record["pixel_samples"]]
+    if len(finite) != len(runs):
+        raise ValueError(
+            f"the card of {record['network']} has {len(finite)} pixel_samples for {len(runs)} runs"
+        )
+    if all(finite):
+        return "finite pixels"
+    if not any(finite):
+        return "point pixels"
+    steps = sum(run["steps"] for run, is_finite in zip(runs, finite, strict=True) if is_finite)
+    return f"point pixels, and finite ones in {steps} of {sum(run['steps'] for run in runs)} steps"
 
 
 def training_log(name: str) -> list[dict[str, float]]:
@@ -135,7 +152,8 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     name : str
         One of :data:`SHIPPED`.
     extra : dict
-        What the card shall say beside configuration, seconds of all runs and checksum.
+        What the card shall say beside configuration, seconds and detector of all runs (points a
+        side of a pixel), and checksum.
     """
     from safetensors import safe_open
 
@@ -148,6 +166,7 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     log = weights.with_name("log.csv").read_text(encoding="utf-8")
     before: list[dict[str, Any]] = []
+    samples: list[int] = []
     if config.get("start"):
         shipped = card(name)
         if shipped["sha256"] != config["start"]:
@@ -157,11 +176,13 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
             )
         log = _joined((folder / f"{name}.csv").read_text(encoding="utf-8"), log)
         before = [*shipped.get("before", []), shipped["training"]]
+        samples = shipped["pixel_samples"]
     record = {
         "network": name,
         "parameters": sum(v.numel() for v in half.values()),
         "training": config,
         "before": before,
+        "pixel_samples": [*samples, acquisition_of("atomic", 0).pixel_samples],
         "seconds": float(log.splitlines()[-1].rsplit(",", 1)[1]),
         **extra,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -179,7 +200,7 @@ def amend(name: str, extra: dict[str, Any]) -> Path:
     ValueError
         If no such network is shipped, or the change is of what identifies the weights.
     """
-    fixed = {"network", "parameters", "training", "sha256"}
+    fixed = {"network", "parameters", "training", "pixel_samples", "sha256"}
     if changed := fixed & extra.keys():
         raise ValueError(
             f"{sorted(changed)[0]} on the card of {name} belongs to its weights; use pack to ship "

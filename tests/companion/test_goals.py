@@ -329,3 +329,13 @@ def test_every_goal_has_a_row() -> None:
         for case in record["cases"]:
             assert case["lead"]["n"] == (1 if case["dose"] == "inf" else 3)
     assert goals.judge_goals([], {"DirectInformed": card})[0].verdict == "not decided"
+
+
+def test_where_each_ptychography_ran_is_said() -> None:
+    rows = series("ptychography", 100.0, "correlation", [0.5])
+    rows += series("ptychography", math.inf, "correlation", [0.9])
+    rows += series("phaserEM", 50.0, "correlation", [0.5])
+    assert goals.where_run(rows) == "py4DSTEM at 100 e⁻/Å²; phaserEM at 50 e⁻/Å²"
+    thick = [{**row("phaserEM", 300.0), "thickness": 50.0}]
+    assert goals.where_run([*rows, *thick]).endswith("; against thickness phaserEM")
+    assert goals.where_run(series("direct", 100.0, "correlation", [0.5])) == "no program"

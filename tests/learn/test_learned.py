@@ -16,6 +16,7 @@ from misr4d.core.estimate import Estimate
 from misr4d.learn import learned
 from misr4d.learn.configuration import Training, acquisition_of, build_network
 from misr4d.learn.learned import (
+    SHIPPED,
     _joined,
     amend,
     attention_unet,
@@ -26,6 +27,7 @@ from misr4d.learn.learned import (
     informed_tiled,
     load_network,
     pack,
+    trained_detector,
     training_log,
     view_groups,
 )
@@ -238,3 +240,16 @@ def test_cards_state_the_time_of_all_runs() -> None:
         assert card(name)["seconds"] == training_log(name)[-1]["seconds"]
         steps = sum(run["steps"] for run in [card(name)["training"], *card(name)["before"]])
         assert steps == training_log(name)[-1]["step"]
+
+
+def test_cards_say_which_detector_each_run_saw() -> None:
+    for name in SHIPPED:
+        record = card(name)
+        assert len(record["pixel_samples"]) == len(record.get("before", [])) + 1
+        assert "pixels" in trained_detector(record)
+    runs = {"network": "n", "training": {"steps": 1}, "before": [{"steps": 3}]}
+    mixed = trained_detector({**runs, "pixel_samples": [1, 3]})
+    assert mixed == "point pixels, and finite ones in 1 of 4 steps"
+    assert trained_detector({**runs, "pixel_samples": [3, 3]}) == "finite pixels"
+    with pytest.raises(ValueError, match="1 pixel_samples for 2 runs"):
+        trained_detector({**runs, "pixel_samples": [3]})
