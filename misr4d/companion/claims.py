@@ -610,8 +610,8 @@ def compared(rows: Rows) -> Claim:
         "weighted by the truth's power: the median difference, draw by draw on the same electrons, "
         "from the best of the four on each specimen. Ahead is what is so by more than a ring, or "
         f"by more than {LEVEL:g} of a correlation. Ptychography is the best measured. An image "
-        "that shows the truth with its sign turned is called inverted and ranked by the size of "
-        "its correlation.",
+        "that shows the truth with its sign turned, inside or ring by ring, is called inverted and "
+        "ranked by the size of its correlations; what period it resolves is not measured.",
         findings,
         ("06_method_comparison",),
         remark=_upside_down(rows),
@@ -632,12 +632,17 @@ def _upside_down(rows: Rows) -> str:
                 and row.get("thickness") is None
             ]
             if chosen:
-                size = summarise(float(row["correlation"]) for row in chosen)
-                inverted.setdefault(method, []).append(f"{size.text()} on {name}")
+                inside, rings = (
+                    summarise(float(row[measure]) for row in chosen)
+                    for measure in ("correlation", "weighted_frc")
+                )
+                inverted.setdefault(method, []).append(
+                    f"{inside.text()} and {rings.text()} on {name}"
+                )
     if not inverted:
         return ""
     words = "; ".join(f"{method} {', '.join(where)}" for method, where in inverted.items())
-    return f"Inverted, by their correlation inside: {words}."
+    return f"Inverted, by correlation inside and weighted ring correlation: {words}."
 
 
 def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim:

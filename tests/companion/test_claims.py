@@ -12,7 +12,7 @@ import pytest
 
 from misr4d import ATOMIC, MOLECULAR
 from misr4d.companion import claims
-from misr4d.companion.bench import COLUMNS
+from misr4d.companion.bench import COLUMNS, read_study
 from misr4d.companion.claims import CHAPTERS
 from misr4d.companion.verdicts import (
     CANNOT,
@@ -299,9 +299,19 @@ def test_an_inverted_bright_field_is_said_to_be_so_and_ranked_by_its_size() -> N
     claim = claims.compared(rows)
     assert claim.verdict == PARTLY
     assert "of summed VBF (inverted)" in claim.evidence
-    assert (
-        claim.remark == "Inverted, by their correlation inside: summed VBF −0.91 (n = 3) on CuZr."
+    assert claim.remark == (
+        "Inverted, by correlation inside and weighted ring correlation: summed VBF −0.91 (n = 3) "
+        "and −0.80 (n = 3) on CuZr."
     )
+
+
+def test_the_studys_bright_field_is_inverted_as_its_rings_say() -> None:
+    """Inside it correlates by next to nothing, ring by ring by −0.7: it was last without a word."""
+    rows = [row for row in read_study() if row["weighted_frc"] < -0.2]
+    assert len(rows) > 100
+    assert {row["method"] for row in rows} == {"summed VBF"}
+    assert all(row["inverted"] for row in rows)
+    assert "summed VBF" in claims.compared(read_study()).remark
 
 
 def test_sub_angstrom_is_judged_where_it_can_hold_and_the_papers_scan_is_arithmetic() -> None:
