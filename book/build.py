@@ -30,10 +30,11 @@ import papermill
 import yaml
 from PIL import Image
 
-from misr4d.companion.bench import STUDY_FOLDER
+from misr4d.companion.bench import STUDY_FOLDER, read_study
 from misr4d.companion.claims import plain_strip, strip
 from misr4d.companion.comparison import LEVELS
 from misr4d.companion.figures import REGISTER
+from misr4d.companion.front_page import claims_in_words, opening, table
 from misr4d.core.keys import result_key
 from misr4d.core.workers import SIDE_BY_SIDE
 
@@ -254,11 +255,19 @@ def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
     return before + marks[0] + block + marks[1] + rest.split(marks[1])[1]
 
 
+def front_text(folder: Path) -> str:
+    """Write what book and README open with: result, table and claims in words."""
+    rows = read_study()
+    words = claims_in_words(read_verdicts(folder))
+    return f"{opening(rows)}\n\n{table(rows)}\n{words}"
+
+
 def refresh_readme(folder: Path) -> None:
     """Give README and change log the picture and the verdicts of a profile's run."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(between(text, plain_strip(read_verdicts(folder))), encoding="utf-8")
+    block = f"{front_text(folder)}\n{plain_strip(read_verdicts(folder))}"
+    readme.write_text(between(text, block), encoding="utf-8")
     log = ROOT / "book" / "changes.md"
     results = json.loads((folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8"))
     table = f"\n{results['what_changed']}\n\n"
@@ -295,6 +304,7 @@ def stage(folder: Path) -> None:
     (STAGE / "fragments").mkdir()
     found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
     (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")
+    (STAGE / "fragments" / "front.md").write_text(front_text(folder), encoding="utf-8")
     (STAGE / "fragments" / "launch.md").write_text(launch_text(), encoding="utf-8")
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):

@@ -51,7 +51,7 @@ REGISTER: Mapping[str, Entry] = {
         "02_training", "-", "Crystal and protein by direct ptychography and the networks"
     ),
     "hero": Entry(
-        "03_dose_series", "-", "One view, parallax, direct ptychography and truth at 300 e⁻/Å²"
+        "03_dose_series", "-", "Crystal and protein at 300 e⁻/Å² by every kind of method"
     ),
     "dose_series_crystal": Entry(
         "03_dose_series", "Fig. 4a", "Li₂CoO₃ against dose: untrained methods, networks, truth"
