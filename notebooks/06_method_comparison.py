@@ -51,8 +51,9 @@ from IPython.display import Image, Markdown
 
 from misr4d import plotting
 from misr4d.companion import bench, figures
+from misr4d.companion.cases import CLASSICAL
 from misr4d.companion.comparison import read_levels
-from misr4d.companion.goals import CLASSICAL, as_records, as_table, judge_goals
+from misr4d.companion.goals import as_records, as_table, judge_goals
 from misr4d.companion.study import METHODS, UPSAMPLING, make_scene
 from misr4d.learn.learned import SHIPPED, card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask

@@ -45,8 +45,8 @@ from IPython.display import Markdown
 from misr4d import MOLECULAR
 from misr4d.companion import figures
 from misr4d.companion.bench import read_study
+from misr4d.companion.cases import where_run
 from misr4d.companion.claims import judge_claims, read_results
-from misr4d.companion.goals import where_run
 from misr4d.companion.verdicts import (
     CANNOT,
     CONTRADICTED,

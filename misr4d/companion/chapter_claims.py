@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from misr4d.companion.goals import PTYCHOGRAPHY
+from misr4d.companion.cases import PTYCHOGRAPHY
 from misr4d.companion.verdicts import (
     CANNOT,
     CONTRADICTED,

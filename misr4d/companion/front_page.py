@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from misr4d.companion.goals import PTYCHOGRAPHY, best_ptychography, program
+from misr4d.companion.cases import PTYCHOGRAPHY, best_ptychography, program
 from misr4d.companion.verdicts import MARKS
 from misr4d.measure.summary import select, summarise
 from misr4d.plotting import period_label
@@ -25,7 +25,7 @@ SHOWN_CLAIMS = ("C1", "C2", "C3", "C4", "C10")
 Rows = Sequence[Mapping[str, Any]]
 
 
-def _median(rows: Rows, specimen: str, method: str, column: str) -> float:
+def _middle(rows: Rows, specimen: str, method: str, column: str) -> float:
     values = select(rows, column, specimen=specimen, method=method, dose=DOSE, thickness=None)
     if not values:
         raise ValueError(
@@ -47,7 +47,7 @@ def opening(rows: Rows) -> str:
 
     def both(method: str | None = None) -> str:
         return " and ".join(
-            f"{_median(rows, name, method or _best(rows, name), 'correlation'):.2f}"
+            f"{_middle(rows, name, method or _best(rows, name), 'correlation'):.2f}"
             for name in (CRYSTAL, PROTEIN)
         )
 
@@ -72,8 +72,8 @@ def table(rows: Rows) -> str:
             shown = method or _best(rows, name)
             whose = "" if method else f" ({program(shown)})"
             cells += [
-                f"{_median(rows, name, shown, 'correlation'):.2f}{whose}",
-                period_label(_median(rows, name, shown, "resolution")),
+                f"{_middle(rows, name, shown, 'correlation'):.2f}{whose}",
+                period_label(_middle(rows, name, shown, "resolution")),
             ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

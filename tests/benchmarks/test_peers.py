@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from misr4d import plotting
-from misr4d.companion import goals
+from misr4d.companion import cases
 from misr4d.companion.bench import score_image
 from misr4d.companion.study import make_scene
 from misr4d.specimens.corpus import draw_specimen, is_held_out
@@ -148,8 +148,8 @@ def test_images_for_the_book_are_small(peers: dict[str, ModuleType]) -> None:
 
 
 def test_every_peer_is_a_rival_and_has_a_colour(peers: dict[str, ModuleType]) -> None:
-    assert set(peers["environments"].PEERS) == set(goals.PEERS)
-    assert set(goals.PEERS) < set(goals.PTYCHOGRAPHY) <= set(plotting.METHOD_COLOURS)
+    assert set(peers["environments"].PEERS) == set(cases.PEERS)
+    assert set(cases.PEERS) < set(cases.PTYCHOGRAPHY) <= set(plotting.METHOD_COLOURS)
 
 
 def test_a_row_on_record_stands_while_its_settings_are_the_tuned_ones(

@@ -25,6 +25,7 @@ from misr4d.companion.verdicts import (
     REPRODUCED,
     Claim,
 )
+from misr4d.core.acquisition import REGIMES
 from tests.companion.test_chapter_claims import ABLATIONS, RELEASED, UNET, audited, scans, verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -338,7 +339,7 @@ def test_sub_angstrom_is_judged_where_it_can_hold_and_the_papers_scan_is_arithme
 def test_sub_angstrom_cannot_hold_behind_a_smaller_aperture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(claims.REGIMES, "atomic", replace(ATOMIC, semiangle=8.0))  # type: ignore[attr-defined]
+    monkeypatch.setitem(REGIMES, "atomic", replace(ATOMIC, semiangle=8.0))
     rows = study(UNET, 300.0, resolution=0.99)
     assert claims.sub_angstrom(rows, MOLECULAR, 3).verdict == CANNOT
 

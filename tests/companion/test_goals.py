@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from misr4d.companion import goals
+from misr4d.companion import cases, goals
 from misr4d.companion.bench import COLUMNS, read_study
 from misr4d.measure.summary import Summary, summarise
 
@@ -44,24 +44,24 @@ def test_draws_are_paired_on_the_same_electrons() -> None:
     # Each draw is ahead by 0.1, though the draws scatter by far more.
     table = series("informed", 100.0, "correlation", [0.3, 0.9, 0.5])
     table += series("direct", 100.0, "correlation", [0.2, 0.8, 0.4])
-    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
+    case = cases.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
     assert case is not None
     assert (case.lead.low, case.lead.median, case.lead.high) == pytest.approx((0.1, 0.1, 0.1))
     assert (case.ours.median, case.theirs.median, case.n, case.met) == (0.5, 0.4, 3, True)
     # A rival with one draw is compared with every one of ours, and the comparison has one draw.
     table = [r for r in table if r["method"] == "informed" or r["draw"] == 0]
-    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", lambda s: s.low > 0)
+    case = cases.compare_methods(table, "CuZr", 100.0, "direct", "correlation", lambda s: s.low > 0)
     assert case is not None
     assert (case.lead.n, case.theirs.n, case.n) == (3, 1, 1)
     assert (case.lead.low, case.lead.median, case.lead.high) == pytest.approx((0.1, 0.3, 0.7))
-    assert goals.compare_methods(table, "CuZr", 200.0, "direct", "psnr", ahead) is None
+    assert cases.compare_methods(table, "CuZr", 200.0, "direct", "psnr", ahead) is None
 
 
 def test_a_comparison_of_four_draws_has_the_median_of_four() -> None:
     """Not its upper quartile, which the nearest of four is."""
     table = series("informed", 100.0, "correlation", [0.1, 0.2, 0.5, 0.9])
     table += series("direct", 100.0, "correlation", [0.0, 0.0, 0.0, 0.0])
-    case = goals.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
+    case = cases.compare_methods(table, "CuZr", 100.0, "direct", "correlation", ahead)
     assert case is not None
     assert case.lead == summarise([0.1, 0.2, 0.5, 0.9])
     assert case.lead.median == pytest.approx(0.35)
@@ -81,7 +81,7 @@ def test_an_inverted_image_is_named_and_ranked_by_what_it_shows() -> None:
     table = series("informed", 100.0, "correlation", [0.8] * 3)
     table += series("parallax", 100.0, "correlation", [0.7] * 3)
     table += series("summed VBF", 100.0, "correlation", [-0.91] * 3, inverted=True)
-    assert goals.scores(table, "CuZr", 100.0, "summed VBF", "correlation") == {
+    assert cases.scores(table, "CuZr", 100.0, "summed VBF", "correlation") == {
         0: 0.91,
         1: 0.91,
         2: 0.91,
@@ -96,8 +96,8 @@ def test_rows_of_a_thickness_series_are_of_other_scans() -> None:
     table = series("direct", 300.0, "correlation", [0.8] * 3)
     table += series("direct", 300.0, "correlation", [0.1] * 3, thickness=200.0)
     table += series("direct", 300.0, "correlation", [0.2] * 3, defocus=900.0)
-    assert set(goals.scores(table, "CuZr", 300.0, "direct", "correlation").values()) == {0.8}
-    thick = goals.scores(table, "CuZr", 300.0, "direct", "correlation", thickness=200.0)
+    assert set(cases.scores(table, "CuZr", 300.0, "direct", "correlation").values()) == {0.8}
+    thick = cases.scores(table, "CuZr", 300.0, "direct", "correlation", thickness=200.0)
     assert set(thick.values()) == {0.1}
 
 
@@ -107,15 +107,15 @@ def test_the_best_ptychography_is_chosen_by_specimen_dose_and_measure() -> None:
     table += series("ptychography", 300.0, "correlation", [0.7])
     table += series("phaserEM", 300.0, "correlation", [0.9], weighted_frc=0.8)
     table += series("quantem", 300.0, "correlation", [0.8], weighted_frc=0.9)
-    assert goals.best_ptychography(table, "CuZr", 100.0) == "ptychography"
-    assert goals.best_ptychography(table, "CuZr", 300.0) == "phaserEM"
-    assert goals.best_ptychography(table, "CuZr", 300.0, "weighted_frc") == "quantem"
+    assert cases.best_ptychography(table, "CuZr", 100.0) == "ptychography"
+    assert cases.best_ptychography(table, "CuZr", 300.0) == "phaserEM"
+    assert cases.best_ptychography(table, "CuZr", 300.0, "weighted_frc") == "quantem"
     direct = [*table, *series("quantem direct", 300.0, "correlation", [0.95])]
-    assert goals.best_ptychography(direct, "CuZr", 300.0) == "quantem direct"
-    papers = goals.best_ptychography(table, "CuZr", 300.0, among=("ptychography",))
+    assert cases.best_ptychography(direct, "CuZr", 300.0) == "quantem direct"
+    papers = cases.best_ptychography(table, "CuZr", 300.0, among=("ptychography",))
     assert papers == "ptychography"
-    assert goals.best_ptychography(table, "CuZr", 500.0) is None
-    assert goals.best_ptychography(table, "MoS2", 300.0) is None
+    assert cases.best_ptychography(table, "CuZr", 500.0) is None
+    assert cases.best_ptychography(table, "MoS2", 300.0) is None
 
 
 def test_the_rival_is_the_best_method_that_learns_nothing_of_each_comparison() -> None:
@@ -335,7 +335,7 @@ def test_where_each_ptychography_ran_is_said() -> None:
     rows = series("ptychography", 100.0, "correlation", [0.5])
     rows += series("ptychography", math.inf, "correlation", [0.9])
     rows += series("phaserEM", 50.0, "correlation", [0.5])
-    assert goals.where_run(rows) == "py4DSTEM at 100 e⁻/Å²; phaserEM at 50 e⁻/Å²"
+    assert cases.where_run(rows) == "py4DSTEM at 100 e⁻/Å²; phaserEM at 50 e⁻/Å²"
     thick = [{**row("phaserEM", 300.0), "thickness": 50.0}]
-    assert goals.where_run([*rows, *thick]).endswith("; against thickness phaserEM")
-    assert goals.where_run(series("direct", 100.0, "correlation", [0.5])) == "no program"
+    assert cases.where_run([*rows, *thick]).endswith("; against thickness phaserEM")
+    assert cases.where_run(series("direct", 100.0, "correlation", [0.5])) == "no program"
