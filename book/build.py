@@ -31,10 +31,10 @@ import yaml
 from PIL import Image
 
 from misr4d.companion.bench import STUDY_FOLDER, read_study
-from misr4d.companion.claims import plain_strip, strip
 from misr4d.companion.comparison import LEVELS
 from misr4d.companion.figures import REGISTER
 from misr4d.companion.front_page import claims_in_words, opening, table
+from misr4d.companion.verdicts import plain_strip, strip
 from misr4d.core.keys import result_key
 from misr4d.core.workers import SIDE_BY_SIDE
 
