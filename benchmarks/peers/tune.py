@@ -6,12 +6,13 @@ A peer's settings are tuned for each regime, by coordinate descent at 300 e⁻/�
 depend on the dose from there at 100 and 1000 e⁻/Å². Score: the mean of the correlation inside the
 specimen and of the ring correlation weighted by the truth's power, over two draws of seed 4
 (atomic: its first glass and its first crystal between 20 and 30 Å thick; molecular: its first two
-proteins of above 10,000 atoms). Of phaserEM the whole field is reconstructed, because its best
-updates and epochs differ from those of a part; of quantem a corner, 32×32 positions, or 24×24 for
-its iterations, which are the slowest. Epochs are scored in one run, which is made twice as long
-until its second half gains less than 0.002. A grid whose best value is an end is extended.
-``--epochs`` settles the epochs of the settings on record anew, and leaves these alone. Choices and
-all scores go to ``notebooks/study/peers_tuning.json``; an interrupted run goes on where it stopped.
+proteins of above 10,000 atoms). Of crystals and glasses phaserEM reconstructs the whole field,
+because the best smoothing and updates differ from those of a part; of proteins, and quantem of all,
+a corner of 32×32 positions, or 24×24 for quantem's iterations, which are the slowest. Epochs are
+scored in one run, which is made twice as long until its second half gains less than 0.002. A grid
+whose best value is an end is extended. ``--epochs`` settles the epochs of the settings on record
+anew, and leaves these alone. Choices and all scores go to ``notebooks/study/peers_tuning.json``; an
+interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ from misr4d.specimens.corpus import draw_specimen
 SEED = 4  # no training and no other tuning draws from it
 DRAWS = {"atomic": (4, 11), "molecular": (1, 2)}
 FIRST, *OTHERS = DOSES = (300.0, 100.0, 1000.0)  # e⁻/Å²
-CORNER = {"phaserEM": 64, "quantem direct": 32, "quantem": 24}  # positions along either axis
+# Positions along either axis, of peer and regime.
+CORNER = {
+    "phaserEM": {"atomic": 64, "molecular": 32},
+    "quantem direct": {"atomic": 32, "molecular": 32},
+    "quantem": {"atomic": 24, "molecular": 24},
+}
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
 GAIN = 0.002  # our choice: of a score, what more epochs must bring
 PARTS = HOME / "tuning"
@@ -185,7 +191,9 @@ class Tuner:
     def corner(self, index: int, dose: float) -> Corner:
         """Find a draw's corner, which one process makes once."""
         if (index, dose) not in self._corners:
-            self._corners[index, dose] = corner(self.regime, index, dose, CORNER[self.peer])
+            self._corners[index, dose] = corner(
+                self.regime, index, dose, CORNER[self.peer][self.regime]
+            )
         return self._corners[index, dose]
 
     def descend(self, begin: Settings, dose: float, again: bool) -> tuple[Settings, dict[str, Any]]:
