@@ -1,6 +1,6 @@
 """Calibrate a recorded datacube: disc, pixel size, descan, rotation and a distorted scan.
 
-The order in which to use it: :func:`misr4d.calibrate.descan.fit_descan` and
+Order of use: :func:`misr4d.calibrate.descan.fit_descan` and
 :func:`misr4d.calibrate.descan.recentre`, :func:`misr4d.calibrate.disc.find_disc` and
 :meth:`misr4d.calibrate.disc.Disc.detector_pixel`, which :func:`calibrate` does in one call, then
 :func:`estimate_rotation`.
@@ -52,21 +52,21 @@ def calibrate(
     Returns
     -------
     Datacube, Disc
-        Recentred, with square detector pixels; and the disc as it lies afterwards.
+        The recentred datacube with square detector pixels, and its disc after recentring.
 
     Raises
     ------
     ValueError
         If the disc cannot be found; the message says why.
     """
-    where = fit_descan(cube) if descan else find_disc(cube.mean_pattern())
-    moved = recentre(cube, where, subpixel=subpixel)
-    mean = moved.mean_pattern()
+    centres = fit_descan(cube) if descan else find_disc(cube.mean_pattern())
+    recentred = recentre(cube, centres, subpixel=subpixel)
+    mean = recentred.mean_pattern()
     disc = find_disc(mean)
     pixel = disc.detector_pixel(semiangle)
-    counted = cube.electrons == 1 and cube.patterns.dtype.kind in "iu"
-    electrons = float(mean.sum()) if counted else cube.electrons
-    return replace(moved, detector_pixel=(pixel, pixel), electrons=electrons), disc
+    are_counts = cube.electrons == 1 and cube.patterns.dtype.kind in "iu"
+    electrons = float(mean.sum()) if are_counts else cube.electrons
+    return replace(recentred, detector_pixel=(pixel, pixel), electrons=electrons), disc
 
 
 # Our choice, so high because the best of some two hundred angles is picked.
@@ -75,7 +75,7 @@ _CERTAIN = 5.0
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the detector lies in the scan, as estimated from data.
+    """Orientation of the detector in the scan, as estimated from data.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ class Orientation:
         θ [deg] from −180 to 180, positive from Rx towards Ry; see :mod:`misr4d.core.detector`.
     transposed : bool
     by : {"views", "curl"}
-        What it was read off.
+        Source of the estimate.
     transpose_score : float
-        By how many standard deviations of the noise it beats the best angle with `transposed` the
-        other way round.
+        How much better it is than the best angle with the opposite `transposed`, in standard
+        deviations of the noise.
     sign_score : float
-        By how many standard deviations of the noise the views register better at `rotation` than
-        at 180° from it; zero if they are not displaced.
+        How much better the views register at `rotation` than at 180° from it, in standard
+        deviations of the noise; zero if they are not displaced.
     """
 
     rotation: float
@@ -104,14 +104,14 @@ class Orientation:
         return min(self.sign_score, self.transpose_score) < _CERTAIN
 
     def applied(self, acquisition: Acquisition) -> Acquisition:
-        """Return the measurement with its detector turned so."""
+        """Return the measurement with this orientation of the detector."""
         return replace(acquisition, rotation=self.rotation, transposed=self.transposed)
 
 
 def estimate_rotation(
     cube: Datacube, acquisition: Acquisition, by: Source | None = None
 ) -> Orientation:
-    """Estimate how the detector is turned against the scan.
+    """Estimate the rotation of the detector against the scan.
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ def estimate_rotation(
         As it would be with an unturned detector. Its detector pixel is a whole odd multiple of
         the datacube's, and the sign of its defocus is trusted.
     by : {"views", "curl"}, optional
-        ``views``: the displacements of defocused views, by which they register and add up at the
-        right angle alone. It tells all of θ, θ + 180° and the transpose, and works at low dose.
+        ``views``: defocused views are displaced, and register only at the right angle. This
+        distinguishes θ, θ + 180° and the transpose, and works at low dose.
         ``curl``: the centre of mass of a phase object is a gradient and has no curl. It needs no
         defocus, but about a thousand times the electrons: a fifth of a degree takes 10⁵ e⁻/Å²
         in the atomic regime, and the views 100. The curl is as small at θ + 180°, where the
-        contrast is inverted, so that the views must tell the two apart. By default ``views`` if
+        contrast is inverted, so that the views must distinguish the two. By default ``views`` if
         defocus displaces them by a scan step or more, and otherwise ``curl``.
 
     Returns
@@ -167,7 +167,7 @@ class _Registration:
 
     def __init__(self, views: Tensor, acquisition: Acquisition) -> None:
         self.acquisition = acquisition
-        # Without their means, which add up at any angle.
+        # Without their means, which add up coherently at any angle.
         spectra = torch.fft.rfft2(views - views.mean((1, 2), keepdim=True))
         qx, qy = optics.frequencies(acquisition.scan_shape, acquisition.step)
         self.spectra = spectra.numpy()
@@ -186,24 +186,26 @@ class _Registration:
             np.exp(-2j * np.pi * shift[:, axis, None] * q).astype(np.complex64)
             for axis, q in enumerate((self.qx, self.qy))
         )
-        moved = self.spectra * ramp_x[:, :, None]
-        moved *= ramp_y[:, None, :]
-        power: NDArray[np.float32] = np.abs(moved.sum(0)) ** 2
+        registered = self.spectra * ramp_x[:, :, None]
+        registered *= ramp_y[:, None, :]
+        power: NDArray[np.float32] = np.abs(registered.sum(0)) ** 2
         return power
 
     def power(self, rotation: float, transposed: bool) -> float:
         return float(self._summed(rotation, transposed).sum(dtype=np.float64))
 
     def sign_score(self, rotation: float, transposed: bool) -> float:
-        ahead, behind = (self.power(rotation + turn, transposed) for turn in (0.0, 180.0))
-        return (ahead - behind) / self.deviation
+        power_at, power_opposite = (
+            self.power(rotation + half_turn, transposed) for half_turn in (0.0, 180.0)
+        )
+        return (power_at - power_opposite) / self.deviation
 
     def best(self) -> Orientation:
         acq = self.acquisition
         # The peak is as wide as the angle that moves the outermost view by half a finest period.
         width = math.degrees(acq.nyquist_period() / 2 / acq.largest_view_shift)
         angles = np.linspace(-180, 180, max(36, math.ceil(720 / width)), endpoint=False)
-        found = {}
+        peaks = {}
         for transposed in (False, True):
             trial = [
                 self.power(float(a), transposed)
@@ -217,14 +219,14 @@ class _Registration:
                 method="bounded",
                 options={"xatol": 0.01},
             )
-            found[transposed] = (-float(refined.fun), float(refined.x))
-        transposed = found[True][0] > found[False][0]
-        power, angle = found[transposed]
+            peaks[transposed] = (-float(refined.fun), float(refined.x))
+        transposed = peaks[True][0] > peaks[False][0]
+        power, angle = peaks[transposed]
         return Orientation(
             _principal(angle),
             transposed,
             "views",
-            (power - found[not transposed][0]) / self.deviation,
+            (power - peaks[not transposed][0]) / self.deviation,
             self.sign_score(angle, transposed),
         )
 
@@ -232,9 +234,9 @@ class _Registration:
 def _by_curl(
     cube: Datacube, acquisition: Acquisition, registration: _Registration | None
 ) -> Orientation:
-    """Orientation of least curl; its sign from the views, if they are displaced."""
+    """Orientation of least curl. The views give its sign, if they are displaced."""
     field = centre_of_mass(cube, acquisition).double()
-    # A drift of the axis is a gradient too, but not the specimen's.
+    # A drift of the axis is a plane, which is not from the specimen.
     x, y = (torch.from_numpy(p) for p in _scan_positions(acquisition.scan_shape))
     plane = torch.stack([torch.ones_like(x + y), x + 0 * y, y + 0 * x]).flatten(1).T
     solved = torch.linalg.lstsq(plane, field.flatten(1).T).solution
@@ -242,20 +244,20 @@ def _by_curl(
     qx, qy = optics.frequencies(acquisition.scan_shape, cube.step)
     # The blur of the gradient by the probe leaves little above α.
     q = (qx**2 + qy**2).sqrt()
-    keep = (q > 0) & (q <= acquisition.semiangle * 1e-3 / acquisition.wavelength)
-    ex, ey = (qx / q.clamp_min(1e-12))[keep], (qy / q.clamp_min(1e-12))[keep]
-    u, v = u[keep], v[keep]
+    in_band = (q > 0) & (q <= acquisition.semiangle * 1e-3 / acquisition.wavelength)
+    ex, ey = (qx / q.clamp_min(1e-12))[in_band], (qy / q.clamp_min(1e-12))[in_band]
+    u, v = u[in_band], v[in_band]
     if not float((u.abs() ** 2 + v.abs() ** 2).sum()) > 0:
         raise ValueError("the centre of mass is the same everywhere; it shows no rotation")
-    found = {False: _least_curl(u, v, ex, ey), True: _least_curl(v, u, ex, ey)}
-    transposed = found[True][1] < found[False][1]
-    angle = found[transposed][0]
-    # Noise alone leaves half in the curl, give or take one over the root of the frequencies.
-    gap = found[not transposed][1] - found[transposed][1]
+    least_curl = {False: _least_curl(u, v, ex, ey), True: _least_curl(v, u, ex, ey)}
+    transposed = least_curl[True][1] < least_curl[False][1]
+    angle = least_curl[transposed][0]
+    # Noise alone leaves half in the curl, ± one over the root of the number of frequencies.
+    curl_difference = least_curl[not transposed][1] - least_curl[transposed][1]
     sign = 0.0 if registration is None else registration.sign_score(angle, transposed)
     if sign < 0:
         angle, sign = angle + 180.0, -sign
-    score = gap * math.sqrt(len(u) / 2)
+    score = curl_difference * math.sqrt(len(u) / 2)
     return Orientation(_principal(angle), transposed, "curl", score, sign)
 
 
@@ -265,10 +267,10 @@ def _principal(angle: float) -> float:
 
 
 def _least_curl(u: Tensor, v: Tensor, ex: Tensor, ey: Tensor) -> tuple[float, float]:
-    """Angle [deg] that leaves least power across the frequency, and the share left there.
+    """Angle [deg] with the least power across the frequency, and the fraction of power there.
 
-    Turned by θ the part across is cosθ·C + sinθ·D, with C and D the parts across and along. Noise
-    is as strong in both, so that it does not pull the angle.
+    Rotated by θ, the component across is cosθ·C + sinθ·D, with C and D the components across and
+    along. Noise is equal in both, so that it does not bias the angle.
     """
     across, along = ex * v - ey * u, ex * u + ey * v
     cc, dd = float((across.abs() ** 2).sum()), float((along.abs() ** 2).sum())

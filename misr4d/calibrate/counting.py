@@ -1,12 +1,12 @@
-"""What values say of electrons: dose from position to position, floor and end of a counter.
+"""Dose of every position and floor of the counter, from the recorded values.
 
 The total of a pattern hardly depends on the specimen: a weak phase object only moves electrons
 about on the detector. Totals that change along whole lines, over the scan, or from one position to
-the next, alike in both halves of the disc, are therefore the beam's, and are divided out of the
-views. Positions without beam hold nothing: their views are continued from the positions around.
+the next in the same way in both halves of the disc, are therefore due to the beam. These changes
+are divided out of the views. Views at positions without beam are interpolated from those around.
 
-What a detector reads without electrons (its pedestal, its dark counts) is the same everywhere, so
-that it is the level that the scattering around the disc decays to.
+The reading of a detector without electrons (its pedestal, its dark counts) is the same everywhere.
+It is therefore the level to which the scattering around the disc decays.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ __all__ = [
     "with_flicker",
 ]
 
-# Our choices. What is taken for the beam's stands out by so many standard errors, and by more than
-# specimens do: totals of the corpus' crystals and glasses vary by 0.4 % from line to line.
+# Our choices. A change is attributed to the beam if it exceeds this many standard errors, and the
+# variation by specimens: totals of the corpus' crystals and glasses vary by 0.4 % between lines.
 _CERTAIN = 7.0
 _LINE, _PROFILE, _TREND, _FLICKER = 0.03, 0.01, 0.02, 0.02
-# Shares of the usual dose below which there was no beam, or an outermost line is flyback.
+# Fractions of the usual dose below which there was no beam, or an outermost line is flyback.
 _BLANK, _FLYBACK = 0.1, 0.75
 _MOST_BLANK = 0.25
-_GROUPS = 12  # parts of a line, each of which must show what is taken for the whole line's
+_GROUPS = 12  # parts of a line, which must all show a change that is attributed to the whole line
 _EDGE = 4  # outermost lines on a side that may be left out
 # A floor that changes the dose by less is left alone.
 _LEAST_FLOOR = 0.02
@@ -57,7 +57,7 @@ _LEAST_FLOOR = 0.02
 
 @dataclass(frozen=True)
 class BeamDose:
-    """Dose of every position, as the detector's totals show it.
+    """Dose of every position, from the totals of the detector.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class BeamDose:
     blank : ndarray
         Positions without beam ``(Rx, Ry)`` of bool.
     part : (slice, slice)
-        The scan without blanked or flyback lines at its edges; the others refer to all of it.
+        The scan without blanked or flyback lines at its edges. Other fields refer to all of it.
     notes : tuple of str
-        What was seen, for a reader, with the numbers of lines.
+        Findings in words, with the numbers of the lines.
     """
 
     relative: NDArray[np.float64]
@@ -78,7 +78,7 @@ class BeamDose:
 
     @property
     def even(self) -> bool:
-        """Whether nothing was seen."""
+        """Whether the dose is even: nothing was found."""
         return not self.notes
 
 
@@ -90,7 +90,7 @@ def _listed(numbers: Sequence[int]) -> str:
             runs[-1][1] = n
         else:
             runs.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _lines(axis: int, numbers: Sequence[int]) -> str:
@@ -98,12 +98,12 @@ def _lines(axis: int, numbers: Sequence[int]) -> str:
 
 
 def find_beam_dose(totals: NDArray[Any]) -> BeamDose:
-    """Find lines and positions of another dose in the totals of all patterns.
+    """Find lines and positions with a different dose in the totals of all patterns.
 
-    Looked for, in this order: positions and lines without beam; outermost lines of another dose
-    than those beside them, as flyback leaves them; single lines of another dose; a common profile
-    of all lines, or else a linear trend, along either axis. A whole line's must show in each of
-    twelve parts of it: no specimen has its edges there. For flicker see :func:`flicker`.
+    The search is in this order: positions and lines without beam; outermost lines whose dose
+    differs from their neighbours', as after flyback; single lines with a different dose; a common
+    profile of all lines, or else a linear trend, along either axis. A change of a whole line must
+    show in each of its twelve parts: no specimen has such edges. For flicker see :func:`flicker`.
 
     Parameters
     ----------
@@ -119,69 +119,71 @@ def find_beam_dose(totals: NDArray[Any]) -> BeamDose:
     shape = counts.shape
     blank, lines = _find_blank(counts)
     notes: list[str] = []
-    bounds = [[0, shape[0]], [0, shape[1]]]
-    out: list[list[int]] = [[], []]
+    limits = [[0, shape[0]], [0, shape[1]]]
+    left_out: list[list[int]] = [[], []]
     for axis in (0, 1):
-        out[axis] = _outermost(counts, blank, lines[axis], axis, bounds[axis])
-        if out[axis]:
+        left_out[axis] = _outermost(counts, blank, lines[axis], axis, limits[axis])
+        if left_out[axis]:
             notes.append(
-                f"{_lines(axis, out[axis])} at the edge of the scan received another dose than "
-                "the lines beside, as flyback and a blanked beam leave them: left out"
+                f"{_lines(axis, left_out[axis])} at the edge of the scan received another dose "
+                "than the lines beside, as flyback and a blanked beam leave them: left out"
             )
-    part = (slice(*bounds[0]), slice(*bounds[1]))
+    window = (slice(*limits[0]), slice(*limits[1]))
     for axis in (0, 1):
-        inner = [n for n in lines[axis] if n not in out[axis]]
-        if inner:
-            notes.append(f"{_lines(axis, inner)} received no beam: continued from those beside")
+        blank_lines = [n for n in lines[axis] if n not in left_out[axis]]
+        if blank_lines:
+            notes.append(
+                f"{_lines(axis, blank_lines)} received no beam: continued from those beside"
+            )
     inside = np.zeros(shape, dtype=bool)
-    inside[part] = True
+    inside[window] = True
     single = blank & inside
     single[lines[0]] = False
     single[:, lines[1]] = False
     if single.any():
-        shown = ", ".join(str(tuple(p)) for p in np.argwhere(single)[:5].tolist())
-        more = " …" if single.sum() > 5 else ""
+        examples = ", ".join(str(tuple(p)) for p in np.argwhere(single)[:5].tolist())
+        ellipsis = " …" if single.sum() > 5 else ""
         notes.append(
-            f"{int(single.sum())} of {single.size} positions, such as {shown}{more}, received no "
-            "beam: continued from those around"
+            f"{int(single.sum())} of {single.size} positions, such as {examples}{ellipsis}, "
+            "received no beam: continued from those around"
         )
     relative = np.ones(shape)
     good = inside & ~blank
     for axis in (0, 1):
-        factor, fired = _other_lines(counts, good, relative, axis)
-        if fired:
-            level = ", ".join(f"{factor[n]:.0%}" for n in fired[:6])
+        factor, single_lines = _other_lines(counts, good, relative, axis)
+        if single_lines:
+            level = ", ".join(f"{factor[n]:.0%}" for n in single_lines[:6])
             notes.append(
-                f"{_lines(axis, fired)} received {level}{' …' if len(fired) > 6 else ''} of the "
-                "dose of those beside: divided out"
+                f"{_lines(axis, single_lines)} received {level}"
+                f"{' …' if len(single_lines) > 6 else ''} of the dose of those beside: divided out"
             )
             relative *= factor[:, None] if axis == 0 else factor[None, :]
     for axis in (0, 1):
-        factor, what = _common(counts, good, relative, axis)
-        if what:
-            notes.append(what)
+        factor, note = _common(counts, good, relative, axis)
+        if note:
+            notes.append(note)
             relative *= factor[:, None] if axis == 0 else factor[None, :]
     relative[~good] = 1.0
     relative[good] /= relative[good].mean()
-    return BeamDose(relative, blank, part, tuple(notes))
+    return BeamDose(relative, blank, window, tuple(notes))
 
 
 def _find_blank(counts: NDArray[np.float64]) -> tuple[NDArray[np.bool_], list[list[int]]]:
-    """Positions without beam, and which whole lines along each axis they make up."""
-    usual = float(np.median(counts)) or float(counts.mean())
+    """Positions without beam, and the whole lines without beam along each axis."""
+    usual_count = float(np.median(counts)) or float(counts.mean())
     chance = 1e-3 / counts.size
 
     def none(values: NDArray[np.float64], expected: float) -> NDArray[np.bool_]:
-        few: NDArray[np.bool_] = values < _BLANK * expected
-        few &= poisson.cdf(values, 3 * _BLANK * expected) < chance
-        return few
+        without_beam: NDArray[np.bool_] = values < _BLANK * expected
+        without_beam &= poisson.cdf(values, 3 * _BLANK * expected) < chance
+        return without_beam
 
-    blank = none(counts, usual)
+    blank = none(counts, usual_count)
     lines: list[list[int]] = []
     for axis in (0, 1):
         sums = counts.sum(1 - axis)
-        bad = none(sums, float(np.median(sums)) or float(sums.mean()))
-        lines.append(np.flatnonzero(bad).tolist())
+        blank_lines = none(sums, float(np.median(sums)) or float(sums.mean()))
+        lines.append(np.flatnonzero(blank_lines).tolist())
     blank[lines[0]] = True
     blank[:, lines[1]] = True
     if blank.mean() > _MOST_BLANK:
@@ -192,7 +194,7 @@ def _find_blank(counts: NDArray[np.float64]) -> tuple[NDArray[np.bool_], list[li
 def _in_groups(
     counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
 ) -> NDArray[np.float64]:
-    """Mean of every line's parts ``(lines, groups)``; not a number where all is blank."""
+    """Mean of every part of every line ``(lines, groups)``; NaN where all is blank."""
     values, usable = (counts / relative, good) if axis == 0 else ((counts / relative).T, good.T)
     group = np.arange(values.shape[1]) * _GROUPS // values.shape[1]
     sums = np.stack([np.where(usable, values, 0)[:, group == g].sum(1) for g in range(_GROUPS)], 1)
@@ -211,67 +213,73 @@ def _outermost(
     bound: list[int],
 ) -> list[int]:
     """Lines to leave out at both edges; `bound` is narrowed."""
-    parts = _in_groups(counts, np.ones(counts.shape, dtype=bool), np.ones(counts.shape), axis)
+    means = _in_groups(counts, np.ones(counts.shape, dtype=bool), np.ones(counts.shape), axis)
     size = counts.shape[1 - axis]
-    left: list[int] = []
-    for edge, inward in ((0, 1), (len(parts) - 1, -1)):
+    left_out: list[int] = []
+    for edge, inward in ((0, 1), (len(means) - 1, -1)):
         doubtful: list[int] = []
         for n in range(_EDGE):
-            at = edge + inward * n
-            beside = [at + inward * k for k in (1, 2, 3, 4)]
-            beside = [b for b in beside if b not in lines]
-            expected = np.median(parts[beside], axis=0)
-            if at in lines:
-                doubtful.append(at)
+            line = edge + inward * n
+            neighbours = [line + inward * distance for distance in (1, 2, 3, 4)]
+            neighbours = [neighbour for neighbour in neighbours if neighbour not in lines]
+            expected = np.median(means[neighbours], axis=0)
+            if line in lines:
+                doubtful.append(line)
                 continue
-            total = parts[at].mean() * size
-            ratio = parts[at].mean() / max(expected.mean(), 1e-9)
+            total = means[line].mean() * size
+            ratio = means[line].mean() / max(expected.mean(), 1e-9)
             error = math.sqrt(1 / max(total, 1) + 0.3 / max(expected.mean() * size, 1))
-            share = parts[at] / np.maximum(expected, 1e-9)
+            relative_means = means[line] / np.maximum(expected, 1e-9)
             side = np.sign(ratio - 1)
-            whole = (side * (share - 1) > 0).mean() > 0.8
-            far = ratio < _FLYBACK or ratio > 1 / _FLYBACK
-            if not (far and whole and abs(ratio - 1) > _CERTAIN * error * max(ratio, 1)):
+            most_groups = (side * (relative_means - 1) > 0).mean() > 0.8
+            differs = ratio < _FLYBACK or ratio > 1 / _FLYBACK
+            if not (differs and most_groups and abs(ratio - 1) > _CERTAIN * error * max(ratio, 1)):
                 break
-            doubtful.append(at)
-        left += doubtful
+            doubtful.append(line)
+        left_out += doubtful
         if inward == 1:
             bound[0] = edge + len(doubtful)
         else:
             bound[1] = edge + 1 - len(doubtful)
-    return sorted(left)
+    return sorted(left_out)
 
 
 def _other_lines(
     counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """Relative dose of single lines that differ from those on both sides, and which they are."""
-    parts = _in_groups(counts, good, relative, axis)
-    usable = np.flatnonzero(np.isfinite(parts).all(1))
-    factor = np.ones(len(parts))
+    """Relative dose of lines that differ from those on both sides, and their numbers."""
+    means = _in_groups(counts, good, relative, axis)
+    usable = np.flatnonzero(np.isfinite(means).all(1))
+    factor = np.ones(len(means))
     if len(usable) < 8:
         return factor, []
-    kept = parts[usable]
+    usable_means = means[usable]
     size = good.sum(1 - axis)[usable]
-    ratio, sided, share = np.ones(len(kept)), np.zeros((len(kept), 2)), np.ones(kept.shape)
-    for i in range(len(kept)):
-        before, after = kept[max(0, i - 2) : i], kept[i + 1 : i + 3]
-        around = np.concatenate([before, after])
-        expected = np.median(around, axis=0)
-        ratio[i] = kept[i].mean() / max(float(expected.mean()), 1e-9)
-        share[i] = kept[i] / np.maximum(expected, 1e-9)
-        for side, rows in enumerate((before, after)):
-            sided[i, side] = kept[i].mean() / max(float(rows.mean()), 1e-9) if len(rows) else np.nan
+    ratio, sided, relative_means = (
+        np.ones(len(usable_means)),
+        np.zeros((len(usable_means), 2)),
+        np.ones(usable_means.shape),
+    )
+    for i in range(len(usable_means)):
+        lines_before, lines_after = usable_means[max(0, i - 2) : i], usable_means[i + 1 : i + 3]
+        neighbours = np.concatenate([lines_before, lines_after])
+        expected = np.median(neighbours, axis=0)
+        ratio[i] = usable_means[i].mean() / max(float(expected.mean()), 1e-9)
+        relative_means[i] = usable_means[i] / np.maximum(expected, 1e-9)
+        for side, rows in enumerate((lines_before, lines_after)):
+            sided[i, side] = (
+                usable_means[i].mean() / max(float(rows.mean()), 1e-9) if len(rows) else np.nan
+            )
     spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
-    error = np.sqrt(1.3 / np.maximum(kept.mean(1) * size, 1)) * np.maximum(ratio, 0.3)
+    error = np.sqrt(1.3 / np.maximum(usable_means.mean(1) * size, 1)) * np.maximum(ratio, 0.3)
     limit = np.maximum(_LINE, _CERTAIN * np.maximum(error, spread))
     step = ratio - 1
     differs = np.abs(step) > limit
     sign = np.sign(step)[:, None]
     with np.errstate(invalid="ignore"):
-        both = ((sign * (sided - 1) > np.abs(step)[:, None] / 3) | np.isnan(sided)).all(1)
-    whole = (sign * (share - 1) > 0).mean(1) > 0.8
-    chosen = np.flatnonzero(differs & both & whole)
+        both_sides = ((sign * (sided - 1) > np.abs(step)[:, None] / 3) | np.isnan(sided)).all(1)
+    most_groups = (sign * (relative_means - 1) > 0).mean(1) > 0.8
+    chosen = np.flatnonzero(differs & both_sides & most_groups)
     factor[usable[chosen]] = ratio[chosen]
     return factor, usable[chosen].tolist()
 
@@ -279,38 +287,38 @@ def _other_lines(
 def _common(
     counts: NDArray[np.float64], good: NDArray[np.bool_], relative: NDArray[np.float64], axis: int
 ) -> tuple[NDArray[np.float64], str]:
-    """Relative dose that all parts of the lines share along an axis, and what to say of it."""
-    parts = _in_groups(counts, good, relative, axis)
-    factor = np.ones(len(parts))
-    usable = np.isfinite(parts).all(1)
-    levels = np.nanmean(parts[usable], axis=0) if usable.any() else np.zeros(1)
+    """Relative dose common to all parts of the lines along an axis, and a note on it."""
+    means = _in_groups(counts, good, relative, axis)
+    factor = np.ones(len(means))
+    usable = np.isfinite(means).all(1)
+    levels = np.nanmean(means[usable], axis=0) if usable.any() else np.zeros(1)
     if usable.sum() < 8 or not (levels > 0).all():
         return factor, ""
-    share = parts[usable] / levels
+    relative_means = means[usable] / levels
     name = "R" + "xy"[axis]
     # A profile of any shape, if every part of the lines follows it.
-    profile = share.mean(1)
-    noise = float((share - profile[:, None]).var(1, ddof=1).mean()) / _GROUPS
+    profile = relative_means.mean(1)
+    noise = float((relative_means - profile[:, None]).var(1, ddof=1).mean()) / _GROUPS
     signal = float(profile.var())
     if signal > max(_PROFILE**2, 9 * noise):
-        away = profile - profile.mean()
-        follows = (share * away[:, None]).sum(0) / (away**2).sum()
-        if (follows > 0.6).all() and (follows < 1.4).all():
+        deviation = profile - profile.mean()
+        slopes_on_profile = (relative_means * deviation[:, None]).sum(0) / (deviation**2).sum()
+        if (slopes_on_profile > 0.6).all() and (slopes_on_profile < 1.4).all():
             factor[usable] = profile
             return factor, (
                 f"the dose changes along {name} from {profile.min():.1%} to {profile.max():.1%} "
                 "of its mean, alike in all lines: divided out"
             )
-    # A trend may go with a specimen that also shows in the totals.
-    x = np.linspace(-0.5, 0.5, len(parts))[usable]
+    # There may be a trend together with a specimen that also shows in the totals.
+    x = np.linspace(-0.5, 0.5, len(means))[usable]
     x = x - x.mean()
-    slopes = (share * x[:, None]).sum(0) / (x**2).sum()
+    slopes = (relative_means * x[:, None]).sum(0) / (x**2).sum()
     slope = float(slopes.mean())
     error = float(slopes.std(ddof=1)) / math.sqrt(_GROUPS)
-    counted = math.sqrt(1 / ((x**2).mean() * max(float(counts[good].sum()), 1.0)))
+    counting_error = math.sqrt(1 / ((x**2).mean() * max(float(counts[good].sum()), 1.0)))
     alike = (np.sign(slope) * slopes > 0.3 * abs(slope)).all()
-    if abs(slope) > max(_TREND, _CERTAIN * error, 5 * counted) and alike:
-        factor = 1 + slope * (np.linspace(-0.5, 0.5, len(parts)) - 0.0)
+    if abs(slope) > max(_TREND, _CERTAIN * error, 5 * counting_error) and alike:
+        factor = 1 + slope * (np.linspace(-0.5, 0.5, len(means)) - 0.0)
         return factor, (
             f"the dose {'falls' if slope < 0 else 'rises'} by {abs(slope):.1%} along {name} over "
             "the scan, alike in all lines: divided out"
@@ -335,7 +343,7 @@ def _spectrum(totals: NDArray[np.float64], dose: BeamDose) -> NDArray[np.complex
 def flicker(totals: NDArray[Any], dose: BeamDose) -> float:
     """Relative variance of totals from position to position beyond counting noise; 0 if none.
 
-    Noise that is more than counting's raises it too: :func:`common_flicker` tells.
+    Noise beyond counting noise raises it too: :func:`common_flicker` separates the two.
     """
     counts = np.asarray(totals, dtype=np.float64)
     power = np.abs(_spectrum(counts, dose)) ** 2
@@ -343,40 +351,42 @@ def flicker(totals: NDArray[Any], dose: BeamDose) -> float:
     good = ~dose.blank[dose.part]
     expected = float((1 / np.maximum(counts[dose.part][good], 1)).mean())
     error = 2 * level / math.sqrt(len(power))
-    excess = level - expected
-    return excess if excess > max(_FLICKER**2, _CERTAIN * error) else 0.0
+    excess_variance = level - expected
+    return excess_variance if excess_variance > max(_FLICKER**2, _CERTAIN * error) else 0.0
 
 
 def halves_of_totals(cube: Datacube, disc: Disc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Totals of two opposite quadrants of the disc and of the two others ``(Rx, Ry)``."""
+    """Totals of two opposite quadrants of the disc, and of the other two ``(Rx, Ry)``."""
     shape = (cube.patterns.shape[2], cube.patterns.shape[3])
     x, y = (np.arange(n) - c for n, c in zip(shape, disc.centre, strict=True))
-    first = (x[:, None] * y[None, :] > 0) & disc.mask(shape)
-    second = ~(x[:, None] * y[None, :] > 0) & disc.mask(shape)
+    first_half = (x[:, None] * y[None, :] > 0) & disc.mask(shape)
+    second_half = ~(x[:, None] * y[None, :] > 0) & disc.mask(shape)
     sums = np.zeros((2, *cube.patterns.shape[:2]))
-    for where, block in cube.read(label="flicker"):
-        for half, mask in enumerate((first, second)):
-            sums[half][where] = block[:, :, mask].sum(2, dtype=np.float64)
+    for positions, block in cube.read(label="flicker"):
+        for half, mask in enumerate((first_half, second_half)):
+            sums[half][positions] = block[:, :, mask].sum(2, dtype=np.float64)
     return sums[0], sums[1]
 
 
 def common_flicker(
     halves: tuple[NDArray[np.float64], NDArray[np.float64]], dose: BeamDose
 ) -> float:
-    """Relative variance that two halves of the disc share from position to position; 0 if none.
+    """Relative variance between positions that two halves of the disc have in common; 0 if none.
 
-    Noise of whatever kind is each half's own, and a phase object moves electrons from one half to
-    the other; the beam's flicker is the same in both.
+    Noise of any kind is independent in the two halves, and a phase object moves electrons from one
+    half to the other. Flicker of the beam is the same in both.
     """
-    first, second = (_spectrum(half, dose) for half in halves)
-    common = float((first * second.conj()).real.mean())
-    error = math.sqrt(float((np.abs(first) ** 2).mean() * (np.abs(second) ** 2).mean()))
-    error /= math.sqrt(len(first))
-    return common if common > max(_FLICKER**2, _CERTAIN * error) else 0.0
+    first_spectrum, second_spectrum = (_spectrum(half, dose) for half in halves)
+    common_variance = float((first_spectrum * second_spectrum.conj()).real.mean())
+    error = math.sqrt(
+        float((np.abs(first_spectrum) ** 2).mean() * (np.abs(second_spectrum) ** 2).mean())
+    )
+    error /= math.sqrt(len(first_spectrum))
+    return common_variance if common_variance > max(_FLICKER**2, _CERTAIN * error) else 0.0
 
 
 def with_flicker(dose: BeamDose, totals: NDArray[Any], variance: float) -> BeamDose:
-    """Add what flickers from position to position, as far as counting noise lets it be known."""
+    """Add the flicker from position to position, as far as counting noise allows."""
     counts = np.asarray(totals, dtype=np.float64)
     values = counts / dose.relative
     good = np.zeros(counts.shape, dtype=bool)
@@ -399,7 +409,7 @@ def with_flicker(dose: BeamDose, totals: NDArray[Any], variance: float) -> BeamD
 
 @dataclass(frozen=True)
 class Floor:
-    """What a detector pixel reads without electrons.
+    """Reading of a detector pixel without electrons.
 
     Parameters
     ----------
@@ -408,7 +418,7 @@ class Floor:
     error : float
         Standard error [counts].
     pedestal : int
-        The part of it that every value has: a constant, without noise of its own.
+        The constant part of it, contained in every value and without noise.
     """
 
     level: float
@@ -422,33 +432,33 @@ def find_floor(
     least: NDArray[np.float64] | None = None,
     positions: int = 1,
 ) -> Floor | None:
-    """Find what a detector reads without electrons, if that is certain.
+    """Find the reading of a detector without electrons, if it is certain.
 
-    Whole counts none of which is below a number, where so few electrons fall that some of them
-    would be, have that pedestal. Beyond it the floor is the level to which the mean pattern decays
-    around the disc, ring by ring: a constant and an exponential are fitted. It is believed if no
-    decay length explains the rings without it, if the outermost ring has all but reached it, and
-    if it makes 2 % of the dose or more.
+    The pedestal is the number below which no whole count lies, although so few electrons arrive
+    that some counts should. The floor is the level to which the mean pattern decays around the
+    disc, ring by ring: a constant and an exponential are fitted. It is accepted if no decay length
+    explains the rings without it, if the outermost ring has nearly reached it, and if it is 2 % of
+    the dose or more.
 
     Parameters
     ----------
     mean : ndarray
         Mean pattern ``(Qx, Qy)``.
     good : ndarray
-        Pixels to believe ``(Qx, Qy)`` of bool.
+        Valid pixels ``(Qx, Qy)`` of bool.
     least : ndarray, optional
         Smallest value of each pixel ``(Qx, Qy)``, of whole counts.
     positions : int
-        Of which it is the smallest.
+        Number of positions from which `least` is the smallest value.
     """
     if mean[good].max() <= mean[good].min():
-        return None  # nothing but a floor, or all clipped
+        return None  # only a floor, or all clipped
     pedestal = 0
     if least is not None:
         dim = good & (mean <= np.median(mean[good]))
         lowest = int(np.quantile(least[dim], 0.05))
         below = positions * float(poisson.cdf(lowest - 1, mean[dim]).sum())
-        if lowest >= 1 and below > 14:  # of which none was seen: a chance of one in a million
+        if lowest >= 1 and below > 14:  # but none was found: a chance of one in a million
             pedestal = lowest
     rings = _rings(mean, good)
     level, error = (0.0, 0.0) if rings is None else _plateau(*rings)
@@ -461,7 +471,7 @@ def find_floor(
 def _rings(
     mean: NDArray[np.float64], good: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Distance from the disc's edge over its radius, level and error of rings around the disc."""
+    """Distance from the disc's edge in disc radii, level and error of rings around the disc."""
     try:
         disc = find_disc(np.where(good, mean, np.median(mean[good])))
     except ValueError:
@@ -469,25 +479,25 @@ def _rings(
     x, y = (np.arange(n) - c for n, c in zip(mean.shape, disc.centre, strict=True))
     distance = np.hypot(x[:, None], y[None, :]) / disc.radius - 1
     width = max(0.08, 1.5 / disc.radius)
-    at, level, error = [], [], []
-    inner = 0.15 + 1 / disc.radius
-    while inner < float(distance.max()):
-        ring = good & (distance >= inner) & (distance < inner + width)
+    distances, level, error = [], [], []
+    inner_radius = 0.15 + 1 / disc.radius
+    while inner_radius < float(distance.max()):
+        ring = good & (distance >= inner_radius) & (distance < inner_radius + width)
         if ring.sum() >= 12:
             values = mean[ring]
-            at.append(float(distance[ring].mean()))
+            distances.append(float(distance[ring].mean()))
             level.append(float(values.mean()))
             error.append(float(values.std(ddof=1)) / math.sqrt(len(values)))
-        inner += width
-    if len(at) < 5:
+        inner_radius += width
+    if len(distances) < 5:
         return None
-    return np.array(at), np.array(level), np.maximum(np.array(error), 1e-12)
+    return np.array(distances), np.array(level), np.maximum(np.array(error), 1e-12)
 
 
 def _plateau(
     at: NDArray[np.float64], level: NDArray[np.float64], error: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Constant below an exponential decay, and its standard error; none if it is in doubt."""
+    """Constant below an exponential decay, and its standard error; zeros if it is uncertain."""
     floor = max(float(np.median(error)), 1e-3 * float(level.min()), 1e-12)
     weight = 1 / np.maximum(error, floor)
     fits = []
@@ -503,33 +513,33 @@ def _plateau(
         fits.append(
             (misfit, float(value[0]), math.sqrt(max(covariance[0, 0], 0)), value[1], length)
         )
-    best = min(fits)
-    scale = max(1.0, best[0] / max(1, len(at) - 3))
-    near = [f for f in fits if f[0] <= best[0] + 9 * scale]
-    error_here = best[2] * math.sqrt(scale)
-    spread = max(best[1] - min(f[1] for f in near), 0.0)
-    plateau = best[1] > 0 and level[-2:].mean() < 1.25 * best[1]
-    if not plateau or spread > 0.3 * best[1]:
+    best_fit = min(fits)
+    scale = max(1.0, best_fit[0] / max(1, len(at) - 3))
+    good_fits = [f for f in fits if f[0] <= best_fit[0] + 9 * scale]
+    scaled_error = best_fit[2] * math.sqrt(scale)
+    spread = max(best_fit[1] - min(f[1] for f in good_fits), 0.0)
+    plateau = best_fit[1] > 0 and level[-2:].mean() < 1.25 * best_fit[1]
+    if not plateau or spread > 0.3 * best_fit[1]:
         return 0.0, 0.0
-    return best[1], max(error_here, spread / 3)
+    return best_fit[1], max(scaled_error, spread / 3)
 
 
 class Lowered:
-    """Patterns less a constant, as they are read: whole counts stay whole, and 0 or more.
+    """Patterns minus a constant, subtracted on reading: whole counts stay whole, and 0 or more.
 
     Parameters
     ----------
     source : ndarray, or any array that is sliced like one
         ``(Rx, Ry, Qx, Qy)``.
     offset : float
-        To subtract; a whole number leaves the type as it is, another gives float32.
+        Constant to subtract. A whole number does not change the type; any other gives float32.
     """
 
     def __init__(self, source: Any, offset: float) -> None:
         self.source, self.offset = source, offset
         self.shape, self.ndim = tuple(source.shape), 4
-        whole = float(offset).is_integer() and offset >= 0 and source.dtype.kind in "ui"
-        self.dtype = source.dtype if whole else np.dtype(np.float32)
+        stays_whole = float(offset).is_integer() and offset >= 0 and source.dtype.kind in "ui"
+        self.dtype = source.dtype if stays_whole else np.dtype(np.float32)
         self.chunks = getattr(source, "chunks", None)
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
@@ -542,9 +552,9 @@ class Lowered:
 
 
 def cropped(patterns: Any, part: tuple[slice, slice]) -> Any:
-    """Take a part of a scan, sliced as it is read; all of it is left as it is."""
-    whole = all(s == slice(0, n) for s, n in zip(part, patterns.shape, strict=False))
-    return patterns if whole else _Part(patterns, part)
+    """Take a part of a scan, sliced on reading. The whole scan is returned unchanged."""
+    whole_scan = all(s == slice(0, n) for s, n in zip(part, patterns.shape, strict=False))
+    return patterns if whole_scan else _Part(patterns, part)
 
 
 # --- Views ----------------------------------------------------------------------------------------
@@ -552,18 +562,18 @@ def cropped(patterns: Any, part: tuple[slice, slice]) -> Any:
 
 @dataclass(frozen=True)
 class LevelledCube(Datacube):
-    """A datacube of uneven dose, or above a floor, whose views are as if it were not.
+    """A datacube whose views are corrected for uneven dose and for a floor.
 
-    Its patterns stay as they were recorded.
+    Its patterns stay as recorded.
 
     Parameters
     ----------
     relative : ndarray or None
-        Dose of every position over their mean ``(Rx, Ry)``.
+        Dose of every position, relative to the mean ``(Rx, Ry)``.
     blank : ndarray or None
-        Positions without beam ``(Rx, Ry)`` of bool, whose views are continued from those around.
+        Positions without beam ``(Rx, Ry)`` of bool, whose views are interpolated from those around.
     floor : float
-        Counts of a detector pixel at every position that are no electrons.
+        Counts of a detector pixel at every position that are not electrons.
     """
 
     relative: NDArray[np.float64] | None = None
@@ -571,17 +581,17 @@ class LevelledCube(Datacube):
     floor: float = 0.0
 
     def middle(self, most: int) -> Datacube:
-        """Crop the scan as :meth:`misr4d.core.datacube.Datacube.middle`, with its dose."""
-        part = super().middle(most)
-        if part is self or not isinstance(part, LevelledCube):
-            return part
-        where = part.patterns.part  # type: ignore[attr-defined]
-        relative = None if self.relative is None else self.relative[where]
-        blank = None if self.blank is None else self.blank[where]
-        return replace(part, relative=relative, blank=blank)
+        """Crop the scan like :meth:`misr4d.core.datacube.Datacube.middle`, with its dose."""
+        cube = super().middle(most)
+        if cube is self or not isinstance(cube, LevelledCube):
+            return cube
+        window = cube.patterns.part  # type: ignore[attr-defined]
+        relative = None if self.relative is None else self.relative[window]
+        blank = None if self.blank is None else self.blank[window]
+        return replace(cube, relative=relative, blank=blank)
 
     def views(self, acquisition: Acquisition) -> Tensor:
-        """Cut views as :meth:`misr4d.core.datacube.Datacube.views`, and level them."""
+        """Cut views like :meth:`misr4d.core.datacube.Datacube.views`, and level them."""
         return self.levelled(super().views(acquisition), acquisition)
 
     def floor_of_view(self, acquisition: Acquisition) -> float:
@@ -590,12 +600,12 @@ class LevelledCube(Datacube):
         return self.floor * pixels * acquisition.pixels_per_disc / self.electrons
 
     def noise(self, level: float, acquisition: Acquisition) -> float:
-        """By how much the mean variance of a view of this level exceeds that of an even dose."""
+        """Ratio of the mean variance of a view of this level to that at an even dose."""
         uneven = 1.0 if self.relative is None else float((1 / self.relative).mean())
         return uneven * (1 + self.floor_of_view(acquisition) / level)
 
     def levelled(self, views: Tensor, acquisition: Acquisition) -> Tensor:
-        """Take floor and dose out of views as recorded ``(..., Rx, Ry)``, in place."""
+        """Remove floor and uneven dose from recorded views ``(..., Rx, Ry)``, in place."""
         views -= self.floor_of_view(acquisition)
         if self.relative is not None:
             views /= torch.from_numpy(self.relative).to(views)
@@ -604,7 +614,7 @@ class LevelledCube(Datacube):
         return views
 
     def recorded(self, views: Tensor, acquisition: Acquisition) -> Tensor:
-        """Put floor and dose back; nothing where there was no beam."""
+        """Restore floor and uneven dose; zero where there was no beam."""
         counts = views.clone()
         if self.relative is not None:
             counts *= torch.from_numpy(self.relative).to(views)
@@ -615,22 +625,25 @@ class LevelledCube(Datacube):
 
 
 def _continue(views: Tensor, blank: NDArray[np.bool_]) -> None:
-    """Replace views at some positions by what is harmonic between those around."""
-    places = np.argwhere(blank)
-    number = {tuple(p): i for i, p in enumerate(places.tolist())}
+    """Replace views at blank positions by the harmonic interpolation of those around."""
+    blank_positions = np.argwhere(blank)
+    blank_index = {tuple(p): i for i, p in enumerate(blank_positions.tolist())}
     nx, ny = blank.shape
-    inner, outer = lil_matrix((len(places),) * 2), lil_matrix((len(places), blank.size))
-    for (x, y), i in number.items():
-        around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
-        around = [(a, b) for a, b in around if 0 <= a < nx and 0 <= b < ny]
-        inner[i, i] = len(around)
-        for a, b in around:
-            if (a, b) in number:
-                inner[i, number[a, b]] = -1
+    laplacian, boundary = (
+        lil_matrix((len(blank_positions),) * 2),
+        lil_matrix((len(blank_positions), blank.size)),
+    )
+    for (x, y), i in blank_index.items():
+        neighbours = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
+        neighbours = [(a, b) for a, b in neighbours if 0 <= a < nx and 0 <= b < ny]
+        laplacian[i, i] = len(neighbours)
+        for a, b in neighbours:
+            if (a, b) in blank_index:
+                laplacian[i, blank_index[a, b]] = -1
             else:
-                outer[i, a * ny + b] = 1
-    solver, outer = splu(inner.tocsc()), outer.tocsr()
+                boundary[i, a * ny + b] = 1
+    solver, boundary = splu(laplacian.tocsc()), boundary.tocsr()
     flat = views.reshape(-1, nx * ny)
-    at = torch.from_numpy(places[:, 0] * ny + places[:, 1])
+    at = torch.from_numpy(blank_positions[:, 0] * ny + blank_positions[:, 1])
     for view in flat:
-        view[at] = torch.from_numpy(solver.solve(outer @ view.double().numpy())).to(view)
+        view[at] = torch.from_numpy(solver.solve(boundary @ view.double().numpy())).to(view)

@@ -1,25 +1,25 @@
-"""Defocus from a scan itself: the one by which its bright-field views register.
+"""Defocus from a scan itself: the value at which its bright-field views register.
 
 View k is displaced in proportion to its angle a_k; the shift M·a_k registers it, with the 2×2
 matrix M = −defocus·R(θ)·T and R(θ)·T as in :mod:`misr4d.core.detector`. Registered views add up to
 the power Σ_q |Σ_k I_k(q)·exp(−2πi q·M·a_k)|², whose inner sum is a Fourier transform over the
-detector at the point Mᵀq. One transform therefore serves all trials of M, each a look-up per
-frequency.
+detector at the point Mᵀq. One transform is therefore enough for all trials of M: each trial is a
+look-up per frequency.
 
-That finds the neighbourhood. Yet a view near the rim of the disc has one side band of q only, whose
-phase is another than that of both, so that views of large things register a few per cent off. The
-best trial is therefore refined by the power that two side bands explain, each registered on its
-own, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ; how they relate, which depends on the defocus
-again and on how the specimen absorbs, is left free. A pixel that the edge of a band crosses counts
-by its share in the band, at the middle of that share.
+This gives an approximate value. A view near the rim of the disc has only one side band of q, whose
+phase differs from that of both, so that views of large objects register a few per cent off. The
+best trial is therefore refined by the power that two side bands explain, each registered
+separately, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ. Their relation depends on the defocus and
+on the absorption of the specimen, and is left free. A pixel that the edge of a band crosses counts
+by its fraction inside the band, at the middle of that fraction.
 
-A specimen that drifts while it is scanned makes M more than a turn and a length: with the matrix D
-of :func:`misr4d.calibrate.drift.drift_matrix`, a frequency q of the scan as stated is D⁻ᵀq of
-the specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both parts of a
-steady drift; so it can be told from one scan, as long as nothing else is anisotropic. Two-fold
-astigmatism C₁₂ is, and looks like a drift of about 2·C₁₂ / defocus of a step: M = (C₁₀ + A)·R(θ)·T
-then, with the symmetric A of no trace. One scan cannot tell the two apart. Astigmatism is sought
-where the drift is known, such as to be none.
+If the specimen drifts during the scan, M is more than a rotation and a length: with the matrix D
+of :func:`misr4d.calibrate.drift.drift_matrix`, a frequency q of the stated scan is D⁻ᵀq of the
+specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both components of a
+steady drift. One scan is enough, as long as nothing else is anisotropic. Two-fold astigmatism C₁₂
+is anisotropic, and looks like a drift of about 2·C₁₂ / defocus of a step: then M = (C₁₀ + A)·R(θ)·T
+with a symmetric, traceless A. One scan cannot distinguish the two. Astigmatism is therefore fitted
+only where the drift is known, for example to be zero.
 """
 
 from __future__ import annotations
@@ -40,42 +40,42 @@ from misr4d.core.detector import detector_axes
 
 __all__ = ["Focus", "Search", "estimate_defocus", "registered_power"]
 
-# Our choices: frequencies, the strongest, enough for 64 × 64 positions and a bound to memory, and
-# those of them that the search looks at; samples of the transform over the detector for each of its
-# own; parts left out for the error, made of cells of so many frequencies a side.
+# Our choices: number of frequencies, the strongest, enough for 64 × 64 positions and a limit on
+# memory; how many the search uses; oversampling of the transform over the detector; number of parts
+# that are left out in turn for the error; side of the cells that form these parts, in frequencies.
 _FREQUENCIES = 2048
 _SEARCHED = 512
 _OVERSAMPLING = 4
 _PARTS = 8
 _CELL = 3
-# What the model leaves of the defocus, as a share: rounded up from benchmarks/stand_in.py.
+# Error of the model as a fraction of the defocus: rounded up from benchmarks/stand_in.py.
 _MODEL = 0.01
-# What stands at the field's edge enters some views and leaves others, which feigns up to this share
-# of the defocus, times shift over field area and frequency: from eleven scans of 16 to 40 Å. Our
-# choice: a drift or astigmatism is believed beyond three times that.
+# Objects at the field's edge enter some views and leave others. This can change the defocus by up
+# to this fraction times shift over field area and frequency: from eleven scans of 16 to 40 Å. Our
+# choice: a drift or astigmatism is accepted above three times that.
 _EDGE, _BEYOND_EDGE = 0.8, 3.0
-# Our choice, so high because the best of some ten thousand trials is picked.
+# Our choice, so high because the best of about ten thousand trials is chosen.
 _CERTAIN = 8.0
-# Our choices: a drift, or astigmatism, is believed from so many standard errors on, and so much of
-# a step, or of the defocus.
+# Our choices: a drift or astigmatism is accepted above this many standard errors, and above this
+# fraction of a step or of the defocus, respectively.
 _CERTAIN_ERRORS = 7.0
 _LEAST = 0.02
-# What may be sought beside the defocus: places of a drift [Å a line] and of C₁₂'s components [Å].
+# Fitted in addition to the defocus: indices of the drift [Å a line] and of C₁₂'s components [Å].
 _DRIFT, _ASTIGMATISM = slice(0, 2), slice(2, 4)
 
 
 @dataclass(frozen=True)
 class Search:
-    """How well the views register for every trial, the picture behind a :class:`Focus`.
+    """How well the views register for every trial that led to a :class:`Focus`.
 
     Parameters
     ----------
     defoci : ndarray
         ``(T,)`` [Å].
     score : ndarray
-        ``(T, T)`` over defocus·cos θ and defocus·sin θ, both of `defoci`, where the rotation was
-        sought, and ``(T,)`` where it was known: standard deviations of all trials above their
-        median. What was not tried is not a number.
+        ``(T, T)`` over defocus·cos θ and defocus·sin θ, both of `defoci`, if the rotation was
+        fitted, and ``(T,)`` if it was known: standard deviations of all trials above their
+        median. Values that were not tried are NaN.
     """
 
     defoci: NDArray[np.float64]
@@ -91,16 +91,16 @@ class Focus:
     defocus : float
         Counted from the specimen's middle [Å]; positive is underfocus.
     error : float
-        Standard error, by leaving out parts of the frequencies, 1 % for what the model leaves, and
-        more in a small field, whose edge differs from view to view [Å].
+        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model, and
+        more in a small field, whose edge differs from view to view.
     rotation : float
-        θ of the detector [deg]: as given, or as found if the specimen is underfocused. At
-        θ + 180° the same displacements mean as much overfocus.
+        θ of the detector [deg]: as given, or as found for an underfocused specimen. At θ + 180° the
+        same displacements mean overfocus of the same size.
     rotation_error : float
         Standard error [deg]; zero for a rotation that was given.
     transposed : bool
     score : float
-        By how many standard deviations of all trials the best exceeds their median.
+        Best trial above the median of all trials, in their standard deviations.
     drift : (float, float)
         How far a line of the scan lies from where it should, beyond the line before it, along
         (Rx, Ry) [Å]; zero unless certain or given. See
@@ -111,7 +111,7 @@ class Focus:
         C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]: as given, or as found where the
         drift was given; zero unless it is certain.
     astigmatism_error : (float, float)
-        Standard errors [Å]; zero if it was not sought.
+        Standard errors [Å]; zero if it was not fitted.
     search : Search or None
         The trials with the detector's axes as found.
     """
@@ -130,7 +130,7 @@ class Focus:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether noise alone may have made it."""
+        """Whether it may be due to noise alone."""
         return self.score < _CERTAIN
 
 
@@ -140,33 +140,35 @@ class _Registered:
     def __init__(self, views: Tensor, acquisition: Acquisition) -> None:
         index = acquisition.detector_index.numpy()
         nx, ny = acquisition.scan_shape
-        # The edge of a field stands still in all views, and is faded out.
+        # The edge of a field does not move between views, and is faded out.
         from scipy.signal.windows import tukey  # scipy.signal takes a second to load
 
         window = torch.from_numpy(np.multiply.outer(tukey(nx, 0.5), tukey(ny, 0.5))).float()
-        still = (views * window).sum((1, 2), keepdim=True) / window.sum()
-        spectra = torch.fft.rfft2((views - still) * window)
+        mean_views = (views * window).sum((1, 2), keepdim=True) / window.sum()
+        spectra = torch.fft.rfft2((views - mean_views) * window)
         qx, qy = optics.frequencies((nx, ny), acquisition.step)
-        kept = spectra.shape[1:]
-        qx, qy = qx.expand(kept), qy[:, : kept[1]].abs().expand(kept)
+        grid_shape = spectra.shape[1:]
+        qx, qy = qx.expand(grid_shape), qy[:, : grid_shape[1]].abs().expand(grid_shape)
         q = (qx**2 + qy**2).sqrt()
         # Nothing is transferred beyond 2α; the lowest frequencies hold what drifts.
         inside = (q > 1.5 / min(acquisition.field)) & (q < 1 / acquisition.information_limit)
         power = torch.where(inside, spectra.abs().square().sum(0).double(), -1.0).flatten()
-        keep = power.topk(min(_FREQUENCIES, int(inside.sum()))).indices
-        if len(keep) == 0 or not float(power[keep].sum()) > 0:
+        strongest = power.topk(min(_FREQUENCIES, int(inside.sum()))).indices
+        if len(strongest) == 0 or not float(power[strongest].sum()) > 0:
             raise ValueError("the views do not vary over the scan; they show no defocus")
-        self.q = torch.stack([qx.flatten()[keep], qy.flatten()[keep]], 1).numpy()
-        self.values = spectra.flatten(1)[:, keep].T.contiguous().numpy()  # (F, M)
-        # Neighbours share what the fading lets leak: they are left out together, and the strongest
-        # are dealt first.
+        self.q = torch.stack([qx.flatten()[strongest], qy.flatten()[strongest]], 1).numpy()
+        self.values = spectra.flatten(1)[:, strongest].T.contiguous().numpy()  # (F, M)
+        # The fading correlates neighbours: they are left out together, and the strongest cells
+        # are distributed first.
         cell = np.floor_divide(np.rint(self.q * acquisition.field), _CELL)
-        _, first, own = np.unique(cell, axis=0, return_index=True, return_inverse=True)
-        self.part = first.argsort().argsort()[own.ravel()] % _PARTS
-        # A pixel on the rim is displaced as the lit part of it is, not as its middle.
+        _, first_index, cell_index = np.unique(cell, axis=0, return_index=True, return_inverse=True)
+        self.part = first_index.argsort().argsort()[cell_index.ravel()] % _PARTS
+        # The view of a pixel on the rim is displaced according to the lit part of the pixel.
         samples = acquisition.view_samples
-        lit = optics.aperture((samples**2).sum(-1), acquisition.wavelength, acquisition.semiangle)
-        centroid = (samples * lit[..., None]).sum(1) / lit.sum(1, keepdim=True)
+        inside_disc = optics.aperture(
+            (samples**2).sum(-1), acquisition.wavelength, acquisition.semiangle
+        )
+        centroid = (samples * inside_disc[..., None]).sum(1) / inside_disc.sum(1, keepdim=True)
         self.angles = centroid.numpy() * acquisition.wavelength
         self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
         self.scale = acquisition.detector_pixel * 1e-3 * self.side
@@ -181,26 +183,32 @@ class _Registered:
 
     def rough(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Power for many M ``(T, 2, 2)`` [Å/rad], by linear interpolation ``(T,)``."""
-        place, q = np.arange(len(self.power)), self.q[: len(self.power)]
-        found = np.empty(len(matrices))
+        frequency_index, q = np.arange(len(self.power)), self.q[: len(self.power)]
+        powers = np.empty(len(matrices))
         for start in range(0, len(matrices), 64):
-            at = np.einsum("fi,tij->tfj", q, matrices[start : start + 64]) * self.scale
-            low = np.floor(at).astype(np.intp)
-            part = (at - low).astype(np.float32)
-            x0, y0 = (low[..., a] % self.side for a in (0, 1))
+            position = np.einsum("fi,tij->tfj", q, matrices[start : start + 64]) * self.scale
+            lower_pixel = np.floor(position).astype(np.intp)
+            fraction = (position - lower_pixel).astype(np.float32)
+            x0, y0 = (lower_pixel[..., a] % self.side for a in (0, 1))
             x1, y1 = (x0 + 1) % self.side, (y0 + 1) % self.side
-            px, py = part[..., 0], part[..., 1]
-            near = self.power[place, x0, y0] * (1 - px) + self.power[place, x1, y0] * px
-            far = self.power[place, x0, y1] * (1 - px) + self.power[place, x1, y1] * px
-            total = near * (1 - py) + far * py
-            found[start : start + 64] = total.sum(1, dtype=np.float64)
-        return found
+            px, py = fraction[..., 0], fraction[..., 1]
+            lower_row = (
+                self.power[frequency_index, x0, y0] * (1 - px)
+                + self.power[frequency_index, x1, y0] * px
+            )
+            upper_row = (
+                self.power[frequency_index, x0, y1] * (1 - px)
+                + self.power[frequency_index, x1, y1] * px
+            )
+            total = lower_row * (1 - py) + upper_row * py
+            powers[start : start + 64] = total.sum(1, dtype=np.float64)
+        return powers
 
     def _covered(self, square: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Share of a pixel that lies inside the disc, from the square of its distance [Å⁻²]."""
+        """Fraction of a pixel inside the disc, from its squared distance [Å⁻²]."""
         depth = (self.radius - np.sqrt(np.maximum(square, 0)).astype(np.float32)) / self.pixel
-        share: NDArray[np.float32] = np.clip(depth + np.float32(0.5), 0, 1)
-        return share
+        covered: NDArray[np.float32] = np.clip(depth + np.float32(0.5), 0, 1)
+        return covered
 
     def explained(
         self, point: NDArray[np.float64], beside: NDArray[np.float64], transposed: bool
@@ -215,7 +223,7 @@ class _Registered:
         cross = q @ k.T
         skew = q @ (k @ np.array([[a, b], [b, -a]])).T if a or b else 0.0
         length = (q**2).sum(1)[:, None]
-        # exp(−2πi·λ(C₁₀ + A)k·q), with C₁₀ = −defocus, takes out what displaces a view.
+        # exp(−2πi·λ(C₁₀ + A)k·q), with C₁₀ = −defocus, removes the displacement of a view.
         angle = 2 * np.pi * self.wavelength * defocus
         turned = np.exp((1j * angle * (cross - skew / defocus)).astype(np.complex64))
         turned *= self.values
@@ -224,30 +232,30 @@ class _Registered:
             square = (k**2).sum(1) + length + 2 * sign * cross
             side = self._covered(square)
             band = turned * side
-            # A pixel that the band's edge crosses sees the band's side of it: its middle lies
-            # further in, towards −sign·q, by half of what is not covered.
+            # Of a pixel that the band's edge crosses, only the part inside counts: its middle lies
+            # further in, towards −sign·q, by half of the part that is not covered.
             crossed = np.nonzero((side > 0) & (side < 1))
             towards = (-sign * length - cross)[crossed] / np.sqrt(square[crossed])
-            further = (1 - side[crossed]) * (self.pixel / 2 * angle) * towards
-            band[crossed] *= np.exp(1j * further)
+            phase_shift = (1 - side[crossed]) * (self.pixel / 2 * angle) * towards
+            band[crossed] *= np.exp(1j * phase_shift)
             sides.append(side)
             sums.append(band.sum(1))
-        (minus, plus), (first, second) = sides, sums
-        # The Gram matrix of the two, kept from being singular where they cover the same views.
+        (minus, plus), (first_sum, second_sum) = sides, sums
+        # The Gram matrix of the two, regularised where they cover the same views.
         a, d = ((side**2).sum(1) + 0.1 for side in (minus, plus))
         c = (minus * plus).sum(1)
-        shared = 2 * c * (first.conj() * second).real
-        power = d * np.abs(first) ** 2 + a * np.abs(second) ** 2 - shared
-        found: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
-        return found
+        overlap_power = 2 * c * (first_sum.conj() * second_sum).real
+        power = d * np.abs(first_sum) ** 2 + a * np.abs(second_sum) ** 2 - overlap_power
+        explained_power: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
+        return explained_power
 
     def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the explained power that is not noise, as Wiener would have it ``(F,)``."""
+        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``."""
         count = self.values.shape[1]
         total = (np.abs(self.values) ** 2).sum(1)
         noise = float(np.median((total - explained) / max(1, count - 2)))
-        share: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
-        return share
+        signal_fraction: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
+        return signal_fraction
 
 
 def estimate_defocus(
@@ -257,7 +265,7 @@ def estimate_defocus(
     drift: tuple[float, float] | None = None,
     astigmatism: tuple[float, float] | None = None,
 ) -> Focus:
-    """Estimate the defocus, and the rotation with it unless that is known.
+    """Estimate the defocus, and also the rotation unless it is known.
 
     A drift is estimated too unless it is given; astigmatism only if the drift is.
 
@@ -268,8 +276,8 @@ def estimate_defocus(
     acquisition : Acquisition
         As it would be with an unturned detector; its defocus does not matter.
     orientation : (float, bool), optional
-        Rotation [deg] and transpose of the detector. With it the sign of the defocus is found;
-        without, underfocus is assumed, since half a turn does the same as the other sign.
+        Rotation [deg] and transpose of the detector. With it the sign of the defocus is found.
+        Without it underfocus is assumed, since half a turn has the same effect as the sign.
     drift : (float, float), optional
         How far a line lies from where it should, beyond the line before it, if that is known [Å].
     astigmatism : (float, float), optional
@@ -296,7 +304,7 @@ def estimate_defocus(
     # Our choice: no view is displaced by more than a quarter of the field, or 32 steps.
     reach = float((np.minimum(acquisition.scan_shape, 128) * acquisition.step).min())
     largest = reach / (4 * alpha)
-    # What stands still in all views, as flicker of the beam does, would pass for focus.
+    # Anything equal in all views, such as flicker of the beam, would look like focus.
     smallest = max(max(acquisition.step) / (2 * alpha), 1.5 * spacing)
     if orientation is None:
         line = np.arange(-largest, largest + spacing, spacing)
@@ -316,37 +324,45 @@ def estimate_defocus(
         shape, tried = (len(line),), np.ones(len(line), dtype=bool)
     trials = {f: registered.rough(np.stack([_matrix(p, f) for p in points])) for f in flips}
     flip = max(flips, key=lambda f: float(trials[f].max()))
-    every = np.concatenate(list(trials.values()))
-    middle = np.median(every)
-    deviation = 1.4826 * np.median(np.abs(every - middle))
+    all_powers = np.concatenate(list(trials.values()))
+    middle = np.median(all_powers)
+    deviation = 1.4826 * np.median(np.abs(all_powers - middle))
     scores = np.full(tried.shape, np.nan)
     scores[tried] = (trials[flip] - middle) / max(deviation, 1e-30)
     score, search = float(np.nanmax(scores)), Search(line, scores.reshape(shape))
     start = points[int(trials[flip].argmax())]
-    # Overfocus is underfocus half a turn away, with the other sign of all else.
+    # Overfocus is underfocus rotated by half a turn, with the opposite sign of all other terms.
     sign = 1.0 if orientation is None else math.copysign(1.0, float(start @ directions[0]))
     lens = sign * np.array(astigmatism or (0.0, 0.0), dtype=np.float64)
-    known = np.concatenate([drift or (0.0, 0.0), lens])
-    point, parts, beside = _refined(registered, start, directions, flip, spacing / 2, known, None)
+    known_values = np.concatenate([drift or (0.0, 0.0), lens])
+    point, part_points, distortions = _refined(
+        registered, start, directions, flip, spacing / 2, known_values, None
+    )
     errors = np.zeros(4)
-    sought = _DRIFT if drift is None else _ASTIGMATISM if astigmatism is None else None
-    if sought is not None:
-        free = _refined(registered, point, directions, flip, spacing / 2, known, sought)
-        value = free[2][0, sought]
-        errors[sought] = _spread(free[2][1:, sought] - free[2][1:, sought].mean(0))
-        edge = _edge_error(registered, point, beside[0], flip)
-        unit = max(acquisition.step) if sought is _DRIFT else float(np.hypot(*point))
-        certain = np.hypot(*(value / errors[sought])) > _CERTAIN_ERRORS
-        if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge) * unit:
-            point, parts, beside = free
-        errors[sought] = np.hypot(errors[sought], edge * unit)
-    edge = _edge_error(registered, point, beside[0], flip)
-    error = parts - parts.mean(0)
+    fitted_slice = _DRIFT if drift is None else _ASTIGMATISM if astigmatism is None else None
+    if fitted_slice is not None:
+        free_fit = _refined(
+            registered, point, directions, flip, spacing / 2, known_values, fitted_slice
+        )
+        value = free_fit[2][0, fitted_slice]
+        errors[fitted_slice] = _spread(
+            free_fit[2][1:, fitted_slice] - free_fit[2][1:, fitted_slice].mean(0)
+        )
+        edge_error = _edge_error(registered, point, distortions[0], flip)
+        unit = max(acquisition.step) if fitted_slice is _DRIFT else float(np.hypot(*point))
+        certain = np.hypot(*(value / errors[fitted_slice])) > _CERTAIN_ERRORS
+        if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge_error) * unit:
+            point, part_points, distortions = free_fit
+        errors[fitted_slice] = np.hypot(errors[fitted_slice], edge_error * unit)
+    edge_error = _edge_error(registered, point, distortions[0], flip)
+    error = part_points - part_points.mean(0)
     length = float(np.hypot(*point))
-    along = point / length
-    defocus_error = math.hypot(float(_spread(error @ along)), _MODEL * length, edge * length)
-    across = float(_spread(error @ np.array([-along[1], along[0]])))
-    sideways = math.hypot(across, edge * length)
+    direction = point / length
+    defocus_error = math.hypot(
+        float(_spread(error @ direction)), _MODEL * length, edge_error * length
+    )
+    spread_across = float(_spread(error @ np.array([-direction[1], direction[0]])))
+    sideways = math.hypot(spread_across, edge_error * length)
     angle = math.degrees(math.atan2(point[1], point[0]))
     return Focus(
         defocus=sign * length,
@@ -355,9 +371,9 @@ def estimate_defocus(
         rotation_error=math.degrees(sideways / length) if orientation is None else 0.0,
         transposed=flip,
         score=score,
-        drift=_pair(beside[0, _DRIFT]),
+        drift=_pair(distortions[0, _DRIFT]),
         drift_error=_pair(errors[_DRIFT]),
-        astigmatism=_pair(sign * beside[0, _ASTIGMATISM]),
+        astigmatism=_pair(sign * distortions[0, _ASTIGMATISM]),
         astigmatism_error=_pair(errors[_ASTIGMATISM]),
         search=search,
     )
@@ -366,7 +382,7 @@ def estimate_defocus(
 def _edge_error(
     views: _Registered, point: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
 ) -> float:
-    """Share of the defocus that the edge of a small field may feign."""
+    """Error by the edge of a small field, as a fraction of the defocus."""
     explained = views.explained(point, beside, flip)
     weight = explained * views.reliability(explained)
     if not weight.sum() > 0:
@@ -387,7 +403,7 @@ def registered_power(
     rotations: ArrayLike,
     transposed: bool = False,
 ) -> NDArray[np.float64]:
-    """Power of the views registered for trials: the map whose top :func:`estimate_defocus` refines.
+    """Power of the registered views: the map whose maximum :func:`estimate_defocus` refines.
 
     Parameters
     ----------
@@ -423,13 +439,13 @@ def _registered(views: Tensor, acquisition: Acquisition) -> _Registered:
 
 
 def _spread(error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Jackknife standard error from the estimates with a part left out, less their mean."""
+    """Jackknife standard error from the estimates without each part, minus their mean."""
     root: NDArray[np.float64] = np.sqrt((_PARTS - 1) / _PARTS * (error**2).sum(0))
     return root
 
 
 def _matrix(point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]:
-    """Build M of a defocus of length |point| at the rotation that the point shows."""
+    """Build M for a defocus of length |point| and a rotation by the angle of the point."""
     axes = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed)
     matrix: NDArray[np.float64] = -float(np.hypot(*point)) * axes.numpy()
     return matrix
@@ -444,67 +460,72 @@ def _refined(
     known: NDArray[np.float64],
     sought: slice | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Top of a parabola through trials around a point, with drift and astigmatism beside it.
+    """Maximum of a parabola through trials around a point, with drift and astigmatism.
 
     Returns
     -------
-    point, parts, beside : ndarray
+    point, parts, distortions : ndarray
         ``(2,)``; ``(P, 2)`` with each part of the frequencies left out; drift [Å a line] and
-        astigmatism [Å] ``(1 + P, 4)``, as known but for what is sought, of all frequencies first.
+        astigmatism [Å] ``(1 + P, 4)``, from all frequencies first. All but the two that are fitted
+        are as known.
     """
     along = len(directions)
     size = along + (0 if sought is None else 2)
     steps = _design(size)
-    # A drift of this times u displaces views as much as another defocus by u does.
+    # A drift of this times u displaces views as much as a change of defocus by u.
     slip = views.acquisition.step[0] / float(np.hypot(*start))
     scale = slip if sought is _DRIFT else 1.0
-    part = views.part
+    part_of_frequency = views.part
 
     def placed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        beside = np.broadcast_to(known, (*values.shape[:-1], 4)).copy()
+        distortions = np.broadcast_to(known, (*values.shape[:-1], 4)).copy()
         if sought is not None:
-            beside[..., sought] += values[..., along:] * scale
-        return start + values[..., :along] @ directions, beside
+            distortions[..., sought] += values[..., along:] * scale
+        return start + values[..., :along] @ directions, distortions
 
     best, halvings = np.zeros(size), 0
     middle = int((~steps.any(1)).argmax())
     for _ in range(12):
         power = np.stack([views.explained(*placed(t), flip) for t in best + steps * spacing])
         power *= views.reliability(power[middle])
-        sums = np.stack([power.sum(1)] + [power[:, part != p].sum(1) for p in range(_PARTS)])
+        sums = np.stack(
+            [power.sum(1)] + [power[:, part_of_frequency != p].sum(1) for p in range(_PARTS)]
+        )
         tops = np.stack([_top(steps, values) for values in sums])
-        every = best + tops * spacing
-        best = every[0]
+        all_tops = best + tops * spacing
+        best = all_tops[0]
         if np.abs(tops[0]).max() <= 1:
             halvings += 1
             if halvings == 4:
                 break
             spacing /= 2
-    points, beside = placed(every)
-    return points[0], points[1:], beside
+    points, distortions = placed(all_tops)
+    return points[0], points[1:], distortions
 
 
 def _design(size: int) -> NDArray[np.float64]:
-    """Trials ``(T, size)`` that fix a parabola: the middle, the axes, the corners of each pair."""
+    """Trials ``(T, size)`` for a parabola: the middle, the axes, the corners of each pair."""
     grid = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * size, indexing="ij"), -1).reshape(-1, size)
-    few: NDArray[np.float64] = grid[np.abs(grid).sum(1) <= 2]
-    return few
+    trials: NDArray[np.float64] = grid[np.abs(grid).sum(1) <= 2]
+    return trials
 
 
 def _top(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a parabola through trials is highest; along a direction that opens upwards, uphill."""
+    """Maximum of a parabola through trials; uphill along a direction that opens upwards."""
     n = steps.shape[1]
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     design = np.column_stack(
         [np.ones(len(steps)), steps, *(steps[:, i] * steps[:, j] for i, j in pairs)]
     )
-    fit = np.linalg.lstsq(design, values, rcond=None)[0]
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     curve = np.zeros((n, n))
-    for (i, j), value in zip(pairs, fit[1 + n :], strict=True):
+    for (i, j), value in zip(pairs, coefficients[1 + n :], strict=True):
         curve[i, j] += value
         curve[j, i] += value
     width, axes = np.linalg.eigh(curve)
-    # Newton's step without saddles; a flat direction takes no longer step than it must.
+    # Newton's step without saddles; the step along a flat direction is limited.
     width = np.maximum(np.abs(width), 1e-2 * max(float(np.abs(width).max()), 1e-30))
-    found: NDArray[np.float64] = np.clip(axes @ ((axes.T @ fit[1 : 1 + n]) / width), -1.5, 1.5)
-    return found
+    top: NDArray[np.float64] = np.clip(
+        axes @ ((axes.T @ coefficients[1 : 1 + n]) / width), -1.5, 1.5
+    )
+    return top

@@ -1,4 +1,4 @@
-"""Patterns that wander over the detector while it is scanned, brought back."""
+"""Recentre patterns that move over the detector during the scan."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def fit_descan(cube: Datacube, blocks: tuple[int, int] = (8, 8)) -> Descan:
     """Fit a plane to the disc's position, from the centres of mass of averaged patterns.
 
     Each block of the scan gives one averaged pattern. Its centre of mass is taken inside a window
-    half as wide again as the disc, which follows the plane, so that background and the edge of
-    the detector do not pull.
+    1.5 times as wide as the disc, which follows the plane, so that background and the edge of the
+    detector do not bias it.
 
     Parameters
     ----------
     cube : Datacube
     blocks : (int, int)
         Blocks along (Rx, Ry), at least 2 by 2. More blocks smear a steep drift less; each needs
-        some hundred electrons. Our choice of 8 leaves 64 positions of a 64 × 64 scan to each.
+        about a hundred electrons. Our choice of 8 leaves 64 positions of a 64 × 64 scan to each.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def fit_descan(cube: Datacube, blocks: tuple[int, int] = (8, 8)) -> Descan:
             f"blocks is {blocks}; expected at least 2 and at most the scan's "
             f"{tuple(shape[:2])} along each axis"
         )
-    patterns, where = _block_patterns(cube, blocks)
+    patterns, block_positions = _block_patterns(cube, blocks)
     total = patterns.sum((1, 2))
     if (total > 0).sum() < 4:
         raise ValueError("fewer than four blocks of the scan hold electrons; nothing can be fitted")
-    design = np.column_stack([np.ones(len(where)), where])
-    excess = np.maximum(patterns - np.median(patterns, axis=(1, 2), keepdims=True), 0)
-    centres = _centroids(excess, np.full((len(where), 2), np.nan), math.inf)
+    design = np.column_stack([np.ones(len(block_positions)), block_positions])
+    above_background = np.maximum(patterns - np.median(patterns, axis=(1, 2), keepdims=True), 0)
+    centres = _centroids(above_background, np.full((len(block_positions), 2), np.nan), math.inf)
     plane = _weighted_plane(design, centres, total)[0]
     # The disc's radius, from blocks laid on top of each other by the first plane.
     middle = [n // 2 for n in shape[2:]]
@@ -91,11 +91,11 @@ def fit_descan(cube: Datacube, blocks: tuple[int, int] = (8, 8)) -> Descan:
         for p, c in zip(patterns, design @ plane, strict=True)
     )
     reach = 1.5 * find_disc(np.asarray(stacked)).radius
-    for _ in range(50):  # it contracts by the share of background in the window
+    for _ in range(50):  # converges by the fraction of background in the window
         centres = _centroids(patterns, design @ plane, reach)
-        before = plane
+        previous_plane = plane
         plane, error = _weighted_plane(design, centres, total)
-        if np.abs(design @ (plane - before)).max() < 1e-4:
+        if np.abs(design @ (plane - previous_plane)).max() < 1e-4:
             break
     return Descan((float(plane[0, 0]), float(plane[0, 1])), plane[1:].T, error[1:].T)
 
@@ -119,7 +119,7 @@ def _block_patterns(
 
 
 def _runs(labels: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
-    """Yield each of ascending labels, and where it stands."""
+    """Yield each of the ascending labels, and its positions."""
     values, starts = np.unique(labels, return_index=True)
     for value, start, stop in zip(values, starts, [*starts[1:], len(labels)], strict=True):
         yield int(value), slice(int(start), int(stop))
@@ -130,23 +130,23 @@ def _centroids(
 ) -> NDArray[np.float64]:
     """Centres of mass ``(B, 2)`` within `reach` of a point; without electrons, the middle."""
     x, y = (np.arange(n, dtype=np.float64) for n in patterns.shape[1:])
-    found = np.empty((len(patterns), 2))
+    centres = np.empty((len(patterns), 2))
     for b, pattern in enumerate(patterns):
         if math.isfinite(reach):
             distance = _distance(pattern.shape, (float(around[b, 0]), float(around[b, 1])))
             pattern = pattern * np.clip(reach - distance + 0.5, 0, 1)
         total = pattern.sum()
         if total > 0:
-            found[b] = (pattern.sum(1) @ x) / total, (pattern.sum(0) @ y) / total
+            centres[b] = (pattern.sum(1) @ x) / total, (pattern.sum(0) @ y) / total
         else:
-            found[b] = (len(x) - 1) / 2, (len(y) - 1) / 2
-    return found
+            centres[b] = (len(x) - 1) / 2, (len(y) - 1) / 2
+    return centres
 
 
 def _weighted_plane(
     design: NDArray[np.float64], values: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least squares ``(3, 2)`` and its standard errors; variance falls as the electrons grow."""
+    """Least squares ``(3, 2)`` and its standard errors, weighted by the electrons."""
     weighted = design * weight[:, None]
     inverse = np.linalg.inv(design.T @ weighted)
     plane = inverse @ (weighted.T @ values)
@@ -156,7 +156,7 @@ def _weighted_plane(
 
 
 class _Recentred:
-    """Patterns moved as they are read, so that a cube on disk stays there."""
+    """Patterns shifted on reading, so that a cube on disk stays there."""
 
     def __init__(self, source: NDArray[Any], shift: NDArray[np.float64], subpixel: bool) -> None:
         self.source, self.shift, self.subpixel = source, shift, subpixel
@@ -173,48 +173,48 @@ class _Recentred:
         rx, ry, *window = (*key, slice(None), slice(None))[: max(2, len(key))]
         shift = self.shift[:, rx, ry]
         if not self.subpixel:
-            inside = self._unmoved(window, np.round(shift).astype(int))
-            if inside is not None:
-                unmoved: NDArray[Any] = np.asarray(self.source[rx, ry, *inside])
+            source_window = self._unmoved(window, np.round(shift).astype(int))
+            if source_window is not None:
+                unmoved: NDArray[Any] = np.asarray(self.source[rx, ry, *source_window])
                 return unmoved
-        moved = self._move(np.asarray(self.source[rx, ry]), shift)
-        return moved[:, :, *window]
+        shifted = self._move(np.asarray(self.source[rx, ry]), shift)
+        return shifted[:, :, *window]
 
     def _unmoved(self, window: list[slice], shift: NDArray[np.intp]) -> list[slice] | None:
-        """Part of the detector that is seen in a window, if it is one for all and not wrapped."""
+        """Source of a detector window, if it is the same for all patterns and not wrapped."""
         if not shift.size or (shift != shift[:, :1, :1]).any():
             return None
-        found = []
+        source_window = []
         for axis, n in enumerate(self.shape[2:]):
             start, stop, stride = (window[axis] if axis < len(window) else slice(None)).indices(n)
             start, stop = start - int(shift[axis, 0, 0]), stop - int(shift[axis, 0, 0])
             if start < 0 or stop > n or stride != 1:
                 return None
-            found.append(slice(start, stop))
-        return found
+            source_window.append(slice(start, stop))
+        return source_window
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole: NDArray[Any] = self[:, :]
-        return whole if dtype is None else whole.astype(dtype)
+        patterns: NDArray[Any] = self[:, :]
+        return patterns if dtype is None else patterns.astype(dtype)
 
     def _move(self, block: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[Any]:
         if not self.subpixel:
             return _roll(block, np.round(shift).astype(int))
-        whole = np.floor(shift).astype(int)
-        part = (shift - whole)[..., None, None].astype(np.float32)
-        moved = _roll(block.astype(np.float32), whole)
-        moved += part[0] * (np.roll(moved, 1, 2) - moved)
-        moved += part[1] * (np.roll(moved, 1, 3) - moved)
-        return moved
+        whole_pixels = np.floor(shift).astype(int)
+        fraction = (shift - whole_pixels)[..., None, None].astype(np.float32)
+        shifted = _roll(block.astype(np.float32), whole_pixels)
+        shifted += fraction[0] * (np.roll(shifted, 1, 2) - shifted)
+        shifted += fraction[1] * (np.roll(shifted, 1, 3) - shifted)
+        return shifted
 
 
 def _roll(block: NDArray[Any], shift: NDArray[Any]) -> NDArray[Any]:
-    """Roll every pattern by its own whole number of pixels ``(2, rx, ry)``."""
-    moved = np.empty_like(block)
-    for own in np.unique(shift.reshape(2, -1), axis=1).T:  # a few: the axis moves slowly
-        where = (shift == own[:, None, None]).all(0)
-        moved[where] = np.roll(block[where], tuple(own), (1, 2))
-    return moved
+    """Roll every pattern by its whole number of pixels ``(2, rx, ry)``."""
+    rolled = np.empty_like(block)
+    for pattern_shift in np.unique(shift.reshape(2, -1), axis=1).T:  # a few: the axis moves slowly
+        same_shift = (shift == pattern_shift[:, None, None]).all(0)
+        rolled[same_shift] = np.roll(block[same_shift], tuple(pattern_shift), (1, 2))
+    return rolled
 
 
 def recentre(
@@ -228,19 +228,19 @@ def recentre(
     Parameters
     ----------
     cube : Datacube
-        In memory, or on disk: then the patterns are moved as they are read.
+        In memory, or on disk: then the patterns are shifted on reading.
     centre : Disc, Descan, (float, float) or ndarray
         Where the axis is: for all patterns, or ``(2, Rx, Ry)`` for each [pixels].
     subpixel : bool
-        Off, whole pixels: counts stay whole numbers with Poisson statistics, and an axis is left
-        up to half a pixel away. On, linear interpolation: the axis is exact and electrons are
-        kept, but neighbouring pixels share them, so that noise is correlated and no longer
-        Poisson; the patterns become float32.
+        False shifts by whole pixels: counts stay whole numbers with Poisson statistics, and the
+        axis may be up to half a pixel off. True interpolates linearly: the axis is exact and
+        electrons are conserved, but neighbouring pixels share them, so that noise is correlated
+        and no longer Poisson; the patterns become float32.
 
     Returns
     -------
     Datacube
-        What leaves the detector on one side enters on the other.
+        Pixels that leave the detector on one side enter on the other.
 
     Raises
     ------
@@ -249,23 +249,24 @@ def recentre(
     """
     nx, ny, qx, qy = cube.patterns.shape
     if isinstance(centre, Descan):
-        found = centre.centres((nx, ny))
+        centres = centre.centres((nx, ny))
     elif isinstance(centre, Disc):
-        found = np.asarray(centre.centre)
+        centres = np.asarray(centre.centre)
     else:
-        found = np.asarray(centre, dtype=np.float64)
-    if found.shape == (2,):
-        found = np.broadcast_to(found[:, None, None], (2, nx, ny))
-    if found.shape != (2, nx, ny):
+        centres = np.asarray(centre, dtype=np.float64)
+    if centres.shape == (2,):
+        centres = np.broadcast_to(centres[:, None, None], (2, nx, ny))
+    if centres.shape != (2, nx, ny):
         raise ValueError(
-            f"centre has shape {found.shape}; expected (2,) or one for each position, {(2, nx, ny)}"
+            f"centre has shape {centres.shape}; expected (2,) or one for each position, "
+            f"{(2, nx, ny)}"
         )
     size = np.array([qx, qy])[:, None, None]
-    if not np.isfinite(found).all() or (found < -0.5).any() or (found > size - 0.5).any():
+    if not np.isfinite(centres).all() or (centres < -0.5).any() or (centres > size - 0.5).any():
         raise ValueError(
-            f"the axis runs from {found.min((1, 2))} to {found.max((1, 2))}, off a detector of "
+            f"the axis runs from {centres.min((1, 2))} to {centres.max((1, 2))}, off a detector of "
             f"{(qx, qy)} pixels; check the fit of the disc or of the descan"
         )
-    moved = _Recentred(cube.patterns, size // 2 - found, subpixel)
-    patterns = moved[:, :] if isinstance(cube.patterns, np.ndarray) else moved
+    recentred = _Recentred(cube.patterns, size // 2 - centres, subpixel)
+    patterns = recentred[:, :] if isinstance(cube.patterns, np.ndarray) else recentred
     return replace(cube, patterns=patterns)

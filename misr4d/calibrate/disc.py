@@ -62,18 +62,18 @@ def _distance(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np
     return np.hypot(x[:, None], y[None, :])
 
 
-# Our choice: by how much more a disc explains than as many numbers without meaning would; noise
-# alone, in which the best disc is picked, reaches 4.
+# Our choice: how much more variance a disc explains than as many random parameters would. The best
+# disc in noise alone reaches 4.
 _STANDS_OUT = 10.0
 
 
 def find_disc(pattern: NDArray[Any]) -> Disc:
     """Fit the bright disc of a position-averaged pattern to a fraction of a pixel.
 
-    A first guess takes the area above half of the disc's level. Its refinement fits a disc whose
-    edge is as soft as a pixel is wide, on a constant background, by least squares weighted as
+    A first guess takes the area above half of the disc's level. The refinement fits a disc whose
+    edge is one pixel wide, on a constant background, by least squares weighted as
     counting noise is. The disc's level may rise or fall towards the rim and from side to side,
-    because a specimen leaves it uneven.
+    because a specimen makes it uneven.
 
     Parameters
     ----------
@@ -103,21 +103,21 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
     image = image / scale
     smooth = gaussian_filter(image, 1.0)
     floor = float(np.median(image[_rim(image.shape)]))
-    lit = smooth > floor + 0.5 * (np.quantile(smooth, 0.99) - floor)
+    covered = smooth > floor + 0.5 * (np.quantile(smooth, 0.99) - floor)
     # The level of the brightest few pixels overstates a noisy or uneven disc: take its median.
-    level = float(np.median(smooth[lit]))
-    lit = smooth > (floor + level) / 2
-    x, y = np.nonzero(lit)
-    radius = math.sqrt(lit.sum() / math.pi)
+    level = float(np.median(smooth[covered]))
+    covered = smooth > (floor + level) / 2
+    x, y = np.nonzero(covered)
+    radius = math.sqrt(covered.sum() / math.pi)
     index = [np.arange(n)[:, None] if a == 0 else np.arange(n) for a, n in enumerate(image.shape)]
 
     def model(p: NDArray[np.float64]) -> NDArray[Any]:
         dx, dy = (index[0] - p[0]) / p[2], (index[1] - p[1]) / p[2]
         r = np.hypot(dx, dy)
-        lit = _coverage((1 - r) * p[2], dx / np.maximum(r, 1e-9), dy / np.maximum(r, 1e-9))
+        covered = _coverage((1 - r) * p[2], dx / np.maximum(r, 1e-9), dy / np.maximum(r, 1e-9))
         level = p[3] + p[5] * dx + p[6] * dy + p[7] * (r**2 - 0.5)
-        shown: NDArray[Any] = level * lit + p[4]
-        return shown
+        intensity: NDArray[Any] = level * covered + p[4]
+        return intensity
 
     p = np.array([x.mean(), y.mean(), radius, level - floor, floor, 0.0, 0.0, 0.0])
     weight = np.ones_like(image)
@@ -151,7 +151,7 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
 def _coverage(
     depth: NDArray[np.float64], c: NDArray[np.float64], s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Share of a square pixel that is `depth` inside a straight edge of normal (c, s)."""
+    """Fraction inside a straight edge of normal (c, s) of a pixel whose centre is `depth` in."""
     a, b = np.maximum(np.abs(c), 1e-3), np.maximum(np.abs(s), 1e-3)
 
     def ramp(t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A specimen that drifts under the scan: its matrix, and images put straight."""
+"""A specimen that drifts during the scan: its matrix, and correction of images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def correct_scan(
 ) -> tuple[Tensor, Tensor]:
     """Resample views recorded on a sheared, rotated or stretched scan onto the regular grid.
 
-    Needed only for what a frequency cannot say: steps of two lengths belong in
+    Needed only for distortions that frequencies cannot describe: two step lengths belong in
     ``Acquisition.step`` and a rotation in :class:`~misr4d.core.acquisition.Acquisition`, both
     exact. The matrix of a drift is :func:`drift_matrix`.
 
@@ -92,8 +92,8 @@ def straighten(images: Tensor, pixel: tuple[float, float], matrix: ArrayLike) ->
     Returns
     -------
     Tensor
-        ``(..., X', Y')``: the largest upright rectangle, around the middle, of which the scan saw
-        all.
+        ``(..., X', Y')``: the largest upright rectangle around the middle that the scan
+        covered completely.
 
     Raises
     ------
@@ -102,22 +102,31 @@ def straighten(images: Tensor, pixel: tuple[float, float], matrix: ArrayLike) ->
     """
     nx, ny = images.shape[-2:]
     inverse = np.abs(np.linalg.inv(_invertible(matrix)))
-    room = np.array([(nx - 1) * pixel[0], (ny - 1) * pixel[1]]) / 2
+    half_sides = np.array([(nx - 1) * pixel[0], (ny - 1) * pixel[1]]) / 2
     # Half sides (w, h) fit if |D⁻¹|·(w, h) stays within the room; the area is largest at the rim.
-    w = np.linspace(0, float((room / np.maximum(inverse[:, 0], 1e-12)).min()), 2001)
-    left = room[:, None] - inverse[:, :1] * w
-    free = np.full_like(left, np.inf)
-    h = np.divide(left, inverse[:, 1:], out=free, where=inverse[:, 1:] > 1e-12).min(0)
-    best = int((w * h).argmax())
-    shape = (int(2 * w[best] / pixel[0] + 1e-9) + 1, int(2 * h[best] / pixel[1] + 1e-9) + 1)
+    half_width = np.linspace(0, float((half_sides / np.maximum(inverse[:, 0], 1e-12)).min()), 2001)
+    height_room = half_sides[:, None] - inverse[:, :1] * half_width
+    unbounded = np.full_like(height_room, np.inf)
+    half_height = np.divide(
+        height_room, inverse[:, 1:], out=unbounded, where=inverse[:, 1:] > 1e-12
+    ).min(0)
+    best = int((half_width * half_height).argmax())
+    shape = (
+        int(2 * half_width[best] / pixel[0] + 1e-9) + 1,
+        int(2 * half_height[best] / pixel[1] + 1e-9) + 1,
+    )
     return _interpolated(images, _stated(shape, (nx, ny), pixel, matrix), 3)
 
 
 def _invertible(matrix: ArrayLike) -> NDArray[np.float64]:
-    found = np.asarray(matrix, dtype=np.float64)
-    if found.shape != (2, 2) or not np.isfinite(found).all() or abs(np.linalg.det(found)) < 1e-6:
-        raise ValueError(f"matrix is {found.tolist()}; expected an invertible 2 × 2 matrix")
-    return found
+    checked = np.asarray(matrix, dtype=np.float64)
+    if (
+        checked.shape != (2, 2)
+        or not np.isfinite(checked).all()
+        or abs(np.linalg.det(checked)) < 1e-6
+    ):
+        raise ValueError(f"matrix is {checked.tolist()}; expected an invertible 2 × 2 matrix")
+    return checked
 
 
 def _stated(
@@ -125,13 +134,15 @@ def _stated(
 ) -> NDArray[np.float64]:
     """Index on a scan of every point of a regular grid around its middle ``(2, X, Y)``."""
     x, y = _scan_positions(shape)
-    wanted = np.stack(np.broadcast_arrays(x * step[0], y * step[1]))
-    stated = np.einsum("ab,bxy->axy", np.linalg.inv(_invertible(matrix)), wanted)
+    regular_positions = np.stack(np.broadcast_arrays(x * step[0], y * step[1]))
+    stated = np.einsum("ab,bxy->axy", np.linalg.inv(_invertible(matrix)), regular_positions)
     return np.stack([s / d + (n - 1) / 2 for s, d, n in zip(stated, step, source, strict=True)])
 
 
 def _interpolated(images: Tensor, at: NDArray[np.float64], order: int) -> Tensor:
-    """Values of images at places between their pixels; beyond the edge, the edge's."""
+    """Values of images between their pixels; beyond the edge, the value at the edge."""
     flat = images.reshape(-1, *images.shape[-2:]).detach().cpu().numpy()
-    moved = np.stack([map_coordinates(v, at, order=order, mode="nearest") for v in flat])
-    return torch.from_numpy(moved).reshape(*images.shape[:-2], *at.shape[1:]).to(images)
+    resampled = np.stack(
+        [map_coordinates(image, at, order=order, mode="nearest") for image in flat]
+    )
+    return torch.from_numpy(resampled).reshape(*images.shape[:-2], *at.shape[1:]).to(images)

@@ -1,7 +1,7 @@
-"""Detector pixels that count too much or nothing: found in the sum of all patterns, and replaced.
+"""Find and replace hot and dead detector pixels, from the sum of all patterns.
 
 A pixel is *hot* if it counts more than three times what its surroundings explain, and *dead* if it
-counts less than a third of that, each by more than Poisson statistics allow. Surroundings are
+counts less than a third of that, in both cases beyond Poisson statistics. Surroundings are
 summarised by quartiles of the 5 × 5 pixels around: a disc's edge, straight on that scale, always
 leaves a quarter of them on the lit side, and a bad row fills no more than a sixth of them.
 
@@ -37,7 +37,7 @@ _FALSE_ALARM = 1e-3
 
 @dataclass(frozen=True)
 class BadPixels:
-    """Which pixels of a detector are not to be believed.
+    """Pixels of a detector that are not reliable.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
     row, × 2                 99 %      14 %       4 %         2 %
     =======================  ========  =========  ==========  ===========
 
-    Hot pixels of up to 3 times, dead ones of a half and rows of up to 1.5 times are within what is
-    allowed for, and always missed. Beside the disc little is counted and no view is cut.
+    Hot pixels of up to 3 times, dead ones of a half and rows of up to 1.5 times are within the
+    limits, and always missed. Beside the disc little is counted and no view is cut.
     """
     image = np.asarray(counts, dtype=np.float64)
     if image.ndim != 2 or min(image.shape) < 5 or not (np.isfinite(image) & (image >= 0)).all():
@@ -103,10 +103,10 @@ def find_bad_pixels(counts: NDArray[Any]) -> BadPixels:
     from scipy.stats import poisson  # takes a second to load
 
     chance = _FALSE_ALARM / (2 * image.size)
-    around = np.ones((5, 5), dtype=bool)
-    around[2, 2] = False
-    lower, upper = (rank_filter(image, r, footprint=around, mode="mirror") for r in (6, 17))
-    # One count more, since a quartile of a few counts may be none by chance.
+    neighbours = np.ones((5, 5), dtype=bool)
+    neighbours[2, 2] = False
+    lower, upper = (rank_filter(image, r, footprint=neighbours, mode="mirror") for r in (6, 17))
+    # One count more, since a quartile of few counts may be zero by chance.
     hot = poisson.sf(image - 1, _FACTOR * (upper + 1)) < chance
     dead = (image < lower / _FACTOR) & (poisson.cdf(image, lower) < chance)
     dead &= lower > _LIT * lower.max()
@@ -119,29 +119,33 @@ def _hot_rows(
 ) -> NDArray[np.bool_]:
     from scipy.stats import poisson
 
-    found = np.zeros_like(hot)
+    hot_rows = np.zeros_like(hot)
     rows = len(image)
     for row in range(rows):
         if hot[row].mean() > 0.5:
-            found[row] = True
+            hot_rows[row] = True
             continue
         # Mirrored at the edge, as the 5 × 5 pixels are.
-        near = [min(abs(r), 2 * (rows - 1) - r) for r in (row - 2, row - 1, row + 1, row + 2)]
+        rows_around = [
+            min(abs(r), 2 * (rows - 1) - r) for r in (row - 2, row - 1, row + 1, row + 2)
+        ]
         good = ~hot[row]
-        rows_near = image[near][:, good]
-        # Of few counts, the second largest is none at most pixels, but not of their sums.
-        around = max(np.sort(rows_near, axis=0)[-2].sum(), np.sort(rows_near.sum(1))[-2])
-        expected = _ROW_FACTOR * (around + 1)
+        counts_around = image[rows_around][:, good]
+        # With few counts, the second largest is zero at most pixels, but that of the sums is not.
+        second_largest = max(
+            np.sort(counts_around, axis=0)[-2].sum(), np.sort(counts_around.sum(1))[-2]
+        )
+        expected = _ROW_FACTOR * (second_largest + 1)
         if poisson.sf(image[row, good].sum() - 1, expected) < chance:
-            found[row] = True
-    return found
+            hot_rows[row] = True
+    return hot_rows
 
 
 def find_dead_areas(counts: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find dead areas two or more pixels wide in the disc: seams, modules, gaps between chips.
 
-    Their own pixels fill the 5 × 5 around, by which :func:`find_bad_pixels` judges. Here the level
-    comes from a closing wider than they are, by up to the disc's radius. An area is dead if its
+    They fill the 5 × 5 surroundings that :func:`find_bad_pixels` uses. Here the level comes from a
+    closing that is wider than the area, by up to the disc's radius. An area is dead if its
     pixels count less than a tenth of that, beyond chance, and lie in the disc that is fitted once
     they are filled.
 
@@ -161,36 +165,40 @@ def find_dead_areas(counts: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.
 
     image = np.asarray(counts, dtype=np.float64)
     # A hot pixel would be spread by the closing.
-    calm = np.minimum(image, rank_filter(image, -3, size=5, mode="nearest"))
-    calm[bad] = 0
-    level = np.quantile(calm, 0.99) / 2
-    radius = np.sqrt(max((calm > level).sum(), 1) / np.pi)
+    without_hot = np.minimum(image, rank_filter(image, -3, size=5, mode="nearest"))
+    without_hot[bad] = 0
+    level = np.quantile(without_hot, 0.99) / 2
+    radius = np.sqrt(max((without_hot > level).sum(), 1) / np.pi)
     chance = _FALSE_ALARM / image.size
     empty = np.zeros(image.shape, dtype=bool)
     # Wider closings only where narrower ones find nothing more: they reach past the disc's edge.
     for side in range(5, max(6, min(int(radius), 65)), 4):
-        closed = grey_closing(calm, size=(side, side), mode="nearest")
-        dark = (calm < _DEAD_AREA * closed) & (poisson.cdf(calm, closed / 3) < chance) & ~bad
+        closed = grey_closing(without_hot, size=(side, side), mode="nearest")
+        dark = (
+            (without_hot < _DEAD_AREA * closed)
+            & (poisson.cdf(without_hot, closed / 3) < chance)
+            & ~bad
+        )
         dark &= closed > level
-        filled = np.where(dark | bad, closed, calm)
+        filled = np.where(dark | bad, closed, without_hot)
         try:
             disc = find_disc(filled)
         except ValueError:
             continue
         # The edge of a pixelated disc is dark by itself.
         inside = disc.mask((image.shape[0], image.shape[1]), max(0.0, 1 - 1 / disc.radius) or 1e-6)
-        # What goes on to the disc's edge is as dead, where one side of it is dark anyway.
-        areas, _ = label((dark | (calm < 2 * _DEAD_AREA * level)) & inside & ~bad)
-        sizes, seen = np.bincount(areas.ravel()), np.bincount(areas.ravel(), dark.ravel())
+        # An area that continues to the disc's edge is dead too; one side of it is dark anyway.
+        areas, _ = label((dark | (without_hot < 2 * _DEAD_AREA * level)) & inside & ~bad)
+        sizes, dark_sizes = np.bincount(areas.ravel()), np.bincount(areas.ravel(), dark.ravel())
         sizes[0] = 0
-        empty |= ((sizes >= 4) & (seen >= 4))[areas]
+        empty |= ((sizes >= 4) & (dark_sizes >= 4))[areas]
     return empty
 
 
 def read_bad_pixels(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read a list of bad pixels: a line each, ``row,column`` from 0 along (Qx, Qy).
+    """Read a list of bad pixels, one per line: ``row,column`` from 0 along (Qx, Qy).
 
-    A ``*`` stands for all of them, so that ``12,*`` is a row; what follows a ``#`` is left out.
+    A ``*`` means all, so that ``12,*`` is a row; text after a ``#`` is ignored.
 
     Parameters
     ----------
@@ -217,22 +225,22 @@ def read_bad_pixels(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool
         text = line.split("#")[0].replace(" ", "")
         if not text:
             continue
-        parts = text.split(",")
-        fit = len(parts) == 2 and all(
-            p == "*" or (p.isdecimal() and int(p) < n) for p, n in zip(parts, shape, strict=False)
+        indices = text.split(",")
+        valid = len(indices) == 2 and all(
+            p == "*" or (p.isdecimal() and int(p) < n) for p, n in zip(indices, shape, strict=False)
         )
-        if not fit:
+        if not valid:
             raise ValueError(
                 f"{path}, line {number}, is {line.strip()!r}; expected row,column of a detector of "
                 f"{shape[0]} × {shape[1]} pixels, from 0, or * for all"
             )
-        row, column = (slice(None) if p == "*" else int(p) for p in parts)
+        row, column = (slice(None) if p == "*" else int(p) for p in indices)
         mask[row, column] = True
     return mask
 
 
 class PixelsReplaced:
-    """Patterns with bad pixels replaced as they are read, so that a scan on disk stays there.
+    """Patterns with bad pixels replaced on reading, so that a scan on disk stays there.
 
     Parameters
     ----------
@@ -243,7 +251,7 @@ class PixelsReplaced:
     mean : ndarray, optional
         Mean pattern ``(Qx, Qy)``; bad pixels in it do not matter. Without it they become zero.
     counted : bool
-        Draw whole numbers, of Poisson statistics; otherwise the level itself is put in.
+        Draw whole numbers with Poisson statistics; otherwise the level itself is inserted.
     seed : int
         Of the draws.
 
@@ -277,25 +285,25 @@ class PixelsReplaced:
         return block[:, :, *window]
 
     def _values(self, rx: slice, ry: slice) -> NDArray[Any]:
-        """Draw what is put in at some positions ``(rx, ry, B)``, the same whenever it is asked for.
+        """Draw the inserted values at some positions ``(rx, ry, B)``, the same in every call.
 
-        Each part of a line has its own seed, so that none of it is kept.
+        Each part of a line has its own seed, so that nothing must be stored.
         """
         rows, columns = (range(n)[s] for n, s in zip(self.shape, (rx, ry), strict=False))
         values = np.empty((len(rows), len(columns), len(self.level)))
         if not self.counted:
             values[:] = self.level
             return values.astype(self.dtype)
-        parts = range(columns.start // _PART, (columns.stop - 1) // _PART + 1)
+        blocks = range(columns.start // _PART, (columns.stop - 1) // _PART + 1)
         for i, row in enumerate(rows):
-            drawn = [
-                np.random.default_rng([self.seed, row, part]).poisson(
+            drawn_blocks = [
+                np.random.default_rng([self.seed, row, block]).poisson(
                     self.level, (_PART, len(self.level))
                 )
-                for part in parts
+                for block in blocks
             ]
-            first = columns.start - parts.start * _PART
-            values[i] = np.concatenate(drawn)[first : first + len(columns)]
+            offset = columns.start - blocks.start * _PART
+            values[i] = np.concatenate(drawn_blocks)[offset : offset + len(columns)]
         if self.dtype.kind in "ui":
             values = np.minimum(values, np.iinfo(self.dtype).max)
         return values.astype(self.dtype)
@@ -303,15 +311,15 @@ class PixelsReplaced:
 
 def _level(mean: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Median of the good pixels around each bad one, of three or more ``(B,)``."""
-    found = []
+    levels = []
     for x, y in np.argwhere(mask):
         for reach in range(1, max(mask.shape)):
-            near = (
+            window = (
                 slice(max(0, x - reach), x + reach + 1),
                 slice(max(0, y - reach), y + reach + 1),
             )
-            good = mean[near][~mask[near]]
+            good = mean[window][~mask[window]]
             if len(good) >= 3 or good.size == (~mask).sum():
                 break
-        found.append(float(np.median(good)))
-    return np.array(found)
+        levels.append(float(np.median(good)))
+    return np.array(levels)

@@ -1,7 +1,7 @@
-"""What fixes a measurement, and the two regimes of the study.
+"""The parameters of a measurement, and the two regimes of the study.
 
-View frequencies are along the scan's axes, one for each detector pixel as recorded, however the
-detector lies (:mod:`misr4d.core.detector`).
+View frequencies are along the scan's axes, one for each recorded detector pixel. The rotation of
+the detector is included in them (:mod:`misr4d.core.detector`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Acquisition:
         Side of a detector pixel [mrad]; one pixel is centred on the optical axis. ``None`` takes
         semiangle / 7.5, which puts 177 pixel centres inside the bright-field disc.
     pixel_samples : int
-        Plane waves per pixel side that stand for a pixel of finite size; odd, so that one is at
-        its centre. 1 is a point detector, which no camera has.
+        Plane waves per pixel side that represent a pixel of finite size; odd, so that one is at
+        its centre. 1 is a point detector, which no real camera is.
     astigmatism : (float, float)
         Two-fold, C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂ along the scan's axes [Å]; see
         :mod:`misr4d.core.optics`.
@@ -66,7 +66,7 @@ class Acquisition:
     scan_shape: tuple[int, int] = (64, 64)  # paper §2.3
     detector_pixel: float = None  # type: ignore[assignment]  # our choice: 15 pixels per diameter
     pixel_samples: int = 3  # our choice: a camera's pixel is finite; the paper states no detector
-    astigmatism: tuple[float, float] = (0.0, 0.0)  # our choice: the paper names none
+    astigmatism: tuple[float, float] = (0.0, 0.0)  # our choice: the paper states none
     rotation: float = 0.0
     transposed: bool = False
     scan_matrix: Matrix = STRAIGHT
@@ -131,7 +131,7 @@ class Acquisition:
 
     @property
     def largest_view_shift(self) -> float:
-        """Displacement of the view at the rim of the bright-field disc, where it is most [Å]."""
+        """Displacement of the view at the rim of the bright-field disc, the largest of all [Å]."""
         return (abs(self.defocus) + math.hypot(*self.astigmatism)) * self.semiangle * 1e-3
 
     def nyquist_period(self, upsampling: int = 1) -> float:
@@ -144,12 +144,12 @@ class Acquisition:
 
     @property
     def turned(self) -> bool:
-        """Whether the detector lies otherwise than the scan, or the scan drifts."""
+        """Whether the detector is rotated or transposed against the scan, or the scan drifts."""
         return self.rotation != 0 or self.transposed or self.drifts
 
     @property
     def drifts(self) -> bool:
-        """Whether the scan on the specimen is not the one that is stated."""
+        """Whether the scan on the specimen differs from the stated one."""
         return self.scan_matrix != STRAIGHT
 
     @cached_property
@@ -181,14 +181,14 @@ class Acquisition:
         fine = (torch.arange(self.pixel_samples, dtype=torch.float64) + 0.5) / self.pixel_samples
         offset = torch.cartesian_prod(fine - 0.5, fine - 0.5)
         k = (centre[:, None] + offset) * (self.detector_pixel * 1e-3 / self.wavelength)
-        lit = optics.aperture((k**2).sum(-1), self.wavelength, self.semiangle) > 0
-        return k @ self.axes.T if self.turned else k, lit
+        inside_disc = optics.aperture((k**2).sum(-1), self.wavelength, self.semiangle) > 0
+        return k @ self.axes.T if self.turned else k, inside_disc
 
     @cached_property
     def _in_disc(self) -> Tensor:
         """Which pixels have their centre, the middle sample, inside the bright-field disc."""
-        lit = self._pixels[1]
-        return lit[:, lit.shape[1] // 2]
+        inside_disc = self._pixels[1]
+        return inside_disc[:, inside_disc.shape[1] // 2]
 
     @property
     def view_samples(self) -> Tensor:
@@ -213,28 +213,28 @@ class Acquisition:
 
     @property
     def view_illumination(self) -> Tensor:
-        """What each view's pixel gets in vacuum, relative to a fully lit one ``(M,)``.
+        """Intensity of each view's pixel in vacuum, relative to a fully lit pixel ``(M,)``.
 
-        The share that the bright-field disc covers: one inside, less on the rim.
+        The fraction of the pixel that the bright-field disc covers: 1 inside, less on the rim.
         """
         return self._pixels[1][self._in_disc].double().mean(1)
 
     @property
     def vacuum_views(self) -> Tensor:
-        """Views of no specimen at infinite dose ``(M, Rx, Ry)``."""
-        lit = self.view_illumination.to(torch.float32)[:, None, None]
-        return lit.expand(-1, *self.scan_shape).clone()
+        """Views without a specimen at infinite dose ``(M, Rx, Ry)``."""
+        illumination = self.view_illumination.to(torch.float32)[:, None, None]
+        return illumination.expand(-1, *self.scan_shape).clone()
 
     def relative_to_vacuum(self, views: Tensor) -> Tensor:
-        """Divide views ``(..., M, Rx, Ry)`` by what each pixel gets in vacuum, which becomes 1."""
-        lit = self.view_illumination.to(views.device, torch.float32)
-        return views.float() / lit[:, None, None]
+        """Divide views ``(..., M, Rx, Ry)`` by the intensity of each pixel in vacuum."""
+        illumination = self.view_illumination.to(views.device, torch.float32)
+        return views.float() / illumination[:, None, None]
 
     @property
     def pixels_per_disc(self) -> float:
         """Number of fully lit detector pixels that would collect the whole bright-field disc."""
-        lit = self._pixels[1]
-        return float(lit.double().mean(1).sum())
+        inside_disc = self._pixels[1]
+        return float(inside_disc.double().mean(1).sum())
 
     @property
     def registering_shifts(self) -> Tensor:
@@ -260,7 +260,7 @@ class Acquisition:
         Parameters
         ----------
         qx, qy : Tensor
-            That broadcast to one shape; a straight scan gives them back.
+            They broadcast to one shape. Without drift they are returned unchanged.
         """
         if not self.drifts:
             return qx, qy
@@ -286,14 +286,14 @@ class Acquisition:
         ValueError
             If the antialiased band, two thirds of Nyquist, ends inside the semi-angle.
         """
-        worst = max(sampling)
-        limit = optics.wave_sampling_limit(worst, self.wavelength)
+        coarsest = max(sampling)
+        limit = optics.wave_sampling_limit(coarsest, self.wavelength)
         if limit < self.semiangle:
-            needed = worst * limit / self.semiangle
+            needed_sampling = coarsest * limit / self.semiangle
             raise ValueError(
-                f"the wave field is sampled at {worst:.3g} Å, which carries {limit:.2f} mrad after "
-                f"antialiasing and cuts the {self.semiangle:g} mrad probe; sample the potential "
-                f"at {needed:.3f} Å or finer"
+                f"the wave field is sampled at {coarsest:.3g} Å, which carries {limit:.2f} mrad "
+                f"after antialiasing and cuts the {self.semiangle:g} mrad probe; sample the "
+                f"potential at {needed_sampling:.3f} Å or finer"
             )
 
     def check_upsampling(self, upsampling: int) -> None:
@@ -315,15 +315,15 @@ class Acquisition:
                 f"take a detector pixel smaller than {self.detector_pixel:g} mrad or a lower "
                 "upsampling"
             )
-        least = abs(abs(self.defocus) - math.hypot(*self.astigmatism))
-        spread, coarsest = 2 * least * self.semiangle * 1e-3, max(self.step)
-        if spread < coarsest:
-            needed = coarsest / (2e-3 * self.semiangle)
+        smallest_defocus = abs(abs(self.defocus) - math.hypot(*self.astigmatism))
+        displacement, coarsest_step = 2 * smallest_defocus * self.semiangle * 1e-3, max(self.step)
+        if displacement < coarsest_step:
+            needed_defocus = coarsest_step / (2e-3 * self.semiangle)
             raise ValueError(
-                f"a defocus of {self.defocus:g} Å displaces the views by {spread:.3g} Å across the "
-                f"disc, less than the scan step of {coarsest:g} Å, so they repeat the same "
-                f"samples and upsampling {upsampling} is under-determined; use a defocus of at "
-                f"least {needed:.0f} Å or a finer step"
+                f"a defocus of {self.defocus:g} Å displaces the views by {displacement:.3g} Å "
+                f"across the disc, less than the scan step of {coarsest_step:g} Å, so they "
+                f"repeat the same samples and upsampling {upsampling} is under-determined; use a "
+                f"defocus of at least {needed_defocus:.0f} Å or a finer step"
             )
 
 

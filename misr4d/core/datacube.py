@@ -17,7 +17,7 @@ from misr4d.core.acquisition import Acquisition
 
 __all__ = ["Datacube", "centre_of_mass", "patterns_from_views"]
 
-# Our choice: small beside any cube that does not fit in memory, large beside the cost of a read.
+# Our choice: much less than a cube that does not fit in memory, and enough to make a read pay.
 BLOCK_BYTES = 32 * 2**20
 
 
@@ -90,8 +90,8 @@ class Datacube:
     def blocks(self, size: int = BLOCK_BYTES) -> list[tuple[slice, slice]]:
         """Divide the scan into blocks of whole chunks of the array, of about `size` bytes or less.
 
-        A chunk that is larger than `size` is a block of its own, since a part of it costs as much
-        to read.
+        A chunk that is larger than `size` is one block, since reading a part of it costs as much
+        as reading all of it.
         """
         nx, ny, qx, qy = self.patterns.shape
         capacity = max(1, size // (qx * qy * self.patterns.dtype.itemsize))
@@ -119,7 +119,7 @@ class Datacube:
         window : (slice, slice)
             Part of the detector to read.
         label : str, optional
-            What the progress bar says.
+            Text of the progress bar.
 
         Yields
         ------
@@ -139,19 +139,19 @@ class Datacube:
     def middle(self, most: int) -> Datacube:
         """Crop the scan to about `most` positions along each axis, around its middle.
 
-        Patterns on disk stay there. A part begins and ends where the array's chunks do, or not at
-        all if the scan is no longer than that.
+        Patterns on disk stay there. The crop begins and ends at chunk borders of the array. A
+        scan that is not longer than `most` is not cropped.
         """
         shape = self.patterns.shape[:2]
-        parts = []
+        windows = []
         for n, chunk in zip(shape, _scan_chunk(self.patterns), strict=True):
             size = min(n, math.ceil(most / chunk) * chunk)
             start = (n - size) // 2 // chunk * chunk
-            parts.append(slice(start, start + size))
-        if tuple(p.stop - p.start for p in parts) == tuple(shape):
+            windows.append(slice(start, start + size))
+        if tuple(p.stop - p.start for p in windows) == tuple(shape):
             return self
-        part: Any = _Part(self.patterns, (parts[0], parts[1]))
-        return replace(self, patterns=part)
+        cropped: Any = _Part(self.patterns, (windows[0], windows[1]))
+        return replace(self, patterns=cropped)
 
     def binned(self, factor: int) -> Datacube:
         """Sum `factor`×`factor` detector pixels, `factor` odd so that the axis stays centred.
@@ -168,24 +168,24 @@ class Datacube:
             )
         half = factor // 2
         reach = [min(n // 2 - half, n - 1 - n // 2 - half) // factor for n in shape[2:]]
-        first, second = (
+        window_x, window_y = (
             slice(n // 2 - r * factor - half, n // 2 + r * factor + half + 1)
             for n, r in zip(shape[2:], reach, strict=True)
         )
-        kept = self.patterns.dtype.kind in "fc"
+        keeps_type = self.patterns.dtype.kind in "fc"
         summed = np.empty(
             (*shape[:2], 2 * reach[0] + 1, 2 * reach[1] + 1),
-            dtype=self.patterns.dtype if kept else np.uint32,
+            dtype=self.patterns.dtype if keeps_type else np.uint32,
         )
-        for where, block in self.read((first, second), label="binning"):
-            summed[where] = _bin(block, factor, summed.dtype)
+        for positions, block in self.read((window_x, window_y), label="binning"):
+            summed[positions] = _bin(block, factor, summed.dtype)
         pixel = (self.detector_pixel[0] * factor, self.detector_pixel[1] * factor)
         return replace(self, patterns=summed, detector_pixel=pixel)
 
     def views(self, acquisition: Acquisition) -> Tensor:
         """Interchange the domains and keep the bright field: ``(Rx, Ry, Qx, Qy) → (M, Rx, Ry)``.
 
-        Patterns on disk are read block by block: beside the views themselves, memory holds a few
+        Patterns on disk are read block by block: in addition to the views, memory holds a few
         times ``BLOCK_BYTES``, or a few chunks where those are larger.
 
         Parameters
@@ -218,21 +218,24 @@ class Datacube:
                 f"the datacube's {self.detector_pixel} mrad; expected an odd whole multiple"
             )
         index = acquisition.detector_index.numpy()
-        first = np.array(shape[2:]) // 2 + index.min(0) * factor - factor // 2
-        last = np.array(shape[2:]) // 2 + index.max(0) * factor + factor // 2
-        if first.min() < 0 or (last >= shape[2:]).any():
+        lowest = np.array(shape[2:]) // 2 + index.min(0) * factor - factor // 2
+        highest = np.array(shape[2:]) // 2 + index.max(0) * factor + factor // 2
+        if lowest.min() < 0 or (highest >= shape[2:]).any():
             raise ValueError(
                 f"patterns of {tuple(shape[2:])} pixels of {self.detector_pixel[0]:g} mrad end "
                 f"inside the {acquisition.semiangle:g} mrad disc; record larger angles"
             )
-        window = (slice(int(first[0]), int(last[0]) + 1), slice(int(first[1]), int(last[1]) + 1))
-        at = index - index.min(0)
+        window = (
+            slice(int(lowest[0]), int(highest[0]) + 1),
+            slice(int(lowest[1]), int(highest[1]) + 1),
+        )
+        window_index = index - index.min(0)
         views = np.empty((len(index), *shape[:2]), dtype=np.float32)
         scale = np.float32(acquisition.pixels_per_disc / self.electrons)
         for (rx, ry), block in self.read(window, label="views"):
             binned = block if factor == 1 else _bin(block, factor, np.float32)
-            chosen = binned[:, :, at[:, 0], at[:, 1]].transpose(2, 0, 1)
-            np.multiply(chosen, scale, out=views[:, rx, ry], casting="unsafe")
+            in_disc = binned[:, :, window_index[:, 0], window_index[:, 1]].transpose(2, 0, 1)
+            np.multiply(in_disc, scale, out=views[:, rx, ry], casting="unsafe")
         return torch.from_numpy(views)
 
 
@@ -282,13 +285,13 @@ def _bin(block: NDArray[Any], factor: int, dtype: Any) -> NDArray[Any]:
 def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
     """Mean scattering of every pattern along the scan's axes ``(2, Rx, Ry)`` [Å⁻¹].
 
-    A position without electrons has none.
+    At a position without electrons it is zero.
 
     Parameters
     ----------
     cube : Datacube
     acquisition : Acquisition
-        Gives the wavelength, and how the detector is turned.
+        Gives the wavelength and the rotation of the detector.
     """
     shape = cube.patterns.shape
     fields = np.zeros((2, *shape[:2]))
@@ -301,10 +304,10 @@ def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
         total = np.maximum(profile.sum(-1), 1e-12)
         fields[0, rx, ry] = (profile @ k[0]) / total
         fields[1, rx, ry] = (block.sum(2, dtype=np.float64) @ k[1]) / total
-    found = torch.from_numpy(fields)
+    centres = torch.from_numpy(fields)
     if acquisition.turned:
-        found = torch.einsum("ab,bxy->axy", acquisition.axes, found)
-    return found.float()
+        centres = torch.einsum("ab,bxy->axy", acquisition.axes, centres)
+    return centres.float()
 
 
 def patterns_from_views(
@@ -327,10 +330,10 @@ def patterns_from_views(
     reach = int(np.abs(index).max())
     side = 2 * reach + 1
     patterns = np.zeros((*views.shape[1:], side, side), dtype=np.float32)
-    where = index + reach
+    pixels = index + reach
     scaled = views.detach().cpu().numpy() / acquisition.pixels_per_disc
-    patterns[:, :, where[:, 0], where[:, 1]] = scaled.transpose(1, 2, 0)
+    patterns[:, :, pixels[:, 0], pixels[:, 1]] = scaled.transpose(1, 2, 0)
     mask = np.zeros((side, side), dtype=bool)
-    mask[where[:, 0], where[:, 1]] = True
+    mask[pixels[:, 0], pixels[:, 1]] = True
     pixel = acquisition.detector_pixel
     return Datacube(patterns, acquisition.step, (pixel, pixel)), mask

@@ -1,12 +1,12 @@
-"""How detector and specimen lie in the scan: exact, because only frequencies turn and shear.
+"""Orientation of detector and specimen in the scan. It is exact: only frequencies change.
 
 A detector pixel at k_det sees the frequency k_scan = R(θ)·T·k_det of the specimen, where T swaps
 the two detector axes if the detector is transposed, and R(θ) turns by θ from Rx towards Ry. This is
 py4DSTEM's convention for ``force_com_rotation`` and ``force_com_transpose``. No count is
-interpolated: the views stay what the pixels recorded, and every method learns where they looked.
+interpolated: the views stay as recorded, and every method receives their true frequencies.
 
-A specimen that drifts steadily is scanned on a sheared and stretched grid: the position x as stated
-is D·x on the specimen, so that the frequency q of the scan as stated is D⁻ᵀ·q there.
+A specimen that drifts steadily is scanned on a sheared and stretched grid: the stated position x
+is D·x on the specimen, so that the frequency q of the stated scan is D⁻ᵀ·q on the specimen.
 """
 
 from __future__ import annotations

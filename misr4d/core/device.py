@@ -1,4 +1,4 @@
-"""Where to compute: the CPU, or a GPU that is there."""
+"""Where to compute: the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["pick_device"]
 
 
 def pick_device(device: str | None, number: int = 0) -> str:
-    """Check a device's name, or take a GPU if there is one and none was named.
+    """Check the name of a device. Without a name, choose a GPU if there is one.
 
     Parameters
     ----------
     device : str or None
         Such as ``cpu`` or ``cuda:0``.
     number : int
-        Which of several GPUs, unless named.
+        Which of several GPUs, if `device` is None.
 
     Raises
     ------

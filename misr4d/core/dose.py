@@ -1,7 +1,7 @@
-"""Electrons: the one dose convention and counting noise.
+"""Electrons: the convention for dose, and counting noise.
 
 Dose is in e⁻/Å² on the specimen. A probe position receives dose × step_x × step_y electrons; the
-vacuum share of one fully lit detector pixel is that number over ``acquisition.pixels_per_disc``.
+a fully lit detector pixel receives that number over ``acquisition.pixels_per_disc`` in vacuum.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def count_electrons(
     ValueError
         If the dose is not positive and finite, or the views are negative or not finite.
     """
-    share = electrons_per_pixel(dose, acquisition)
+    electrons = electrons_per_pixel(dose, acquisition)
     if math.isinf(dose):
         raise ValueError("dose is inf e⁻/Å²; electrons can only be counted at a finite dose")
     if not torch.isfinite(views).all() or (views < 0).any():
         raise ValueError("views hold negative or non-finite values; expected intensities")
-    return torch.poisson(views * share, generator=generator)
+    return torch.poisson(views * electrons, generator=generator)
 
 
 def add_detector_noise(
@@ -110,10 +110,10 @@ def add_detector_noise(
             raise ValueError(
                 f"{name} is {value!r} electrons a pixel; expected 0 or a positive number of them"
             )
-    place = generator.device
-    each = torch.randn(views.shape, generator=generator, device=place)
-    always = torch.randn((*views.shape[:-2], 1, 1), generator=generator, device=place)
-    return views + (noise * each + bias * always) / share
+    device = generator.device
+    pixel_noise = torch.randn(views.shape, generator=generator, device=device)
+    pixel_offset = torch.randn((*views.shape[:-2], 1, 1), generator=generator, device=device)
+    return views + (noise * pixel_noise + bias * pixel_offset) / share
 
 
 def expose(
@@ -133,20 +133,20 @@ def expose(
     """
     if math.isinf(dose) and dose > 0:
         return views
-    share = electrons_per_pixel(dose, acquisition)
-    counted = count_electrons(views, acquisition, dose, generator) / share
+    electrons = electrons_per_pixel(dose, acquisition)
+    counted = count_electrons(views, acquisition, dose, generator) / electrons
     if noise == bias == 0:
         return counted
-    return add_detector_noise(counted, share, noise, bias, generator)
+    return add_detector_noise(counted, electrons, noise, bias, generator)
 
 
 def thin(
     counts: Tensor, generator: torch.Generator, *, fraction: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Deal counted electrons at random into two independent measurements.
+    """Divide counted electrons at random into two independent measurements.
 
-    Each electron goes to the first with probability `fraction`, whatever the others do; of Poisson
-    counts both parts are then Poisson and independent.
+    Each electron goes to the first with probability `fraction`, independently of all others. If
+    the counts are Poisson, both parts are Poisson and independent.
 
     Parameters
     ----------
@@ -169,11 +169,17 @@ def thin(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction!r}; expected a number between 0 and 1")
-    whole = counts.double()  # float32 would lose single electrons above 2²⁴
-    if not torch.isfinite(whole).all() or (whole < 0).any() or (whole != whole.round()).any():
+    electrons = counts.double()  # float32 would lose single electrons above 2²⁴
+    if (
+        not torch.isfinite(electrons).all()
+        or (electrons < 0).any()
+        or (electrons != electrons.round()).any()
+    ):
         raise ValueError(
             "counts hold negative, fractional or non-finite values; thinning needs whole electrons "
             "as counted, before any scaling or background subtraction"
         )
-    first = torch.binomial(whole, torch.full_like(whole, fraction), generator=generator)
-    return first.to(counts.dtype), (whole - first).to(counts.dtype)
+    first_counts = torch.binomial(
+        electrons, torch.full_like(electrons, fraction), generator=generator
+    )
+    return first_counts.to(counts.dtype), (electrons - first_counts).to(counts.dtype)

@@ -13,12 +13,15 @@ from misr4d.core.acquisition import UPSAMPLING
 
 __all__ = ["Estimate", "blend_tiles", "tiles"]
 
-TILE, OVERLAP = 64, 16  # scan positions: the networks' training field, and thrice a view's shift
+TILE, OVERLAP = (
+    64,
+    16,
+)  # scan positions: the networks' training field, and three times a view's shift
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A phase and how far it may be off.
+    """A phase and its uncertainty.
 
     Parameters
     ----------
@@ -27,8 +30,8 @@ class Estimate:
     deviation : Tensor
         Standard deviation of each pixel's error [rad], of the same shape.
     intervals : mapping of float to float, optional
-        Calibration of what made this estimate: factor on the deviation by the share of pixels that
-        the interval holds. None if it was never calibrated.
+        Calibration of the method that made this estimate: factor on the deviation, by the fraction
+        of pixels that the interval holds. None if it was never calibrated.
     """
 
     mean: Tensor
@@ -36,12 +39,12 @@ class Estimate:
     intervals: Mapping[float, float] | None = None
 
     def interval(self, share: float) -> Tensor:
-        """Half width of the interval that holds a share of the pixels [rad].
+        """Half width of the interval that holds this fraction of the pixels [rad].
 
         Raises
         ------
         ValueError
-            If the estimate has no calibration, or none for this share.
+            If the estimate has no calibration, or none for this fraction.
         """
         if self.intervals is None:
             raise ValueError(
@@ -49,8 +52,8 @@ class Estimate:
                 "so no interval can be named; only the shipped DirectInformed has one"
             )
         if share not in self.intervals:
-            known = ", ".join(f"{one:g}" for one in self.intervals)
-            raise ValueError(f"share is {share!r}; calibrated are {known}")
+            calibrated = ", ".join(f"{fraction:g}" for fraction in self.intervals)
+            raise ValueError(f"share is {share!r}; calibrated are {calibrated}")
         return self.deviation * self.intervals[share]
 
 
@@ -106,24 +109,24 @@ def blend_tiles(
     """
     (nx, ny), r = scan_shape, UPSAMPLING
     weight = torch.zeros(r * nx, r * ny)
-    mean, other = torch.zeros_like(weight), torch.zeros_like(weight)
-    every = tiles(scan_shape, tile, overlap)
-    alone = True if len(every) == 1 else None  # one tile needs no progress bar
-    bar = tqdm(made, total=len(every), desc="tiles", unit="tile", disable=alone, leave=False)
-    for (rows, columns), (image, companion) in zip(every, bar, strict=True):
+    mean, companion_mean = torch.zeros_like(weight), torch.zeros_like(weight)
+    windows = tiles(scan_shape, tile, overlap)
+    hide_bar = True if len(windows) == 1 else None  # one tile needs no progress bar
+    bar = tqdm(made, total=len(windows), desc="tiles", unit="tile", disable=hide_bar, leave=False)
+    for (rows, columns), (image, companion) in zip(windows, bar, strict=True):
         x, y = rows.start, columns.start
-        own = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
-        where = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
-        already = weight[where]
-        common = own * already
-        if common.any():
-            before = mean[where] / already.clamp_min(1e-12)
-            image = image + ((before - image) * common).sum() / common.sum()
-        mean[where] += own * image
-        other[where] += own * companion
-        weight[where] += own
+        tile_weight = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
+        pixels = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
+        weight_before = weight[pixels]
+        shared_weight = tile_weight * weight_before
+        if shared_weight.any():
+            mean_before = mean[pixels] / weight_before.clamp_min(1e-12)
+            image = image + ((mean_before - image) * shared_weight).sum() / shared_weight.sum()
+        mean[pixels] += tile_weight * image
+        companion_mean[pixels] += tile_weight * companion
+        weight[pixels] += tile_weight
     mean = mean / weight
-    return mean - mean.mean(), other / weight
+    return mean - mean.mean(), companion_mean / weight
 
 
 def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:

@@ -1,15 +1,15 @@
 """One key for every result on disk: a hash of the code, data and arguments that it depends on.
 
-Code is traced by its syntax, definition by definition, from the function that makes the result to
-all that it names, and to what these name, through every module of the package. Comments, docstrings
-and layout do not enter, nor does what is never named, nor the module in which a definition lies:
-one that is moved with its text unchanged makes the same results. Nor do the names of a function's
-own variables, its parameters apart. Of packages outside, the versions enter of those that the
-traced code names, and the full names of what it imports from them.
+Code is traced by its syntax, definition by definition. The trace starts at the function that makes
+the result and follows every name, through every module of the package. Five things do not enter:
+comments, docstrings, layout, definitions that are never named, and the module in which a definition
+is written. A definition that moves with its text unchanged gives the same key. The names of a
+function's variables do not enter either, except those of its parameters. For external packages two
+things enter: the versions of those that the traced code names, and the full names of its imports.
 
-What the trace cannot see is said by the caller: files that are read (:data:`DATA`), and tables of
-functions of which a result uses one entry (`apart`). ``tests/core/test_keys.py`` runs what is
-cached and compares each function that was called with the trace.
+The caller states what the trace cannot see: files that are read (:data:`DATA`), and tables of
+functions of which a result uses one entry (`apart`). ``tests/core/test_keys.py`` runs the cached
+functions and compares every function that was called with the trace.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class _Module:
     bound : dict
         Statements by the name that they bind.
     loose : list of ast.stmt
-        Statements that bind no name: they always enter.
+        Statements that bind no name. They always enter.
     imports : dict
-        Local name to (module, name), the latter empty where the module itself is meant.
+        Local name to (module, name). The second is empty if the module itself is meant.
     """
 
     bound: dict[str, list[ast.stmt]] = field(default_factory=dict)
@@ -74,7 +74,9 @@ class _Undocumented(ast.NodeTransformer):
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+            node.body = [statement for statement in node.body if not _is_text(statement)] or [
+                ast.Pass()
+            ]
         return node
 
 
@@ -96,31 +98,31 @@ class _Numbered(ast.NodeTransformer):
         self.numbers: dict[str, str] = {}
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        """Put a number, which no other name can be, in a variable's place."""
+        """Replace a variable by a number, which cannot be another name."""
         if node.id in self.variables:
             node.id = self.numbers.setdefault(node.id, str(len(self.numbers)))
         return node
 
 
 class _Anonymous(ast.NodeTransformer):
-    """Makes functions that differ in the names of their own variables alone the same."""
+    """Makes functions equal if they differ only in the names of their variables."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """Give the variables of a function, and of those within it, numbers."""
-        parts = list(ast.walk(node))
-        stored = {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
-        # Names that mean more than a variable of this function, or are bound in another way, stay.
-        kept = {p.arg for p in parts if isinstance(p, ast.arg)}
-        for part in parts:
-            if isinstance(part, ast.Global | ast.Nonlocal):
-                kept.update(part.names)
-            elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
-                kept.add(part.name or "")
-            elif isinstance(part, ast.ClassDef):
-                kept.update(p.id for p in ast.walk(part) if isinstance(p, ast.Name))
-            elif isinstance(part, ast.MatchMapping):
-                kept.add(part.rest or "")
-        return _Numbered(stored - kept).visit(node)  # type: ignore[no-any-return]
+        """Replace the variables of a function, and of functions inside it, by numbers."""
+        nodes = list(ast.walk(node))
+        stored = {p.id for p in nodes if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
+        # Names with a meaning outside this function, or bound in another way, are not changed.
+        reserved = {p.arg for p in nodes if isinstance(p, ast.arg)}
+        for child in nodes:
+            if isinstance(child, ast.Global | ast.Nonlocal):
+                reserved.update(child.names)
+            elif isinstance(child, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+                reserved.add(child.name or "")
+            elif isinstance(child, ast.ClassDef):
+                reserved.update(p.id for p in ast.walk(child) if isinstance(p, ast.Name))
+            elif isinstance(child, ast.MatchMapping):
+                reserved.add(child.rest or "")
+        return _Numbered(stored - reserved).visit(node)  # type: ignore[no-any-return]
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -135,8 +137,8 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[st
     """Yield the names that an import binds, and what each means."""
     if isinstance(node, ast.Import):
         for alias in node.names:
-            whole = alias.name if alias.asname else alias.name.split(".")[0]
-            yield alias.asname or whole, (whole, "")
+            full_name = alias.name if alias.asname else alias.name.split(".")[0]
+            yield alias.asname or full_name, (full_name, "")
         return
     if node.level or any(alias.name == "*" for alias in node.names):
         raise ValueError(f"`{ast.unparse(node)}` cannot be traced; import names from full modules")
@@ -145,26 +147,28 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[st
 
 
 def _only_imports(node: ast.stmt) -> bool:
-    """Whether a statement imports, or fails to, and does nothing else.
+    """Whether a statement only imports, or raises where an import fails.
 
-    An ``if`` with an ``else``, and an ``except`` that does more than raise, choose between two.
+    An ``if`` with an ``else``, or an ``except`` that does more than raise, is a choice: False.
     """
     if isinstance(node, ast.If):
         return not node.orelse and all(map(_only_imports, node.body))
     if isinstance(node, ast.Try):
-        rescued = [part for handler in node.handlers for part in handler.body]
-        tried = [*node.body, *node.orelse, *node.finalbody]
-        return all(map(_only_imports, tried)) and all(isinstance(p, ast.Raise) for p in rescued)
+        handler_statements = [statement for handler in node.handlers for statement in handler.body]
+        guarded_statements = [*node.body, *node.orelse, *node.finalbody]
+        return all(map(_only_imports, guarded_statements)) and all(
+            isinstance(p, ast.Raise) for p in handler_statements
+        )
     return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
 
 
 def _divide(tree: ast.Module) -> _Module:
-    """Sort a file's statements by what they bind; those below ``if`` and ``try`` count as top."""
+    """Sort statements by the names they bind; those inside ``if`` and ``try`` are included."""
     module = _Module()
 
     def names(target: ast.expr) -> list[str]:
         if isinstance(target, ast.Tuple | ast.List):
-            return [name for part in target.elts for name in names(part)]
+            return [name for element in target.elts for name in names(element)]
         return [target.id] if isinstance(target, ast.Name) else []
 
     for statement in tree.body:
@@ -187,12 +191,12 @@ def _divide(tree: ast.Module) -> _Module:
 
 @cache
 def _source(root: Path, module: str) -> Path | None:
-    head, *rest = module.split(".")
-    if head != root.name:
+    package, *submodules = module.split(".")
+    if package != root.name:
         return None
-    place = root.joinpath(*rest)
+    place = root.joinpath(*submodules)
     for path in (place.with_suffix(".py"), place / "__init__.py"):
-        if path.is_file() and (rest or path.name == "__init__.py"):
+        if path.is_file() and (submodules or path.name == "__init__.py"):
             return path
     return None
 
@@ -228,8 +232,8 @@ class Trace:
         code = sorted((label.rpartition(":")[2], node) for label, node in self.parts)
         packages = {name.split(".")[0] for name in self.outside} - sys.stdlib_module_names
         versions = [(name, _version(name)) for name in sorted(packages)]
-        whole = (code, self.outside, versions, sys.version_info[:2])
-        return hashlib.sha256(repr(whole).encode()).digest()
+        contents = (code, self.outside, versions, sys.version_info[:2])
+        return hashlib.sha256(repr(contents).encode()).digest()
 
     @property
     def modules(self) -> set[str]:
@@ -241,9 +245,9 @@ class Trace:
         """Files below ``data`` that these modules read, or that a string names."""
         folder = PACKAGE / "data"
         globs = [glob for module in self.modules for glob in DATA.get(module, ())]
-        read = {path for glob in globs for path in folder.glob(glob)}
-        read |= {path for path in folder.glob("*.json") if path.name in self.texts}
-        return sorted(path.relative_to(folder).as_posix() for path in read)
+        paths = {path for glob in globs for path in folder.glob(glob)}
+        paths |= {path for path in folder.glob("*.json") if path.name in self.texts}
+        return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 class _Tracer:
@@ -263,7 +267,7 @@ class _Tracer:
         return _source(self.root, module)
 
     def reach(self, module: str, name: str) -> None:
-        """Enter a name of a module, wherever it is defined; an empty one is the whole module."""
+        """Enter a name of a module, wherever it is defined. An empty name is the whole module."""
         if module.split(".")[0] != self.root.name:
             self.outside.add(f"{module}.{name}".rstrip("."))
             return
@@ -293,111 +297,113 @@ class _Tracer:
             self.loose(f"{module}.{name}")
 
     def loose(self, module: str) -> None:
-        """Enter the statements of a module that run whatever is used of it."""
+        """Enter the statements of a module that always run."""
         path = self.file(module)
         assert path is not None
         for index, statement in enumerate(_read(path).loose):
             self.enter(module, f"statement {index}", statement)
 
     def enter(self, module: str, name: str, node: ast.AST) -> None:
-        """Take in a definition, and all that it names."""
+        """Add a definition and everything that it names."""
         label = f"{module}:{name}"
         if label in self.reached:
             return
         if isinstance(node, ast.ClassDef) and _is_dataclass(node):
             node, methods = _shell(node)
-            for part in methods:
-                if part.name in self.attributes:
-                    self.enter(module, f"{name}.{part.name}", part)
+            for method in methods:
+                if method.name in self.attributes:
+                    self.enter(module, f"{name}.{method.name}", method)
                 else:
-                    waiting = self.waiting.setdefault(part.name, [])
-                    waiting.append((module, f"{name}.{part.name}", part))
+                    waiting = self.waiting.setdefault(method.name, [])
+                    waiting.append((module, f"{name}.{method.name}", method))
         self.reached[label] = node
         if self.file(module) is not None:
             self.loose(module)
             self.follow(module, node, _read(self.file(module) or Path()))
 
     def follow(self, module: str, node: ast.AST, source: _Module) -> None:
-        """Reach all names of a piece of code; `source` says what they mean."""
+        """Reach all names in some code. `source` gives their meaning."""
         local = dict(source.imports)
-        parts, inner = _parts(node)
-        local.update(inner)
-        asks = any(isinstance(p, ast.Name) and p.id in ("getattr", "attrgetter") for p in parts)
+        nodes, inner_imports = _parts(node)
+        local.update(inner_imports)
+        uses_getattr = any(
+            isinstance(p, ast.Name) and p.id in ("getattr", "attrgetter") for p in nodes
+        )
         bases: set[int] = set()
-        for part in parts:
-            if isinstance(part, ast.Attribute):
-                self.call(part.attr)
-                base = self._module_of(part.value, local)
+        for child in nodes:
+            if isinstance(child, ast.Attribute):
+                self.call(child.attr)
+                base = self._module_of(child.value, local)
                 if base is not None:
-                    bases.add(id(part.value))
-                    self.reach(base, part.attr)
-            elif isinstance(part, ast.Constant) and isinstance(part.value, str):
-                self.texts.add(part.value)
-                if asks:
-                    self.call(part.value)
-        for part in parts:
-            if not isinstance(part, ast.Name | ast.Attribute) or id(part) in bases:
+                    bases.add(id(child.value))
+                    self.reach(base, child.attr)
+            elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+                self.texts.add(child.value)
+                if uses_getattr:
+                    self.call(child.value)
+        for child in nodes:
+            if not isinstance(child, ast.Name | ast.Attribute) or id(child) in bases:
                 continue
-            whole = self._module_of(part, local)
-            if whole is not None:  # a module as such, which may be handed on
-                self.reach(whole, "")
-            elif isinstance(part, ast.Name) and part.id in local:
-                self.reach(*local[part.id])
-            if isinstance(part, ast.Name) and part.id in source.bound:
-                self.reach(module, part.id)
+            full_name = self._module_of(child, local)
+            if full_name is not None:  # a module as such, which may be handed on
+                self.reach(full_name, "")
+            elif isinstance(child, ast.Name) and child.id in local:
+                self.reach(*local[child.id])
+            if isinstance(child, ast.Name) and child.id in source.bound:
+                self.reach(module, child.id)
 
     def _module_of(self, node: ast.expr, local: Mapping[str, tuple[str, str]]) -> str | None:
-        """Return the module that a name or a chain of attributes means, if it means one."""
+        """Return the module that a name or a chain of attributes refers to, if any."""
         if isinstance(node, ast.Attribute):
             base = self._module_of(node.value, local)
-            whole = base and f"{base}.{node.attr}"
+            full_name = base and f"{base}.{node.attr}"
         else:
             target = local.get(node.id) if isinstance(node, ast.Name) else None
-            whole = target and ".".join(filter(None, target))
-        return whole if whole and self.file(whole) is not None else None
+            full_name = target and ".".join(filter(None, target))
+        return full_name if full_name and self.file(full_name) is not None else None
 
     def call(self, name: str) -> None:
-        """Take in the waiting methods of a name."""
+        """Add the waiting methods of this name."""
         self.attributes.add(name)
         for module, label, node in self.waiting.pop(name, ()):
             self.enter(module, label, node)
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.dump(part) for part in node.decorator_list)
+    return any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list)
 
 
 @cache
 def _shell(node: ast.ClassDef) -> tuple[ast.ClassDef, list[ast.FunctionDef]]:
-    """Divide a dataclass into what it always is and the methods that are called by name."""
+    """Divide a dataclass into the part that always enters and the methods called by name."""
     methods = [
-        part
-        for part in node.body
-        if isinstance(part, ast.FunctionDef) and not part.name.startswith("__")
+        statement
+        for statement in node.body
+        if isinstance(statement, ast.FunctionDef) and not statement.name.startswith("__")
     ]
-    stays = [part for part in node.body if part not in methods]
-    shell = ast.ClassDef(node.name, node.bases, node.keywords, stays, node.decorator_list)
+    remaining = [statement for statement in node.body if statement not in methods]
+    shell = ast.ClassDef(node.name, node.bases, node.keywords, remaining, node.decorator_list)
     return shell, methods
 
 
 @cache
 def _parts(node: ast.AST) -> tuple[list[ast.AST], dict[str, tuple[str, str]]]:
-    """List the names, attributes and texts in a piece of code, and what it imports by itself."""
-    parts: list[ast.AST] = []
+    """List the names, attributes and texts in some code, and its own imports."""
+    nodes: list[ast.AST] = []
     imports: dict[str, tuple[str, str]] = {}
-    for part in ast.walk(node):
-        if isinstance(part, ast.Import | ast.ImportFrom):
-            imports.update(_imported(part))
-        elif isinstance(part, ast.Name | ast.Attribute | ast.Constant):
-            parts.append(part)
-    return parts, imports
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            imports.update(_imported(child))
+        elif isinstance(child, ast.Name | ast.Attribute | ast.Constant):
+            nodes.append(child)
+    return nodes, imports
 
 
 @cache
 def _node_hash(node: ast.AST) -> str:
     """Hash a definition without its imports, whose targets are traced, and its variables' names."""
-    whole = _Anonymous().visit(_Unimported().visit(copy.deepcopy(node)))
-    return hashlib.sha256(ast.dump(whole).encode()).hexdigest()
+    definition = _Anonymous().visit(_Unimported().visit(copy.deepcopy(node)))
+    return hashlib.sha256(ast.dump(definition).encode()).hexdigest()
 
 
 def trace(*roots: Root, apart: Sequence[str] = ()) -> Trace:
@@ -417,9 +423,9 @@ def trace(*roots: Root, apart: Sequence[str] = ()) -> Trace:
     ValueError
         If something named cannot be traced: a lambda, or a name that a module makes as it runs.
     """
-    found = tuple(r if isinstance(r, str) else f"{r.__module__}:{r.__qualname__}" for r in roots)
+    names = tuple(r if isinstance(r, str) else f"{r.__module__}:{r.__qualname__}" for r in roots)
     texts = tuple(isinstance(root, str) for root in roots)
-    return _trace(PACKAGE, found, texts, tuple(apart))
+    return _trace(PACKAGE, names, texts, tuple(apart))
 
 
 @cache
@@ -430,10 +436,10 @@ def _trace(
     for start, text in zip(roots, texts, strict=True):
         if text:
             source = _divide(_Undocumented().visit(ast.parse(start)))
-            whole = ast.Module([s for part in source.bound.values() for s in part], [])
-            whole.body += source.loose
-            tracer.reached[f"text {len(tracer.reached)}:"] = whole
-            tracer.follow("", whole, _Module(imports=source.imports))
+            tree = ast.Module([s for part in source.bound.values() for s in part], [])
+            tree.body += source.loose
+            tracer.reached[f"text {len(tracer.reached)}:"] = tree
+            tracer.follow("", tree, _Module(imports=source.imports))
             continue
         module, name = start.split(":")
         if "<" in name or module.split(".")[0] != root.name:
@@ -441,11 +447,11 @@ def _trace(
         tracer.reach(module, name.split(".")[0])
         for part in name.split(".")[1:]:
             tracer.call(part)
-    parts = {
+    hashes = {
         label: _node_hash(node) for label, node in tracer.reached.items() if label not in apart
     }
     return Trace(
-        tuple(sorted(parts.items())), tuple(sorted(tracer.outside)), frozenset(tracer.texts)
+        tuple(sorted(hashes.items())), tuple(sorted(tracer.outside)), frozenset(tracer.texts)
     )
 
 
@@ -479,10 +485,10 @@ def result_key(
     *roots, apart :
         As for :func:`trace`.
     given : object
-        What the functions are given: numbers, texts, arrays, tensors, dataclasses, and sequences
+        Arguments of the functions: numbers, texts, arrays, tensors, dataclasses, and sequences
         and mappings of these.
     data : iterable of str, optional
-        Files below the package's ``data`` that enter; by default all that the code may read.
+        Files below the package's ``data`` that enter; by default all files that the code may read.
 
     Raises
     ------
@@ -494,8 +500,10 @@ def result_key(
     digest = hashlib.sha256()
     classes: list[type] = []
     _absorb(digest.update, given, classes)
-    own = [c for c in dict.fromkeys(classes) if c.__module__.split(".")[0] == PACKAGE.name]
-    code = trace(*roots, *own, apart=apart)
+    package_classes = [
+        c for c in dict.fromkeys(classes) if c.__module__.split(".")[0] == PACKAGE.name
+    ]
+    code = trace(*roots, *package_classes, apart=apart)
     digest.update(code.digest)
     for name in code.files if data is None else sorted(set(data)):
         digest.update(name.encode() + _file_hash(PACKAGE / "data" / name))
@@ -503,11 +511,11 @@ def result_key(
 
 
 def _absorb(update: Callable[[Any], None], value: Any, classes: list[type]) -> None:
-    """Feed a value to a hash, so that different values of whatever kind feed it differently."""
+    """Add a value to a hash, so that different values of any type give different hashes."""
     kind = type(value)
     update(f"<{kind.__name__}>".encode())
     if isinstance(value, np.generic):
-        value = value.item()  # its own repr is another under NumPy 1 and 2
+        value = value.item()  # its repr differs between NumPy 1 and 2
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -515,16 +523,16 @@ def _absorb(update: Callable[[Any], None], value: Any, classes: list[type]) -> N
         update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     elif is_dataclass(value) and not isinstance(value, type):
         classes.append(kind)
-        for part in fields(value):
-            update(part.name.encode())
-            _absorb(update, getattr(value, part.name), classes)
+        for item in fields(value):
+            update(item.name.encode())
+            _absorb(update, getattr(value, item.name), classes)
     elif isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             _absorb(update, key, classes)
             _absorb(update, value[key], classes)
     elif isinstance(value, list | tuple | set | frozenset):
-        for part in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
-            _absorb(update, part, classes)
+        for item in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
+            _absorb(update, item, classes)
     elif value is None or isinstance(value, str | bytes | bool | int | float | complex):
         update(repr(value).encode())
         if isinstance(value, float) and math.isnan(value):

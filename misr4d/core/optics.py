@@ -1,4 +1,4 @@
-"""Electron optics: the one home of signs, units and frequency grids.
+"""Electron optics: signs, units and frequency grids, defined only here.
 
 Conventions (each pinned against abTEM in ``tests/core/test_optics.py``):
 
@@ -59,9 +59,9 @@ def wavelength(energy: float) -> float:
         raise ValueError(
             f"energy is {energy!r} eV; expected a positive number of eV, such as 300e3"
         )
-    rest = constants.m_e * constants.c**2 / constants.e  # eV
+    rest_energy = constants.m_e * constants.c**2 / constants.e  # eV
     metres: float = (constants.h * constants.c / constants.e) / math.sqrt(
-        energy * (2 * rest + energy)
+        energy * (2 * rest_energy + energy)
     )
     return metres * 1e10
 
@@ -110,7 +110,7 @@ def astigmatic_chi(
     Parameters
     ----------
     kx, ky : Tensor
-        That broadcast to one shape [Å⁻¹].
+        Frequencies that broadcast to one shape [Å⁻¹].
     wavelength : float
         In Å.
     astigmatism : (float, float)
@@ -123,7 +123,7 @@ def astigmatic_chi(
 def aperture(k2: Tensor, wavelength: float, semiangle: float) -> Tensor:
     """Hard circular aperture (1 inside, 0 outside) for squared frequencies [Å⁻²], `semiangle` mrad.
 
-    Pixels on the rim count as inside, whichever way rounding falls.
+    Pixels on the rim count as inside, independently of rounding.
     """
     return (k2 <= (semiangle * 1e-3 / wavelength) ** 2 * (1 + 1e-9)).to(k2.dtype)
 
@@ -171,8 +171,8 @@ def antialias_aperture(k2: Tensor, sampling: tuple[float, float]) -> Tensor:
 def resize_spectrum(spectrum: Tensor, shape: tuple[int, int]) -> Tensor:
     """Crop or zero-pad a spectrum in FFT order ``(..., X, Y)`` to ``(..., *shape)``.
 
-    On an even axis the Nyquist term stands for both signs of the frequency. It is split in two
-    when the axis grows, and folded together when it shrinks, so that real images stay real.
+    On an even axis the Nyquist term represents both signs of the frequency. It is split in two
+    when the axis grows, and the two terms are added when it shrinks, so that real images stay real.
     """
     for axis, size in ((-2, shape[0]), (-1, shape[1])):
         spectrum = _resize_axis(spectrum.movedim(axis, -1), size).movedim(-1, axis)
@@ -180,26 +180,26 @@ def resize_spectrum(spectrum: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _resize_axis(spectrum: Tensor, size: int) -> Tensor:
-    old = spectrum.shape[-1]
-    if size == old:
+    old_size = spectrum.shape[-1]
+    if size == old_size:
         return spectrum
-    small = min(size, old)
-    half = small // 2
+    smaller_size = min(size, old_size)
+    half_size = smaller_size // 2
     out = spectrum.new_zeros((*spectrum.shape[:-1], size))
-    out[..., : small - half] = spectrum[..., : small - half]
-    if half:
-        out[..., -half:] = spectrum[..., -half:]
-    if small % 2 == 0:
-        if size > old:
-            out[..., -half] = spectrum[..., half] / 2
-            out[..., half] = spectrum[..., half] / 2
+    out[..., : smaller_size - half_size] = spectrum[..., : smaller_size - half_size]
+    if half_size:
+        out[..., -half_size:] = spectrum[..., -half_size:]
+    if smaller_size % 2 == 0:
+        if size > old_size:
+            out[..., -half_size] = spectrum[..., half_size] / 2
+            out[..., half_size] = spectrum[..., half_size] / 2
         else:
-            out[..., half] = spectrum[..., half] + spectrum[..., -half]
+            out[..., half_size] = spectrum[..., half_size] + spectrum[..., -half_size]
     return out
 
 
 def gaussian_transfer(k2: Tensor, deviation: float) -> Tensor:
-    """Share of each frequency that a Gaussian blur leaves, exp(−2π²σ²k²).
+    """Factor by which a Gaussian blur multiplies each frequency, exp(−2π²σ²k²).
 
     Parameters
     ----------

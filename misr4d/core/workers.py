@@ -1,7 +1,7 @@
-"""Tasks dealt to dask workers, on this machine or on others.
+"""Tasks distributed to dask workers, on this machine or on others.
 
-:func:`each_done` is for tasks that stand for themselves, such as a bench's rows; :func:`task_pool`
-for those whose results are wanted in order, such as a scan's tiles, of which memory holds a few.
+:func:`each_done` is for independent tasks, such as the rows of a benchmark. :func:`task_pool` is
+for tasks whose results are needed in order, such as the tiles of a scan; memory holds a few.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ __all__ = ["SIDE_BY_SIDE", "TaskPool", "each_done", "in_this_process", "task_poo
 TaskPool = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """From a function and the arguments of each task to the results, in the order of the tasks."""
 
-# By default glibc gives the memory of large arrays back and maps it anew: more than half of the
-# time of array work on fresh pages.
+# By default glibc returns the memory of large arrays and maps it again for the next one: with
+# fresh pages this is more than half of the time of array work.
 SIDE_BY_SIDE = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30)),
 }
-"""Environment of a process that works beside others like it: one thread, memory of arrays kept."""
-_JOINED = 60  # seconds within which a scheduler must have a worker: our choice
-_AHEAD = 2  # tasks a thread that are sent before the first result is taken: our choice
+"""Environment of one of several parallel processes: one thread, memory of arrays kept."""
+_JOINED = 60  # s within which a scheduler must have a worker: our choice
+_AHEAD = 2  # tasks per thread that are sent before the first result is taken: our choice
 
 
 def in_this_process(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -36,20 +36,20 @@ def in_this_process(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) 
 
 @contextlib.contextmanager
 def task_pool(scheduler: str | None = None, workers: int | None = None) -> Iterator[TaskPool]:
-    """Start workers, or join those of a scheduler, and end with what was dealt to them.
+    """Start workers, or use those of a scheduler; their tasks end with this context.
 
     Parameters
     ----------
     scheduler : str, optional
         Address of a running dask scheduler, whose workers have this package.
     workers : int, optional
-        Processes on this machine, of one thread each. Without either, tasks are done
-        :func:`in_this_process`.
+        Processes on this machine, each with one thread. Without a scheduler and workers, tasks are
+        done :func:`in_this_process`.
 
     Yields
     ------
     TaskPool
-        Two tasks a thread are under way at once, whose arguments and results memory holds.
+        Two tasks per thread run or wait at once. Memory holds their arguments and results.
 
     Raises
     ------
@@ -62,14 +62,14 @@ def task_pool(scheduler: str | None = None, workers: int | None = None) -> Itera
     with _client(scheduler, workers) as client:
 
         def pool(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-            ahead = _AHEAD * max(1, sum(client.ncores().values()))
-            waiting: deque[Any] = deque()
+            most_under_way = _AHEAD * max(1, sum(client.ncores().values()))
+            futures: deque[Any] = deque()
             for index, task in enumerate(tasks):
-                if len(waiting) == ahead:
-                    yield waiting.popleft().result()
-                waiting.append(client.submit(work, *task, priority=-index, pure=False))
-            while waiting:
-                yield waiting.popleft().result()
+                if len(futures) == most_under_way:
+                    yield futures.popleft().result()
+                futures.append(client.submit(work, *task, priority=-index, pure=False))
+            while futures:
+                yield futures.popleft().result()
 
         yield pool
 
@@ -91,7 +91,7 @@ def each_done(
     scheduler : str, optional
         Address of a running dask scheduler; by default a local cluster is started.
     workers : int, optional
-        Processes of the local cluster; by default one a core.
+        Processes of the local cluster; by default one per core.
 
     Yields
     ------
@@ -111,14 +111,14 @@ def each_done(
             for index, task in enumerate(tasks)
         }
         completed: Any = distributed.as_completed
-        for done in completed(futures, loop=client.loop):
-            yield futures[done], done.result()
-            done.release()
+        for future in completed(futures, loop=client.loop):
+            yield futures[future], future.result()
+            future.release()
 
 
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    """Connect to a scheduler, or to a cluster of this machine's that lives as long as this."""
+    """Connect to a scheduler, or to a local cluster that ends with this context."""
     import distributed
     from dask import config as dask_settings
 
@@ -127,7 +127,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             count = workers or os.cpu_count() or 1
-            # Dask's own trims workers' memory at 64 KiB.
+            # Dask's default releases workers' memory above 64 KiB.
             environment = {"distributed.nanny.pre-spawn-environ": SIDE_BY_SIDE}
             stack.enter_context(dask_settings.set(environment))
             address = stack.enter_context(

@@ -23,17 +23,17 @@ __all__ = ["Recording"]
 
 @dataclass(frozen=True)
 class Recording:
-    """A scan as a camera would hand it over, and what only a simulation knows.
+    """A scan as a camera would record it, and the truth that only a simulation knows.
 
     Parameters
     ----------
     cube : Datacube
         Whole numbers of electrons, or fractions of them at infinite dose.
     truth : Tensor or None
-        Projected phase ``(3·Rx, 3·Ry)`` [rad]; none if the file shall not hold it.
+        Projected phase ``(3·Rx, 3·Ry)`` [rad]; None if the file should not contain it.
     quantities : mapping
-        What is known of the measurement, by the names of :data:`misr4d.io.scan.QUANTITIES`; what
-        is left out, the file does not say. Step and detector pixel are the cube's.
+        Known quantities of the measurement, by the names of :data:`misr4d.io.scan.QUANTITIES`. The
+        file states only these, and the cube's step and detector pixel.
     provenance : mapping
         How it was made.
     """
@@ -44,7 +44,7 @@ class Recording:
     provenance: Mapping[str, Any]
 
     def write(self, path: str | Path) -> Path:
-        """Write EMD 1.0 (HDF5), compressed, whole or not at all, with the truth if there is one.
+        """Write EMD 1.0 (HDF5), compressed, with the truth if there is one, and no partial file.
 
         ``py4DSTEM.read(path)`` returns the datacube with its calibration.
 
@@ -69,7 +69,7 @@ class Recording:
 
     def _tree(self) -> emdfile.Root:
         cube, known = self.cube, self.quantities
-        # Written plain here and replaced by the compressed patterns, which emdfile cannot write.
+        # Written uncompressed here, since emdfile cannot compress; replaced in _compress.
         steps, centre = (*cube.step, *cube.detector_pixel), (0, 0, *known.get("centre", (0, 0)))
         data = _DATACUBE(
             cube.patterns,
@@ -110,13 +110,13 @@ class Recording:
         return root
 
 
-# py4DSTEM reads an entry as its own class of the name that the file gives.
+# py4DSTEM reads an entry as its class of the same name as in the file.
 _DATACUBE = type("DataCube", (emdfile.Array,), {})
 _CALIBRATION = type("Calibration", (emdfile.Metadata,), {})
 
 
 def phase_array(name: str, image: NDArray[Any], pixel: tuple[float, float]) -> emdfile.Array:
-    """Wrap a phase ``(X, Y)`` [rad] of pixels of this size [Å] for EMD 1.0."""
+    """Wrap a phase ``(X, Y)`` [rad] with its pixel size [Å] for EMD 1.0."""
     return emdfile.Array(
         image,
         name=name,
@@ -128,7 +128,7 @@ def phase_array(name: str, image: NDArray[Any], pixel: tuple[float, float]) -> e
 
 
 def smallest_kind(counts: NDArray[Any]) -> NDArray[Any]:
-    """Store whole numbers of 0 or more in as few bytes as the largest needs."""
+    """Store whole numbers of 0 or more in the smallest type that holds the largest."""
     return counts.astype(np.min_scalar_type(int(counts.max())))
 
 
@@ -140,9 +140,9 @@ def _compress(plain: Path, packed: Path) -> None:
 
         def visit(name: str, item: Any) -> None:
             if isinstance(item, h5py.Group):
-                made = target.require_group(name)
+                copy = target.require_group(name)
             elif item.ndim == 4:
-                made = target.create_dataset(
+                copy = target.create_dataset(
                     name,
                     data=item[()],
                     chunks=(1, min(16, item.shape[1]), *item.shape[2:]),
@@ -151,8 +151,8 @@ def _compress(plain: Path, packed: Path) -> None:
                     shuffle=item.dtype.itemsize > 1,
                 )
             else:
-                made = target.create_dataset(name, data=item[()])
+                copy = target.create_dataset(name, data=item[()])
             for key, value in item.attrs.items():
-                made.attrs[key] = value
+                copy.attrs[key] = value
 
         source.visititems(visit)

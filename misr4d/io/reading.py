@@ -1,7 +1,7 @@
-"""Read a 4D-STEM scan, lazily, from the file it is in, with what that file says of it.
+"""Read a 4D-STEM scan lazily from a file, with the quantities that the file states.
 
-Others read formats better than we could. Ours is the small table :data:`READERS` of who reads
-what, one set of units, and errors that say what to do. Nothing here loads a pickle.
+Other packages read the formats. This module adds the small table :data:`READERS` of the reader for
+each kind of file, one set of units, and errors that say what to do. It never loads a pickle.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = ["READERS", "Reader", "read_scan"]
 
 @dataclass(frozen=True)
 class _Found:
-    """What a reader hands over: numbers in their own units, to be checked and converted."""
+    """Result of a reader: numbers in the units of the file, to be checked and converted."""
 
     patterns: Any
     values: Mapping[str, Any] = field(default_factory=dict)
-    # A detector pixel's unit is an angle or, as yet without the wavelength, a frequency.
+    # The unit of a detector pixel is an angle, or a frequency while the wavelength is not known.
     pixel: tuple[tuple[float, float], str] | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -57,18 +57,18 @@ class _Found:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads a kind of file.
+    """Reader of a kind of file.
 
     Parameters
     ----------
     name : str
-        As a report names it.
+        Name in reports.
     what : str
-        Which files it takes, in words.
+        Description of the files that it reads.
     takes : callable
-        From a path that exists to whether it is one of them.
+        Takes an existing path and returns whether it is such a file.
     read : callable
-        From a path and the name of an array in it, which may be none, to what was found.
+        Takes a path and the name of an array in it, or None, and returns the result.
     """
 
     name: str
@@ -90,11 +90,11 @@ def read_scan(
     ----------
     path : str or Path
     dataset : str, optional
-        Which array of a file that holds several.
+        Name of the array, if the file holds several.
     scan_shape : (int, int), optional
         Positions along (Rx, Ry) of a file that lists its patterns one after the other.
     **given
-        Values that replace what the file says, by the names of :data:`misr4d.io.scan.QUANTITIES`
+        Values that replace those of the file, by the names of :data:`misr4d.io.scan.QUANTITIES`
         and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
         ``drift`` and ``astigmatism`` (C₁₂·cos 2φ₁₂ and C₁₂·sin 2φ₁₂) two.
 
@@ -114,28 +114,30 @@ def read_scan(
     _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
-        what = "a folder" if path.is_dir() else f"a file of kind {path.suffix or 'unknown'!r}"
+        description = (
+            "a folder" if path.is_dir() else f"a file of kind {path.suffix or 'unknown'!r}"
+        )
         kinds = "; ".join(r.what for r in READERS)
-        raise ValueError(f"{path} is {what}, which no reader takes; known: {kinds}")
+        raise ValueError(f"{path} is {description}, which no reader takes; known: {kinds}")
     try:
-        found = reader.read(path, dataset)
+        contents = reader.read(path, dataset)
     except _UnfitError as error:
         raise ValueError(f"{path}: {error}") from None
-    except Exception as error:  # the readers of others raise whatever they like
+    except Exception as error:  # external readers may raise any error
         raise ValueError(
             f"{path} cannot be read by {reader.name}: {_one_line(error)}; {_guess(path)}"
         ) from error
     try:
-        patterns = _four_axes(found.patterns, scan_shape)
+        patterns = _four_axes(contents.patterns, scan_shape)
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
     known = _as_given(given)
-    said = {k: v for k, v in found.values.items() if k not in known}
-    notes = list(found.notes)
-    for name, value in said.items():
+    stated = {k: v for k, v in contents.values.items() if k not in known}
+    notes = list(contents.notes)
+    for name, value in stated.items():
         known[name] = Quantity(_checked(name, value, path.name), QUANTITIES[name][0], "file")
-    if found.pixel is not None and "detector_pixel" not in known:
-        size, unit = found.pixel
+    if contents.pixel is not None and "detector_pixel" not in known:
+        size, unit = contents.pixel
         if unit in _ANGLES:
             scale: float | None = _ANGLES[unit]
         elif "energy" in known:
@@ -146,11 +148,11 @@ def read_scan(
         if scale is not None:
             pixel = _checked("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
             known["detector_pixel"] = Quantity(pixel, "mrad", "file")
-    return Scan(path, reader.name, patterns, known, tuple(notes), found.provenance)
+    return Scan(path, reader.name, patterns, known, tuple(notes), contents.provenance)
 
 
 def _check_there(path: Path) -> None:
-    """Raise unless a path leads to a file or folder that may be read."""
+    """Raise unless the path is a file or folder that may be read."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -160,12 +162,12 @@ def _check_there(path: Path) -> None:
             ) from None
         raise ValueError(f"there is no file {path}; check the name") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path} cannot be reached: {why}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be reached: {reason}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ValueError(f"{path} is neither a file nor a folder; copy the scan into a file first")
-    own = os.access in os.supports_effective_ids
-    if not os.access(path, os.R_OK, effective_ids=own):
+    by_effective_ids = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK, effective_ids=by_effective_ids):
         raise ValueError(f"{path} may not be read: Permission denied; ask its owner, or copy it")
 
 
@@ -181,12 +183,12 @@ _BEGINNINGS: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
 
 
 def _guess(path: Path) -> str:
-    """Ask what may be wrong with a file that its reader refused, by how it begins."""
+    """Suggest, from its first bytes, what is wrong with a file that its reader refused."""
     with contextlib.suppress(OSError):
         with path.open("rb") as file:
-            begins = file.read(8)
-        for mark, (kind, suffixes) in _BEGINNINGS.items():
-            if begins.startswith(mark) and path.suffix.lower() not in suffixes:
+            first_bytes = file.read(8)
+        for beginning, (kind, suffixes) in _BEGINNINGS.items():
+            if first_bytes.startswith(beginning) and path.suffix.lower() not in suffixes:
                 return f"is it {kind}?"
     return "is it complete?"
 
@@ -213,7 +215,7 @@ def _spelt(unit: Any) -> str:
 
 
 class _Calibration:
-    """Collects what axes say of step and pixel, and notes units that nobody knows."""
+    """Collects step and pixel from the axes, and notes unknown units."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -222,29 +224,31 @@ class _Calibration:
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """Note what cannot be made sense of, so that it can be given instead."""
+        """Note a calibration that cannot be understood, so that the user can give it instead."""
         try:
             yield
         except _UnfitError:
             raise
-        except Exception as error:  # a file may say anything
+        except Exception as error:  # a file may contain anything
             self.notes.append(
                 f"what the file says of its calibration makes no sense ({_one_line(error)})"
             )
 
     def scan(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        known = [_LENGTHS.get(_spelt(u)) for u in units]
-        if None not in known:
+        lengths = [_LENGTHS.get(_spelt(u)) for u in units]
+        if None not in lengths:
             self.values["step"] = tuple(
-                float(s) * k for s, k in zip(sizes, known, strict=True) if k is not None
+                float(size) * length
+                for size, length in zip(sizes, lengths, strict=True)
+                if length is not None
             )
         else:
             self._note("scan step", sizes, units)
 
     def detector(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        first, second = (_spelt(u) for u in units)
-        if first == second and (first in _ANGLES or first in _FREQUENCIES):
-            self.pixel = ((float(sizes[0]), float(sizes[1])), first)
+        unit_x, unit_y = (_spelt(u) for u in units)
+        if unit_x == unit_y and (unit_x in _ANGLES or unit_x in _FREQUENCIES):
+            self.pixel = ((float(sizes[0]), float(sizes[1])), unit_x)
         else:
             self._note("detector pixel", sizes, units)
 
@@ -277,7 +281,7 @@ def _read_numpy(path: Path, dataset: str | None) -> _Found:
 
 @dataclass(frozen=True)
 class _Member:
-    """What the header of an array in an archive says, before any memory is given to it."""
+    """Header of an array in an archive, read before any memory is allocated."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -300,18 +304,18 @@ def _read_archive(path: Path, dataset: str | None) -> _Found:
         f"its array {key!r} would be read as a whole,",
         "save it by numpy.save as .npy, which stays on disk",
     )
-    # An archive may carry the numbers beside the patterns, under the names used here.
-    beside = [k for k in QUANTITIES if k in members and math.prod(members[k].shape) <= 2]
+    # An archive may also contain quantities, under the names used here.
+    quantities = [k for k in QUANTITIES if k in members and math.prod(members[k].shape) <= 2]
     with np.load(path, allow_pickle=False) as loaded:
-        return _Found(loaded[key], {k: loaded[k].tolist() for k in beside})
+        return _Found(loaded[key], {k: loaded[k].tolist() for k in quantities})
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> _Member:
     form: Any = np.lib.format  # its functions carry no types
     with archive.open(name) as file:
-        first = form.read_magic(file) == (1, 0)
-        read = form.read_array_header_1_0 if first else form.read_array_header_2_0
-        shape, _, dtype = read(file)
+        version_1 = form.read_magic(file) == (1, 0)
+        read_header = form.read_array_header_1_0 if version_1 else form.read_array_header_2_0
+        shape, _, dtype = read_header(file)
     claimed = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and claimed > archive.getinfo(name).file_size:
         raise _UnfitError(
@@ -322,7 +326,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Member:
 
 
 def _choose(arrays: Mapping[str, Any], dataset: str | None) -> Any:
-    """Pick the one array, or the one that was named."""
+    """Choose the only array, or the named one."""
     listing = ", ".join(f"{k} {tuple(v.shape)}" for k, v in arrays.items()) or "none"
     if dataset is not None:
         if dataset not in arrays:
@@ -330,12 +334,12 @@ def _choose(arrays: Mapping[str, Any], dataset: str | None) -> Any:
         return arrays[dataset]
     if not arrays:
         raise _UnfitError("holds no array of three or four axes, so no scan")
-    four = {k: v for k, v in arrays.items() if len(v.shape) == 4} or arrays
-    if len(four) != 1:
+    candidates = {k: v for k, v in arrays.items() if len(v.shape) == 4} or arrays
+    if len(candidates) != 1:
         raise _UnfitError(
             f"holds several arrays that could be a scan: {listing}; name one: --dataset"
         )
-    return next(iter(four.values()))
+    return next(iter(candidates.values()))
 
 
 # --- HDF5: EMD 1.0 of py4DSTEM and emdfile, and any other with one array -------------------------
@@ -351,7 +355,7 @@ def _is_emd1(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             kinds = [_text(group.attrs.get("emd_group_type")) for group in file.values()]
-    except Exception:  # damaged: the reader that its name asks for says how
+    except Exception:  # damaged: the reader chosen by its suffix explains how
         return False
     return "root" in kinds
 
@@ -361,18 +365,18 @@ def _text(value: Any) -> Any:
 
 
 def _hdf5_arrays(file: h5py.File) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim in (3, 4) and item.dtype.kind in "uifb":
-            found[name] = item
+            arrays[name] = item
 
-    file.visititems(visit)  # does not follow links that lead out of the file
-    return found
+    file.visititems(visit)  # does not follow links to other files
+    return arrays
 
 
 def _written(patterns: Any) -> Any:
-    """Return an array of HDF5, unless nothing was ever written to it."""
+    """Return an HDF5 array; raise if nothing was ever written to it."""
     if not patterns.is_virtual and not patterns.external and not patterns.id.get_storage_size():
         raise _UnfitError(
             f"its array {patterns.name!r} of shape {patterns.shape} was never written to; was the "
@@ -383,18 +387,18 @@ def _written(patterns: Any) -> Any:
 
 def _read_hdf5(path: Path, dataset: str | None) -> _Found:
     patterns = _written(_choose(_hdf5_arrays(h5py.File(path, "r")), dataset))
-    found = _Calibration()
-    with found.noting():
-        _read_nion(patterns, found)
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+    calibration = _Calibration()
+    with calibration.noting():
+        _read_nion(patterns, calibration)
+    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 def _read_nion(patterns: h5py.Dataset, found: _Calibration) -> None:
-    """Take what Nion Swift writes beside an array: a JSON text of its properties."""
-    said = patterns.attrs.get("properties")
-    if said is None:
+    """Read the properties that Nion Swift writes with an array, as a JSON text."""
+    text = patterns.attrs.get("properties")
+    if text is None:
         return
-    properties = json.loads(_text(said))
+    properties = json.loads(_text(text))
     if properties.get("datum_dimension_count") == 1:
         raise _UnfitError(
             f"holds spectra of shape {tuple(patterns.shape)} and not diffraction patterns"
@@ -416,18 +420,20 @@ def _read_emd1(path: Path, dataset: str | None) -> _Found:
     file = h5py.File(path, "r")
     arrays = _hdf5_arrays(file)
     patterns = _written(_choose(arrays, dataset))
-    found, ours = _Calibration(), {}
-    with found.noting():
-        ours = _read_bundle(file, patterns, found)
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes), ours)
+    calibration, provenance = _Calibration(), {}
+    with calibration.noting():
+        provenance = _read_bundle(file, patterns, calibration)
+    return _Found(
+        patterns, calibration.values, calibration.pixel, tuple(calibration.notes), provenance
+    )
 
 
 def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -> dict[str, Any]:
-    """Take the calibration of py4DSTEM, and return what misr4d wrote of the file's making."""
+    """Read the calibration of py4DSTEM, and return the provenance that misr4d wrote."""
     root = file[patterns.name.split("/")[1]]
     bundle = root.get("metadatabundle", {})
     calibration = _entries(bundle.get("calibration", {}))
-    ours = _entries(bundle.get("misr4d", {}))
+    provenance = _entries(bundle.get("misr4d", {}))
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
     if step is not None:
         found.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
@@ -440,26 +446,26 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -
     ):
         if calibration.get(key) is not None:
             found.values[name] = calibration[key]
-    if "rotation" not in found.values:  # py4DSTEM writes that nothing is flipped before it knows
+    if "rotation" not in found.values:  # py4DSTEM writes "not flipped" before it is known
         found.values.pop("transposed", None)
     origin = calibration.get("qx0_mean"), calibration.get("qy0_mean")
     if None not in origin:
         found.values["centre"] = origin
-    quantities = ours.pop("quantities", {})
+    quantities = provenance.pop("quantities", {})
     found.values |= {k: v for k, v in quantities.items() if k in QUANTITIES}
-    return ours
+    return provenance
 
 
 def _entries(group: Any) -> dict[str, Any]:
     """Scalars and short rows of a metadata group of EMD 1.0, and its dictionaries."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, item in group.items():
         if isinstance(item, h5py.Group):
-            found[name] = _entries(item)
+            entries[name] = _entries(item)
         elif item.size is not None and item.size <= 16:
             value = _text(np.asarray(item[()]).tolist())
-            found[name] = None if value == "_None" else value
-    return found
+            entries[name] = None if value == "_None" else value
+    return entries
 
 
 # --- Zarr: any array, and measurements of abTEM --------------------------------------------------
@@ -482,15 +488,15 @@ def _read_zarr(path: Path, dataset: str | None) -> _Found:
     patterns = _choose(arrays, dataset)
     _check_chunks_written(path / patterns.path)
     number = Path(patterns.path).name.removeprefix("array")
-    said = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
-    if said is None:  # abTEM 1.0.11
-        whole = opened.attrs.get(f"metadata{number}", {})
-        said = whole.get("kwargs", {}) if isinstance(whole, dict) else {}
-    found = _Calibration()
-    if isinstance(said, dict):
-        with found.noting():
-            _read_abtem(said, found)
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+    stated = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
+    if stated is None:  # abTEM 1.0.11
+        attributes = opened.attrs.get(f"metadata{number}", {})
+        stated = attributes.get("kwargs", {}) if isinstance(attributes, dict) else {}
+    calibration = _Calibration()
+    if isinstance(stated, dict):
+        with calibration.noting():
+            _read_abtem(stated, calibration)
+    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 def _check_chunks_written(folder: Path) -> None:
@@ -502,7 +508,7 @@ def _check_chunks_written(folder: Path) -> None:
 
 
 def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
-    """Take what abTEM writes beside a measurement."""
+    """Read the metadata that abTEM writes with a measurement."""
     axes = said.get("ensemble_axes_metadata") or []
     if len(axes) == 2:
         found.scan(
@@ -523,7 +529,7 @@ def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
 # --- Everything else: RosettaSciIO ----------------------------------------------------------------
 
 
-# By name, because some of its other readers evaluate or unpickle what a file holds.
+# By name, because some of its other readers evaluate or unpickle the content of a file.
 ROSETTA: Mapping[str, str] = {
     ".mib": "quantumdetector",
     ".dm3": "digitalmicrograph",
@@ -548,16 +554,16 @@ ROSETTA: Mapping[str, str] = {
 
 def _read_rosetta(path: Path, dataset: str | None) -> _Found:
     name = ROSETTA[path.suffix.lower()]
-    # That one alone would open the file for writing.
-    more = {"mode": "r"} if name == "zspy" else {}
+    # Only this reader would open the file for writing.
+    options = {"mode": "r"} if name == "zspy" else {}
     if name == "empad":
-        read = _read_empad(path)
-        if read is not None:
-            return read
+        empad_map = _read_empad(path)
+        if empad_map is not None:
+            return empad_map
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # some leave the file open
+        warnings.simplefilter("ignore", ResourceWarning)  # some readers leave the file open
         read_file = importlib.import_module(f"rsciio.{name}").file_reader
-        signals = read_file(str(path), lazy=True, **more)
+        signals = read_file(str(path), lazy=True, **options)
     arrays: dict[str, Any] = {}
     for index, signal in enumerate(signals):
         title = signal.get("metadata", {}).get("General", {}).get("title") or f"signal {index}"
@@ -566,25 +572,25 @@ def _read_rosetta(path: Path, dataset: str | None) -> _Found:
     patterns = _choose(arrays, dataset)
     signal = next(s for s in signals if s["data"] is patterns)
     _refuse_spectra(signal)
-    found = _Calibration()
-    with found.noting():
-        patterns = _read_signal(signal, found)
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+    calibration = _Calibration()
+    with calibration.noting():
+        patterns = _read_signal(signal, calibration)
+    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
-    """Take axes and microscope of a signal; return its patterns, with the scan's axes first."""
+    """Read axes and microscope of a signal; return its patterns, with the scan's axes first."""
     for name, key, scale in (
         ("energy", "beam_energy", 1e3),
         ("semiangle", "convergence_angle", 1.0),
     ):
         value = _of_microscope(signal, key)
-        if isinstance(value, int | float | np.number) and value > 0:  # 0 is what was not set
+        if isinstance(value, int | float | np.number) and value > 0:  # 0 means not set
             found.values[name] = float(value) * scale
     patterns, axes = signal["data"], signal["axes"]
-    said = signal.get("original_metadata", {}).get("de_metadata")
-    if said is not None:
-        _read_direct_electron(said, patterns.ndim == 4, found)
+    camera_info = signal.get("original_metadata", {}).get("de_metadata")
+    if camera_info is not None:
+        _read_direct_electron(camera_info, patterns.ndim == 4, found)
         return patterns
     if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
         return patterns
@@ -600,13 +606,13 @@ def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
 
 
 def _refuse_spectra(signal: Mapping[str, Any]) -> None:
-    """Raise if what a signal has at each position are spectra and not patterns."""
+    """Raise if a signal has a spectrum at each position and not a pattern."""
     axes = signal.get("axes", [])
     units = {_spelt(a.get("units") or "") for a in axes}
     kind = str(signal.get("metadata", {}).get("Signal", {}).get("signal_type") or "")
     flags = [a["navigate"] for a in axes if "navigate" in a]
-    one = len(flags) == len(axes) > 0 and flags.count(False) == 1
-    if one or units & _ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
+    one_axis = len(flags) == len(axes) > 0 and flags.count(False) == 1
+    if one_axis or units & _ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
         raise _UnfitError(
             f"holds spectra{f' ({kind})' if kind else ''} of shape {tuple(signal['data'].shape)} "
             "and not diffraction patterns"
@@ -614,9 +620,9 @@ def _refuse_spectra(signal: Mapping[str, Any]) -> None:
 
 
 def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: _Calibration) -> None:
-    """Take what the sidecar of a Direct Electron camera says; RosettaSciIO replaces each scale.
+    """Read the sidecar of a Direct Electron camera, since RosettaSciIO replaces each scale.
 
-    Numbers that its software does not know are −1 there.
+    Numbers that the camera software does not know are −1 in it.
     """
 
     def number(key: str) -> float | None:
@@ -629,27 +635,27 @@ def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: _Calibra
     energy = number("Instrument Accelerating Voltage (V)")
     if energy is not None:
         found.values["energy"] = energy
-    for what, unit, key in (
+    for quantity, unit, key in (
         ("scan step", "nm", "Specimen Pixel Size {} (nanometers)"),
         ("detector pixel", "1/nm", "Diffraction Pixel Size {}"),
     ):
-        first, second = (number(key.format(axis)) for axis in "YX")
-        if first is None or second is None:
-            found.notes.append(f"the camera's info file does not know the {what}")
-        elif what == "detector pixel":
-            found.detector((first, second), (unit, unit))
+        size_x, size_y = (number(key.format(axis)) for axis in "YX")
+        if size_x is None or size_y is None:
+            found.notes.append(f"the camera's info file does not know the {quantity}")
+        elif quantity == "detector pixel":
+            found.detector((size_x, size_y), (unit, unit))
         elif mapped:
-            found.scan((first, second), (unit, unit))
+            found.scan((size_x, size_y), (unit, unit))
 
 
 _EMPAD = np.dtype([("data", "<f4", (128, 128)), ("footer", "<f4", (2, 128))])
 
 
 def _read_empad(path: Path) -> _Found | None:
-    """Read a map of EMPAD's software from 1.2 on; nothing if the XML is an older one.
+    """Read a map of EMPAD's software from version 1.2 on; return None for an older XML.
 
-    Its sidecar lists the settings of several kinds of scan under the same keys, of which the size
-    of the raw file says which was recorded. Only a share ``scan_size`` of the field was scanned.
+    Its sidecar lists the settings of several kinds of scan under the same keys. The size of the raw
+    file shows which was recorded. Only a fraction ``scan_size`` of the field was scanned.
     """
     root = ET.parse(path).getroot()
     scans = [s for s in root.findall("scan_parameters") if s.find("scan_resolution_x") is not None]
@@ -660,8 +666,8 @@ def _read_empad(path: Path) -> _Found | None:
     file = path.parent / Path(name.replace("\\", "/")).name
     if not file.is_file():
         raise _UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
-    frames, rest = divmod(file.stat().st_size, _EMPAD.itemsize)
-    if rest or not frames:
+    frames, remainder = divmod(file.stat().st_size, _EMPAD.itemsize)
+    if remainder or not frames:
         raise _UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
 
     def number(element: ET.Element, key: str) -> float:
@@ -688,36 +694,38 @@ def _read_empad(path: Path) -> _Found | None:
             "the one that was recorded in the XML"
         )
     nx, ny = shapes.pop()
-    found = _Calibration()
-    with found.noting():
+    calibration = _Calibration()
+    with calibration.noting():
         field = root.find("iom_measurements/full_scan_field_of_view")
         sizes = {key[2] for key in fitting}
         if field is not None and len(sizes) == 1:
-            # The field is that of the longer side, and is stored times the scale factor.
+            # The field is that of the longer side. It is stored multiplied by the scale factor.
             width = number(field, "x") / float(field.findtext("scale_factor", "1"))
             step = width * sizes.pop() / max(nx, ny)
             if math.isfinite(step):
-                found.scan((step, step), ("m", "m"))
-        if "step" not in found.values:
-            found.notes.append("the XML does not say which part of the field was scanned: no step")
+                calibration.scan((step, step), ("m", "m"))
+        if "step" not in calibration.values:
+            calibration.notes.append(
+                "the XML does not say which part of the field was scanned: no step"
+            )
         pixel = root.findtext("iom_measurements/calibrated_pixelsize")
         if pixel is not None:
-            found.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
+            calibration.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
     frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
     patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
-    return _Found(patterns, found.values, found.pixel, tuple(found.notes))
+    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
-    """Look up a setting of the microscope, also where RosettaSciIO only says where it would be."""
+    """Look up a microscope setting, also if RosettaSciIO only maps it to other metadata."""
     instrument = signal.get("metadata", {}).get("Acquisition_instrument", {})
     if key in instrument.get("TEM", {}):
         return instrument["TEM"][key]
     for place, (target, convert) in signal.get("mapping", {}).items():
         if target.split(".")[0] == "Acquisition_instrument" and target.split(".")[-1] == key:
             value: Any = signal.get("original_metadata", {})
-            for part in place.split("."):
-                value = value.get(part) if isinstance(value, Mapping) else None
+            for key_part in place.split("."):
+                value = value.get(key_part) if isinstance(value, Mapping) else None
             if value is not None:
                 return convert(value) if convert else value
     return None
@@ -747,4 +755,4 @@ READERS: tuple[Reader, ...] = (
         _read_rosetta,
     ),
 )
-"""Who reads what, in the order in which they are asked."""
+"""Readers, in the order in which they are tried."""

@@ -1,4 +1,4 @@
-"""A scan, what is known of it and from where, and one look at all of its patterns."""
+"""A scan, its known quantities and their origin, and a survey of all patterns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["QUANTITIES", "Quantity", "Scan", "Survey", "survey"]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
-# Unit, and the smallest and largest value that is not a slip (our choice, wide).
+# Unit, and the smallest and largest plausible value (our choice, wide).
 QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "energy": ("eV", 1e4, 1e7),
     "step": ("Å", 1e-3, 1e4),
@@ -35,11 +35,11 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "drift": ("Å a line", -1e4, 1e4),
     "astigmatism": ("Å", -1e7, 1e7),
 }
-"""What may be known of a scan."""
+"""Quantities of a scan that may be known."""
 
 _FLAGS = {"detector_pixel": "--detector-pixel", "transposed": "--transpose"}
 
-# Our choices, far beyond any scan that was ever recorded: a file that claims more is damaged.
+# Our choices, far beyond any recorded scan: a file that claims more is damaged.
 _MOST_POSITIONS = 2**26
 
 _MOST_BYTES = 2**44
@@ -52,7 +52,7 @@ def flag(name: str) -> str:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with its unit, where it comes from, and its standard error if it was estimated.
+    """A number with its unit, its origin, and its standard error if it was estimated.
 
     Parameters
     ----------
@@ -68,29 +68,29 @@ class Quantity:
     error: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """Make what JSON can hold."""
+        """Return a dictionary that can be written as JSON."""
         value = list(self.value) if isinstance(self.value, tuple) else self.value
-        found = {"value": value, "unit": self.unit, "origin": self.origin}
-        return found if self.error is None else {**found, "error": self.error}
+        entry = {"value": value, "unit": self.unit, "origin": self.origin}
+        return entry if self.error is None else {**entry, "error": self.error}
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Diffraction patterns as recorded, not read yet, and what is known of them.
+    """Diffraction patterns as recorded, not read yet, and their known quantities.
 
     Parameters
     ----------
     path : Path
     reader : str
-        Who read it.
+        Name of the reader.
     patterns : ndarray, or any array that is sliced like one
         ``(Rx, Ry, Qx, Qy)``.
     known : mapping
         Quantities by the names of :data:`QUANTITIES`.
     notes : tuple of str
-        What the file says that could not be used.
+        Statements of the file that could not be used.
     provenance : mapping
-        What the file says of its making.
+        How the file was made, as it states.
     """
 
     path: Path
@@ -104,7 +104,7 @@ class Scan:
     def from_array(
         cls, patterns: ArrayLike, *, scan_shape: tuple[int, int] | None = None, **given: Any
     ) -> Scan:
-        """Wrap patterns in memory and what is known of them.
+        """Wrap patterns in memory and their known quantities.
 
         Parameters
         ----------
@@ -119,17 +119,17 @@ class Scan:
         Raises
         ------
         ValueError
-            If these are no diffraction patterns, or a value is out of range.
+            If the array does not hold diffraction patterns, or a value is out of range.
         TypeError
             For a quantity that does not exist.
         """
         _check_names(given, scan_shape)
         array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
         try:
-            whole = _four_axes(array, scan_shape)
+            four_axes = _four_axes(array, scan_shape)
         except _UnfitError as error:
             raise ValueError(f"the array {error}") from None
-        return cls(Path("array"), "NumPy", whole, _as_given(given))
+        return cls(Path("array"), "NumPy", four_axes, _as_given(given))
 
     def value(self, name: str) -> Any:
         """Return the value of a quantity that must be known.
@@ -148,7 +148,7 @@ class Scan:
 
     @property
     def datacube(self) -> Datacube:
-        """The patterns as a datacube, on the scale they were recorded in.
+        """The patterns as a datacube, on the recorded scale.
 
         Raises
         ------
@@ -179,7 +179,7 @@ def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -
 
 
 def _as_given(given: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Check the quantities that the user states; those that are None are not stated."""
+    """Check the quantities that the user gives; None means not given."""
     return {
         name: Quantity(_checked(name, value, flag(name)), QUANTITIES[name][0], "given")
         for name, value in given.items()
@@ -197,7 +197,7 @@ def _memory() -> float:
 
 
 def _check_fits(size: float, what: str, remedy: str) -> None:
-    """Raise if so many bytes are more than a quarter of memory."""
+    """Raise if `size` bytes are more than a quarter of memory."""
     if size > _memory() / 4:
         raise _UnfitError(
             f"{what} {size / 2**30:.4g} GiB, of which memory, {_memory() / 2**30:.4g} GiB, can "
@@ -206,7 +206,7 @@ def _check_fits(size: float, what: str, remedy: str) -> None:
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
-    """Return a value as this module keeps it, or say what is wrong with it."""
+    """Return a value in this module's form, or raise with the reason."""
     unit, low, high = QUANTITIES[name]
     if name == "transposed":
         return bool(value)
@@ -215,12 +215,17 @@ def _checked(name: str, value: Any, where: str) -> Any:
         numbers = np.atleast_1d(np.asarray(value, dtype=float))
     except (TypeError, ValueError):
         numbers = np.array([math.nan])
-    fit = numbers.shape == (1,) or (pair and numbers.shape == (2,))
-    if not fit or not np.isfinite(numbers).all() or (numbers < low).any() or (numbers > high).any():
-        shown = value if isinstance(value, str) else numbers.tolist()
-        shown = shown[0] if isinstance(shown, list) and len(shown) == 1 else shown
+    shape_fits = numbers.shape == (1,) or (pair and numbers.shape == (2,))
+    if (
+        not shape_fits
+        or not np.isfinite(numbers).all()
+        or (numbers < low).any()
+        or (numbers > high).any()
+    ):
+        printed = value if isinstance(value, str) else numbers.tolist()
+        printed = printed[0] if isinstance(printed, list) and len(printed) == 1 else printed
         raise ValueError(
-            f"{name.replace('_', ' ')} is {shown} {unit} ({where}); expected "
+            f"{name.replace('_', ' ')} is {printed} {unit} ({where}); expected "
             f"{'one number or two' if pair else 'a number'} between {low:g} and {high:g} {unit}: "
             f"give {flag(name)}"
         )
@@ -230,14 +235,14 @@ def _checked(name: str, value: Any, where: str) -> Any:
 
 
 def _lazy(array: Any, chunks: Any) -> Any:
-    """Wrap an array on disk in dask, under a name of its own rather than a hash of its content."""
+    """Wrap an array on disk in dask, under a new name rather than a hash of its content."""
     from dask.array import from_array  # takes a second to load
 
     return from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
 
 
 def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
-    """Return the patterns with axes (Rx, Ry, Qx, Qy), or say what is wrong with them."""
+    """Return the patterns with axes (Rx, Ry, Qx, Qy), or raise with the reason."""
     shape, kind = tuple(patterns.shape), patterns.dtype.kind
     if len(shape) in (3, 4) and shape[-1] in (3, 4) and shape[-2] >= 16:
         raise _UnfitError(
@@ -277,7 +282,7 @@ def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
 
 
 def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
-    """Raise if the patterns are none, or more than can be; their file may claim anything."""
+    """Raise if there are no patterns, or impossibly many, since a file may claim anything."""
     if 0 in shape:
         raise _UnfitError(f"has shape {shape}; there is nothing in it")
     size = math.prod(shape) * patterns.dtype.itemsize
@@ -298,7 +303,7 @@ def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
 
 @dataclass(frozen=True)
 class Survey:
-    """One pass over all patterns: they are intensities, and what they add up to.
+    """Result of one pass over all patterns: sums, extremes and type of the values.
 
     Parameters
     ----------
@@ -326,8 +331,8 @@ class Survey:
     def clipped(self) -> bool:
         """Whether the counter ended at the largest value.
 
-        Of Poisson counts of mean m, m/(n + 1) times as many are n + 1 as are n. Where none is, of
-        thirty or more that should be, they could not be counted.
+        Of Poisson counts with mean m, the value n + 1 occurs m/(n + 1) times as often as n. If 30
+        or more values n + 1 are expected and there are none, the counter could not reach them.
         """
         if not self.whole or self.at_end is None:
             return False
@@ -341,7 +346,7 @@ def survey(scan: Scan, *, signed: bool = False) -> Survey:
     ----------
     scan : Scan
     signed : bool
-        Take negative values too, as a subtracted offset leaves them.
+        Accept negative values too, as after subtraction of an offset.
 
     Raises
     ------
@@ -353,13 +358,13 @@ def survey(scan: Scan, *, signed: bool = False) -> Survey:
     cube = Datacube(scan.patterns, (math.nan, math.nan), (math.nan, math.nan))
     shape = scan.patterns.shape
     total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
-    whole, largest, bits = True, 0.0, 0
-    least = np.full(shape[2:], math.inf)
+    all_whole, largest, bits = True, 0.0, 0
+    smallest = np.full(shape[2:], math.inf)
     at_end = np.zeros(shape[2:], dtype=np.int64)
     blocks = cube.read(label="reading")
     while True:
         try:
-            where, block = next(blocks)
+            positions, block = next(blocks)
         except StopIteration:
             break
         except Exception as error:  # the readers of others raise whatever they like
@@ -370,13 +375,13 @@ def survey(scan: Scan, *, signed: bool = False) -> Survey:
         low, high = float(lowest.min()), float(block.max())
         if not (math.isfinite(low) and high <= _LARGEST) or (low < 0 and not signed):
             bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
-            place = [int(bad[a]) + (where[a].start if a < 2 else 0) for a in range(4)]
+            place = [int(bad[a]) + (positions[a].start if a < 2 else 0) for a in range(4)]
             raise ValueError(
                 f"{scan.path} holds {block[tuple(bad)]} at position {tuple(place[:2])}, pixel "
                 f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
                 "bad pixels, and undo a background subtraction"
             )
-        least = np.minimum(least, lowest)
+        smallest = np.minimum(smallest, lowest)
         if high > largest:
             at_end[:] = 0
         largest = max(largest, high)
@@ -385,8 +390,8 @@ def survey(scan: Scan, *, signed: bool = False) -> Survey:
         if block.dtype.kind in "ui":
             bits |= int(np.bitwise_or.reduce(block, axis=None))
         else:
-            whole = whole and bool((block == np.rint(block)).all())
-        sums[where] = block.sum((2, 3), dtype=np.float64)
+            all_whole = all_whole and bool((block == np.rint(block)).all())
+        sums[positions] = block.sum((2, 3), dtype=np.float64)
         total += block.sum((0, 1), dtype=np.float64)
     if largest == 0:
         raise ValueError(f"{scan.path} holds no electron: all its values are zero")
@@ -394,18 +399,18 @@ def survey(scan: Scan, *, signed: bool = False) -> Survey:
     if largest < _SMALLEST or (
         low_bytes > 1 and bits % low_bytes == 0 and "gain" not in scan.known
     ):
-        said = (
+        reason = (
             f"all its values are multiples of {low_bytes}" if bits else f"none is above {largest:g}"
         )
         raise ValueError(
-            f"{scan.path} holds no counts: {said}, as if its bytes were in the wrong order; write "
-            "it with the order that its type states, or pass --gain if it is meant"
+            f"{scan.path} holds no counts: {reason}, as if its bytes were in the wrong order; "
+            "write it with the order that its type states, or pass --gain if it is meant"
         )
     mean = total / math.prod(shape[:2])
-    return Survey(mean, sums, whole, largest, least, at_end)
+    return Survey(mean, sums, all_whole, largest, smallest, at_end)
 
 
-# Beyond these no float64 sum of a scan is exact, or nothing can have been counted.
+# Above the first, no float64 sum of a scan is exact; below the second, nothing was counted.
 _LARGEST, _SMALLEST = 1e15, 1e-20
 
 

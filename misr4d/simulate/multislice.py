@@ -1,4 +1,4 @@
-"""abTEM behind three calls: the potential of a specimen, the probe, and the full 4D datacube."""
+"""abTEM in three functions: potential of a specimen, probe, and full 4D datacube."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFINEMENT = 3  # our choice, see build_potential
 def repeatable() -> Any:
     """Context in which abTEM gives the same digits in every run.
 
-    FFTW's default plans depend on timings, and so would the last digits and every drawn count.
+    FFTW's default plans depend on timings, so that the last digits and drawn counts would too.
     """
     return abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
 
@@ -44,19 +44,19 @@ def build_potential(
     sampling : float
         Upper bound of the lateral sampling [Å]; the nearest finer one that divides the cell into
         a product of small primes is used. abTEM interpolates atoms between pixels, which blurs
-        them at the samplings used here; it is therefore asked for a grid three times finer, which
-        is then cropped in Fourier space. ``tests/specimens/test_potential.py`` bounds what is left
-        against the exact phases of :func:`misr4d.specimens.potential.project_atoms`.
+        them at the samplings used here. Therefore it computes a grid three times finer, which is
+        then cropped in Fourier space. ``tests/specimens/test_potential.py`` bounds the remaining
+        difference from the exact phases of :func:`misr4d.specimens.potential.project_atoms`.
     slice_thickness : float
         Upper bound of the slice thickness [Å]; slices are equally thick.
     thermal : float or mapping
-        Of :data:`misr4d.specimens.potential.Thermal`; by default the atoms stand still. Ice stays
-        as it is.
+        Of :data:`misr4d.specimens.potential.Thermal`; by default the atoms do not vibrate. It
+        does not change ice.
 
     Returns
     -------
     Potential
-        Each atom's potential is projected whole into the slice that holds its nucleus. Vitreous
+        Each atom's whole potential is projected into the slice that holds its nucleus. Vitreous
         ice around a molecule is a continuum, see :mod:`misr4d.specimens.ice`.
 
     Raises
@@ -71,11 +71,14 @@ def build_potential(
     cell = specimen.atoms.cell.lengths()
     number = math.ceil(cell[2] / slice_thickness - 1e-9)
     shape = (_grid_size(cell[0], sampling), _grid_size(cell[1], sampling))
-    moves = np.array([rms_displacement(z, thermal) for z in specimen.atoms.numbers])
-    parts = []
-    for move in np.unique(moves) if len(moves) else (0.0,):  # vacuum is a potential too
-        built = abtem.Potential(
-            specimen.atoms[moves == move],
+    displacements = np.array(
+        [rms_displacement(atomic_number, thermal) for atomic_number in specimen.atoms.numbers]
+    )
+    element_slices = []
+    # Vacuum is a potential too.
+    for displacement in np.unique(displacements) if len(displacements) else (0.0,):
+        abtem_potential = abtem.Potential(
+            specimen.atoms[displacements == displacement],
             gpts=(_REFINEMENT * shape[0], _REFINEMENT * shape[1]),
             slice_thickness=cell[2] / number,
             parametrization="lobato",  # our choice: correct at both ends (abTEM's default)
@@ -83,30 +86,32 @@ def build_potential(
             periodic=True,
         )
         with repeatable():
-            array = np.asarray(built.build(lazy=False).array, dtype=np.float32)
-        part = torch.stack([optics.fourier_resample(one, shape) for one in torch.from_numpy(array)])
-        if move:
+            array = np.asarray(abtem_potential.build(lazy=False).array, dtype=np.float32)
+        projected = torch.stack(
+            [optics.fourier_resample(image, shape) for image in torch.from_numpy(array)]
+        )
+        if displacement:
             qx, qy = optics.frequencies(shape, (cell[0] / shape[0], cell[1] / shape[1]))
-            blur = optics.gaussian_transfer(qx**2 + qy**2, float(move))
-            part = torch.fft.ifft2(torch.fft.fft2(part) * blur).real.float()
-        parts.append(part)
-    slices = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-    thicknesses = tuple(float(dz) for dz in built.slice_thickness)
+            blur = optics.gaussian_transfer(qx**2 + qy**2, float(displacement))
+            projected = torch.fft.ifft2(torch.fft.fft2(projected) * blur).real.float()
+        element_slices.append(projected)
+    slices = torch.stack(element_slices).sum(0) if len(element_slices) > 1 else element_slices[0]
+    thicknesses = tuple(float(dz) for dz in abtem_potential.slice_thickness)
     if specimen.ice:
         slices = slices + torch.from_numpy(ice_slices(specimen, shape, thicknesses))
     return Potential(slices, (float(cell[0]), float(cell[1])), thicknesses)
 
 
 def _grid_size(side: float, sampling: float) -> int:
-    """Smallest even number of points that samples a side finely enough, of primes 2, 3 and 5."""
+    """Smallest even number of points, of primes 2, 3 and 5, that samples a side finely enough."""
     n = math.ceil(side / sampling - 1e-9)
     n += n % 2
     while True:
-        rest = n
+        remainder = n
         for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
+            while remainder % prime == 0:
+                remainder //= prime
+        if remainder == 1:
             return n
         n += 2
 
@@ -146,7 +151,7 @@ def simulate_datacube(
     max_batch : int
         Probe positions propagated at once.
     cut_probe : bool
-        Go on where the sampling cuts the probe, as abTEM itself does; see
+        Continue if the sampling cuts the probe, as abTEM itself does; see
         :mod:`misr4d.companion.released`.
 
     Returns
@@ -169,8 +174,10 @@ def simulate_datacube(
     scan = abtem.GridScan(
         start=(0, 0), end=acquisition.field, gpts=acquisition.scan_shape, endpoint=False
     )
-    cut = min(probe.cutoff_angles) - 1e-6
-    detector = abtem.PixelatedDetector(max_angle=min(max_angle or 2 * acquisition.semiangle, cut))
+    cutoff_angle = min(probe.cutoff_angles) - 1e-6
+    detector = abtem.PixelatedDetector(
+        max_angle=min(max_angle or 2 * acquisition.semiangle, cutoff_angle)
+    )
     with repeatable():
         measured = probe.scan(array, scan=scan, detectors=detector, max_batch=max_batch, lazy=False)
     assert isinstance(measured, abtem.measurements.DiffractionPatterns)

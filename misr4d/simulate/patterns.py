@@ -1,4 +1,4 @@
-"""Diffraction patterns by small windows: each probe position sees only the specimen around it.
+"""Diffraction patterns by small windows: each probe position uses only the specimen around it.
 
 abTEM propagates every probe over the whole cell. A defocused probe is far narrower than that, so a
 window around it holds the same wave, and the cost falls with the window's area. The detector pixel
@@ -26,15 +26,15 @@ WINDOW = 48.0
 
 
 def camera_pixel(wavelength: float) -> float:
-    """Side of the study's detector pixel [mrad], three of a window's λ/window: about 1.23 mrad."""
+    """Side of the study's detector pixel [mrad]: 3·λ/window, about 1.23 mrad."""
     return 3 * wavelength / WINDOW * 1e3
 
 
 def smallest_window(acquisition: Acquisition, thickness: float = 0.0) -> float:
     """Smallest side of a window that holds the probe and its scattering to 2α [Å].
 
-    Geometric width of the defocused probe at either surface, and the width that waves of up to 2α
-    spread to within the specimen, with the main part of the probe's diffraction rings beside it.
+    It is the sum of the geometric width of the defocused probe at either surface, the width to
+    which waves of up to 2α spread within the specimen, and the probe's main diffraction rings.
     """
     alpha = acquisition.semiangle * 1e-3
     defocus = max(abs(acquisition.defocus), abs(acquisition.defocus - thickness))
@@ -68,7 +68,7 @@ def simulate_patterns(
         Largest recorded angle along an axis [mrad]; default twice the semi-angle, capped by the
         wave field.
     positions : ndarray, optional
-        Where in the cell the probe stands, ``(Rx, Ry, 2)`` [Å], such as those of a scan that
+        Position of the probe in the cell, ``(Rx, Ry, 2)`` [Å], such as those of a scan that
         drifts or is turned; they need not fall on pixels. By default the regular scan from the
         cell's corner.
     axis : (float, float)
@@ -88,8 +88,8 @@ def simulate_patterns(
     ------
     ValueError
         If the sampling cuts the probe, the cell does not fit the scan, the window does not hold
-        the probe, step or window is not a whole number of pixels, or positions are given that are
-        not one for each of the scan.
+        the probe, step or window is not a whole number of pixels, or the number of given
+        positions is not that of the scan.
     """
     acquisition.check_wave_sampling(potential.sampling)
     nx, ny = acquisition.scan_shape
@@ -100,27 +100,28 @@ def simulate_patterns(
             f"positions have shape {positions.shape} or are not finite; expected {(nx, ny, 2)}, "
             "one for each of the scan"
         )
-    least = smallest_window(acquisition, potential.thickness)
-    if window < least:
+    smallest = smallest_window(acquisition, potential.thickness)
+    if window < smallest:
         raise ValueError(
-            f"a window of {window:g} Å cuts the probe, which needs {least:.0f} Å at a defocus of "
-            f"{acquisition.defocus:g} Å through {potential.thickness:.0f} Å; take a larger window"
+            f"a window of {window:g} Å cuts the probe, which needs {smallest:.0f} Å at a defocus "
+            f"of {acquisition.defocus:g} Å through {potential.thickness:.0f} Å; take a larger "
+            "window"
         )
     shape: list[int] = []
-    hop: list[int] = []
+    step_pixels: list[int] = []
     for side, pixel in enumerate(potential.sampling):
-        for label, length, into in (
+        for label, length, pixels_per_side in (
             ("window", window, shape),
-            ("step", acquisition.step[side], hop),
+            ("step", acquisition.step[side], step_pixels),
         ):
             count = round(length / pixel)
-            broken = abs(count * pixel - length) > 1e-4 * pixel
-            if broken and (into is shape or positions is None):
+            fractional = abs(count * pixel - length) > 1e-4 * pixel
+            if fractional and (pixels_per_side is shape or positions is None):
                 raise ValueError(
                     f"{label} {length:g} Å is {length / pixel:.3f} pixels of {pixel:.4f} Å along "
                     f"axis {side}; expected a whole number: change the potential's sampling"
                 )
-            into.append(count)
+            pixels_per_side.append(count)
         if shape[side] > potential.slices.shape[side + 1]:
             raise ValueError(
                 f"a window of {window:g} Å is wider than the cell of {potential.cell[side]:g} Å"
@@ -131,12 +132,18 @@ def simulate_patterns(
     full_band = optics.antialias_aperture(gx**2 + gy**2, potential.sampling)
     sigma = optics.interaction_parameter(acquisition.energy)
     transmission = []
-    for one in potential.slices:
-        t = torch.exp(1j * sigma * one.to(device=device, dtype=torch.float32))
-        t = torch.fft.ifft2(torch.fft.fft2(t) * full_band.to(torch.float32))
-        for side, n in enumerate(shape):  # repeated, so that every window is one block of it
-            t = torch.cat([t, t.narrow(side, 0, n)], side)
-        transmission.append(t)
+    for slice_potential in potential.slices:
+        slice_transmission = torch.exp(
+            1j * sigma * slice_potential.to(device=device, dtype=torch.float32)
+        )
+        slice_transmission = torch.fft.ifft2(
+            torch.fft.fft2(slice_transmission) * full_band.to(torch.float32)
+        )
+        for side, n in enumerate(shape):  # repeated, so that every window is one block
+            slice_transmission = torch.cat(
+                [slice_transmission, slice_transmission.narrow(side, 0, n)], side
+            )
+        transmission.append(slice_transmission)
 
     size = (shape[0], shape[1])
     qx, qy = optics.frequencies(size, potential.sampling, device=device)
@@ -146,8 +153,8 @@ def simulate_patterns(
 
     def make_probe(spectrum: Tensor) -> Tensor:
         wave = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1))
-        made: Tensor = (wave * math.sqrt(size[0] * size[1])).to(torch.complex64)
-        return made
+        normalized: Tensor = (wave * math.sqrt(size[0] * size[1])).to(torch.complex64)
+        return normalized
 
     probe = make_probe(lens)
     band = optics.antialias_aperture(k2, potential.sampling)
@@ -158,37 +165,43 @@ def simulate_patterns(
 
     reach = [_reach(lam, window, n, acquisition, max_angle) for n in size]
     patterns = np.empty((nx * ny, 2 * reach[0] + 1, 2 * reach[1] + 1), dtype=np.float32)
-    half = torch.tensor([n // 2 for n in size])
-    keep = [torch.arange(-r, r + 1, device=device) % n for r, n in zip(reach, size, strict=True)]
+    half_window = torch.tensor([n // 2 for n in size])
+    recorded_pixels = [
+        torch.arange(-r, r + 1, device=device) % n for r, n in zip(reach, size, strict=True)
+    ]
     if positions is None:
-        position = torch.cartesian_prod(torch.arange(nx) * hop[0], torch.arange(ny) * hop[1])
+        position = torch.cartesian_prod(
+            torch.arange(nx) * step_pixels[0], torch.arange(ny) * step_pixels[1]
+        )
     else:
-        exact = torch.from_numpy(positions.reshape(-1, 2) / np.array(potential.sampling))
-        position = exact.round().long()
+        exact_position = torch.from_numpy(positions.reshape(-1, 2) / np.array(potential.sampling))
+        position = exact_position.round().long()
     # The far field of a wave times exp(2πi·f·n/N) is that of the wave, f pixels further on.
-    turn = [
+    axis_ramps = [
         torch.polar(torch.ones(n, device=device), 2 * math.pi * f / n * torch.arange(n))
         for f, n in zip(axis, size, strict=True)
     ]
     for start in range(0, nx * ny, batch):
         centre = position[start : start + batch].to(device)
-        if positions is not None:  # the probe stands off the pixel by what rounding left
-            off = (exact[start : start + batch].to(device) - centre) * torch.tensor(
+        if positions is not None:  # the probe is off the pixel by the rounding error
+            offset = (exact_position[start : start + batch].to(device) - centre) * torch.tensor(
                 potential.sampling, dtype=torch.float64, device=device
             )
-            ramp = off[:, 0, None, None] * qx + off[:, 1, None, None] * qy
+            ramp = offset[:, 0, None, None] * qx + offset[:, 1, None, None] * qy
             probe = make_probe(lens * torch.polar(torch.ones_like(ramp), -2 * math.pi * ramp))
-        corners = ((centre.cpu() - half) % torch.tensor(grid)).tolist()
+        corners = ((centre.cpu() - half_window) % torch.tensor(grid)).tolist()
         wave = probe
-        for index, t in enumerate(transmission):
-            wave = wave * torch.stack([t[x : x + size[0], y : y + size[1]] for x, y in corners])
+        for index, slice_transmission in enumerate(transmission):
+            wave = wave * torch.stack(
+                [slice_transmission[x : x + size[0], y : y + size[1]] for x, y in corners]
+            )
             if index == len(transmission) - 1 and any(axis):
-                wave = wave * (turn[0][:, None] * turn[1])
+                wave = wave * (axis_ramps[0][:, None] * axis_ramps[1])
             wave = torch.fft.fft2(wave)
             if index < len(transmission) - 1:
                 wave = torch.fft.ifft2(wave * kernels[potential.thicknesses[index]])
-        kept = wave[:, keep[0][:, None], keep[1][None, :]]
-        intensity = kept.real**2 + kept.imag**2
+        recorded = wave[:, recorded_pixels[0][:, None], recorded_pixels[1][None, :]]
+        intensity = recorded.real**2 + recorded.imag**2
         patterns[start : start + batch] = (intensity / (size[0] * size[1])).cpu().numpy()
     pixel = lam / window * 1e3
     return Datacube(patterns.reshape(nx, ny, *patterns.shape[1:]), acquisition.step, (pixel, pixel))
@@ -198,6 +211,6 @@ def _reach(
     wavelength: float, window: float, size: int, acquisition: Acquisition, max_angle: float | None
 ) -> int:
     """Count the recorded detector pixels on either side of the axis."""
-    wanted = 2 * acquisition.semiangle if max_angle is None else max_angle
-    carried = optics.wave_sampling_limit(window / size, wavelength)
-    return math.floor(min(wanted, carried) * 1e-3 * window / wavelength)
+    largest_angle = 2 * acquisition.semiangle if max_angle is None else max_angle
+    carried_angle = optics.wave_sampling_limit(window / size, wavelength)
+    return math.floor(min(largest_angle, carried_angle) * 1e-3 * window / wavelength)

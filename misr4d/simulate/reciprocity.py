@@ -4,9 +4,9 @@ The amplitude that probe position R sends to detector frequency k is the image a
 of frequency −k that crosses the specimen backwards, seen through the probe's aperture and
 aberrations. Plane waves therefore give every bright-field view of the whole field (Cowley 1969).
 
-A detector pixel of finite size takes many plane waves. Seen from the middle of the specimen, the
-wave that leaves it changes slowly with the tilt, so that a few tilts are propagated and those
-between them are interpolated, as beams are in the partitioned PRISM algorithm (Pelz et al. 2021).
+A detector pixel of finite size needs many plane waves. Referred to the middle of the specimen, the
+exit wave changes slowly with the tilt. A few tilts are therefore propagated, and those between
+them are interpolated, as beams are in the partitioned PRISM algorithm (Pelz et al. 2021).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TILT_PHASE = 0.35
 
 _TILT_MARGIN = 0.4  # of the band beyond the aperture: our choice, by the same
 
-_PUPILS = 64  # kept: in the study's geometry nine serve all plane waves
+_PUPILS = 64  # number kept: in the study's geometry nine are enough for all plane waves
 
 
 def simulate_views(
@@ -54,9 +54,9 @@ def simulate_views(
         Standard deviation of the effective source, a Gaussian, along one axis in the plane of the
         specimen [Å]: the incoherent sum over its points. By default it is a point.
     exact : bool, optional
-        Whether each plane wave is propagated on its own, ``pixel_samples²`` of them for each view,
-        or interpolated between a few. By default only point pixels are exact. What interpolation
-        costs is measured by ``benchmarks/finite_pixels.py``.
+        Whether each plane wave is propagated separately, ``pixel_samples²`` of them for each view,
+        or interpolated between a few. By default only point pixels are exact. The error of the
+        interpolation is measured by ``benchmarks/finite_pixels.py``.
     device : torch.device or str
         Where to compute.
     batch : int
@@ -96,8 +96,8 @@ def simulate_views(
         for start in range(0, len(flat), batch):
             k = flat[start : start + batch]
             for index, spectrum in enumerate(imaging.resize(waves.spectra(k))):
-                one = slice(start + index, start + index + 1)
-                images[one] = imaging(spectrum[None], flat[one])[:, :nx, :ny]
+                wave = slice(start + index, start + index + 1)
+                images[wave] = imaging(spectrum[None], flat[wave])[:, :nx, :ny]
         return images.reshape(*samples.shape[:2], nx, ny).mean(1)
     for view, nodes, weights in waves.shared(samples, imaging, batch):
         views[view] = imaging(nodes, samples[view], weights)[:, :nx, :ny].mean(0)
@@ -105,7 +105,7 @@ def simulate_views(
 
 
 class _Waves:
-    """Plane waves that have crossed a specimen backwards, as seen from its middle."""
+    """Plane waves that have crossed a specimen backwards, referred to its middle."""
 
     def __init__(
         self, potential: Potential, acquisition: Acquisition, device: torch.device
@@ -119,19 +119,23 @@ class _Waves:
             self.q[0] ** 2 + self.q[1] ** 2, potential.sampling
         ).float()
         self.transmission = []
-        for volts in potential.slices:
-            t = torch.exp(1j * sigma * volts.to(device=device, dtype=torch.float32))
-            self.transmission.append(torch.fft.ifft2(torch.fft.fft2(t) * band))
+        for slice_potential in potential.slices:
+            slice_transmission = torch.exp(
+                1j * sigma * slice_potential.to(device=device, dtype=torch.float32)
+            )
+            self.transmission.append(torch.fft.ifft2(torch.fft.fft2(slice_transmission) * band))
         # The free space behind the last slice changes no intensity in the detector plane.
         self.path = sum(potential.thicknesses[:-1])
         self.middle = self.path / 2
         radius = 1e-3 * acquisition.semiangle / self.wavelength
-        # Tilts that are propagated lie so far apart [Å⁻¹]. The phase is that of the specimen's
-        # surfaces at the edge of the aperture; what a tilt's band limit cuts must lie outside it.
-        turn = 2 * math.pi * radius * self.wavelength * self.middle
-        limit = optics.wave_sampling_limit(max(potential.sampling), self.wavelength)
-        beyond = 1e-3 * limit / self.wavelength - radius
-        self.spacing = min(_TILT_PHASE / max(turn, 1e-12), _TILT_MARGIN * beyond)
+        # Distance between propagated tilts [Å⁻¹]. The phase is that of the specimen's
+        # surfaces at the edge of the aperture; the band limit of a tilt must cut only outside it.
+        phase_per_tilt = 2 * math.pi * radius * self.wavelength * self.middle
+        largest_angle = optics.wave_sampling_limit(max(potential.sampling), self.wavelength)
+        band_beyond_aperture = 1e-3 * largest_angle / self.wavelength - radius
+        self.spacing = min(
+            _TILT_PHASE / max(phase_per_tilt, 1e-12), _TILT_MARGIN * band_beyond_aperture
+        )
 
     def spectra(self, k: Tensor, *, level: bool = False) -> Tensor:
         """Spectra of the waves of frequencies −k ``(B, 2)`` from the middle ``(B, X, Y)``.
@@ -139,18 +143,18 @@ class _Waves:
         Parameters
         ----------
         level : bool
-            Take off the phase that the unscattered wave has gathered, which differs between tilts.
+            Remove the phase of the unscattered wave, which differs between tilts.
         """
-        fx, fy = (q - part[:, None, None] for q, part in zip(self.q, k.T, strict=True))
+        fx, fy = (q - component[:, None, None] for q, component in zip(self.q, k.T, strict=True))
         band = optics.antialias_aperture((fx**2 + fy**2).float(), self.potential.sampling)
-        u = self.transmission[-1]
+        wave = self.transmission[-1]
         kernels: dict[float, Tensor] = {}
         thicknesses = self.potential.thicknesses[-2::-1]
-        for t, dz in zip(self.transmission[-2::-1], thicknesses, strict=True):
+        for slice_transmission, dz in zip(self.transmission[-2::-1], thicknesses, strict=True):
             if dz not in kernels:
                 kernels[dz] = self._free(fx, fy, dz) * band
-            u = torch.fft.ifft2(torch.fft.fft2(u) * kernels[dz]) * t
-        spectrum: Tensor = torch.fft.fft2(u, norm="forward").expand(len(k), -1, -1)
+            wave = torch.fft.ifft2(torch.fft.fft2(wave) * kernels[dz]) * slice_transmission
+        spectrum: Tensor = torch.fft.fft2(wave, norm="forward").expand(len(k), -1, -1)
         if self.path == 0:
             return spectrum
         spectrum = spectrum * self._free(fx, fy, -self.middle)
@@ -161,17 +165,17 @@ class _Waves:
 
     def _free(self, fx: Tensor, fy: Tensor, distance: float) -> Tensor:
         """Propagator over free space, a product along the axes ``(B, X, Y)``."""
-        along = []
+        factors = []
         for f in (fx, fy):
             angle = -math.pi * self.wavelength * distance * f**2
-            along.append(torch.polar(torch.ones_like(angle), angle).to(torch.complex64))
-        whole: Tensor = along[0] * along[1]
-        return whole
+            factors.append(torch.polar(torch.ones_like(angle), angle).to(torch.complex64))
+        propagator: Tensor = factors[0] * factors[1]
+        return propagator
 
     def shared(
         self, samples: Tensor, imaging: _Imaging, batch: int
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Propagate a lattice of tilts, and say how each view's waves follow from those around it.
+        """Propagate a lattice of tilts, and give the weights that make each view's waves from them.
 
         Yields
         ------
@@ -180,29 +184,38 @@ class _Waves:
             the weights ``(S, n)`` of each in the view's waves: quadratic along both axes.
         """
         if self.path == 0:
-            alike = imaging.resize(self.spectra(samples[:1, 0]))
+            common_spectrum = imaging.resize(self.spectra(samples[:1, 0]))
             for view in range(len(samples)):
-                yield view, alike, torch.ones((samples.shape[1], 1), device=self.device)
+                yield view, common_spectrum, torch.ones((samples.shape[1], 1), device=self.device)
             return
         centre = samples[:, samples.shape[1] // 2]
         node = torch.round(centre / self.spacing)
-        at = samples / self.spacing - node[:, None]  # (M, S, 2), from the node nearest the pixel
-        parts = torch.stack([at * (at - 1) / 2, 1 - at**2, at * (at + 1) / 2], -1)  # (M, S, 2, 3)
-        weights = torch.einsum("msi,msj->msij", parts[:, :, 0], parts[:, :, 1]).flatten(2).float()
+        # From the node nearest the pixel (M, S, 2), and weights along each axis (M, S, 2, 3).
+        offset = samples / self.spacing - node[:, None]
+        axis_weights = torch.stack(
+            [offset * (offset - 1) / 2, 1 - offset**2, offset * (offset + 1) / 2], -1
+        )
+        weights = (
+            torch.einsum("msi,msj->msij", axis_weights[:, :, 0], axis_weights[:, :, 1])
+            .flatten(2)
+            .float()
+        )
         order = sorted(range(len(samples)), key=lambda view: node[view].tolist())
-        held: dict[_Node, Tensor] = {}
+        cached: dict[_Node, Tensor] = {}
         for row in sorted({int(i) for i in node[:, 0]}):
             views = [view for view in order if int(node[view, 0]) == row]
             around = {view: _around(row, int(node[view, 1])) for view in views}
-            held = {key: value for key, value in held.items() if key[0] >= row - 1}
-            missing = sorted({key for keys in around.values() for key in keys} - held.keys())
+            cached = {key: value for key, value in cached.items() if key[0] >= row - 1}
+            missing = sorted({key for keys in around.values() for key in keys} - cached.keys())
             for start in range(0, len(missing), batch):
                 keys = missing[start : start + batch]
                 k = torch.tensor(keys, dtype=samples.dtype, device=self.device) * self.spacing
                 spectra = imaging.resize(self.spectra(k, level=True))
-                held |= {key: one.clone() for key, one in zip(keys, spectra, strict=True)}
+                cached |= {
+                    key: spectrum.clone() for key, spectrum in zip(keys, spectra, strict=True)
+                }
             for view in views:
-                yield view, torch.stack([held[key] for key in around[view]]), weights[view]
+                yield view, torch.stack([cached[key] for key in around[view]]), weights[view]
 
 
 def _around(row: int, column: int) -> list[_Node]:
@@ -242,46 +255,46 @@ class _Imaging:
         nodes : Tensor
             Spectra ``(n, X', Y')``, resized.
         weights : Tensor, optional
-            Of each of them in each wave ``(S, n)``; without them there is one wave.
+            Weight of each spectrum in each wave ``(S, n)``; without weights there is one wave.
         """
         turns = k.cpu() * self.cell  # counted in frequencies of the cell
-        first = torch.ceil(turns - self.radius * self.cell - 1e-6)
-        corner = first.min(0).values
-        size = (first.max(0).values - corner).long() + torch.tensor(self.box)
+        lowest = torch.ceil(turns - self.radius * self.cell - 1e-6)
+        corner = lowest.min(0).values
+        size = (lowest.max(0).values - corner).long() + torch.tensor(self.box)
         rows, columns = (
             ((torch.arange(int(n)) + int(c)) % side).to(self.device)
             for n, c, side in zip(size, corner, self.shape, strict=True)
         )
-        part = nodes[:, rows[:, None], columns]
+        cropped = nodes[:, rows[:, None], columns]
         if weights is not None:
-            mixed = weights @ torch.view_as_real(part).flatten(1)
-            part = torch.view_as_complex(mixed.reshape(len(k), *part.shape[1:], 2))
-        folded = torch.zeros((len(k), *self.steps), dtype=part.dtype, device=self.device)
+            mixed = weights @ torch.view_as_real(cropped).flatten(1)
+            cropped = torch.view_as_complex(mixed.reshape(len(k), *cropped.shape[1:], 2))
+        folded = torch.zeros((len(k), *self.steps), dtype=cropped.dtype, device=self.device)
         (bx, by), (sx, sy) = self.box, self.steps
         for index, (offset, start) in enumerate(
-            zip((first - turns).tolist(), (first - corner).long().tolist(), strict=True)
+            zip((lowest - turns).tolist(), (lowest - corner).long().tolist(), strict=True)
         ):
             x, y = start
-            seen = part[index, x : x + bx, y : y + by] * self._pupil(offset)
+            seen_spectrum = cropped[index, x : x + bx, y : y + by] * self._pupil(offset)
             if self.source:
-                folded[index] = self._blurred(seen)
+                folded[index] = self._blurred(seen_spectrum)
                 continue
-            # Sampling in space is aliasing in frequency; where it starts is but a plane wave.
+            # Sampling in space is aliasing in frequency; the start gives only a plane-wave factor.
             for i in range(0, bx, sx):
                 for j in range(0, by, sy):
-                    piece = seen[i : i + sx, j : j + sy]
-                    folded[index, : piece.shape[0], : piece.shape[1]] += piece
+                    block = seen_spectrum[i : i + sx, j : j + sy]
+                    folded[index, : block.shape[0], : block.shape[1]] += block
         image: Tensor = torch.fft.ifft2(folded, norm="forward")
         return image.real if self.source else image.abs() ** 2
 
     def _blurred(self, seen: Tensor) -> Tensor:
         """Spectrum of the intensity under an extended source, folded onto the scan's grid.
 
-        Frequencies above the scan's Nyquist fade by what they are, not by what they alias to.
+        Frequencies above the scan's Nyquist are damped at their true value, not at their alias.
         """
         shape = (2 * self.box[0], 2 * self.box[1])  # holds the aperture's autocorrelation
-        fine = torch.fft.ifft2(seen, s=shape, norm="forward").abs() ** 2
-        spectrum = torch.fft.fft2(fine, norm="forward")
+        intensity = torch.fft.ifft2(seen, s=shape, norm="forward").abs() ** 2
+        spectrum = torch.fft.fft2(intensity, norm="forward")
         turns = [torch.fft.fftfreq(n, 1 / n, device=self.device).round() for n in shape]
         qx, qy = (n / side for n, side in zip(turns, self.cell.tolist(), strict=True))
         blur = optics.gaussian_transfer(qx[:, None] ** 2 + qy**2, self.source)
@@ -290,14 +303,14 @@ class _Imaging:
         return folded.index_put((rows[:, None], columns), spectrum * blur, accumulate=True)
 
     def _pupil(self, offset: list[float]) -> Tensor:
-        """A·exp(−iχ) on the box whose first frequency lies so far from the tilt, in the cell's."""
-        key = tuple(round(part, 9) for part in offset)
+        """A·exp(−iχ) on a box that starts at `offset` from the tilt, in units of 1/cell."""
+        key = tuple(round(component, 9) for component in offset)
         if key not in self.pupils:
             if len(self.pupils) >= _PUPILS:
                 self.pupils.pop(next(iter(self.pupils)))
             kx, ky = (
-                (torch.arange(n, dtype=torch.float64) + part) / side
-                for n, part, side in zip(self.box, key, self.cell.tolist(), strict=True)
+                (torch.arange(n, dtype=torch.float64) + component) / side
+                for n, component, side in zip(self.box, key, self.cell.tolist(), strict=True)
             )
             kx, ky = kx[:, None].to(self.device), ky[None, :].to(self.device)
             acq = self.acquisition

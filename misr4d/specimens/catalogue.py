@@ -50,9 +50,9 @@ class Specimen:
     source : str
         Where the coordinates come from.
     licence : str
-        Under which terms.
+        Licence of the coordinates.
     stands_in_for : str
-        What the paper shows, where this is something like it; empty where it is the thing itself.
+        What the paper shows, if this specimen is only similar to it; otherwise empty.
     patch : (float, float, float), optional
         Sides of the block cut from a crystal or a glass [Å]; none for a molecule.
     ice : float
@@ -109,8 +109,8 @@ class _Crystal:
         return unit
 
 
-# Cells in Å and degrees, sites in fractions of the cell. Zone axes are our choice: the paper names
-# none for these; each is a low-index one that lays atoms over one another in columns.
+# Cells in Å and degrees, sites in fractions of the cell. Zone axes are our choice, since the paper
+# states none for these crystals; each is a low-index axis along which atoms form columns.
 _CRYSTALS = {
     "MoS2": _Crystal(
         "MoS₂",
@@ -213,8 +213,8 @@ class _Protein:
 
 _PDB = "CC0 (PDB)"
 _HEAVY = "hydrogen, water, ions and ligands left out"
-# The beam runs across the long axis of the three below: the side view is the usual one of a
-# fibril, where its 4.8 Å repeat lies in the image, and the one that tells a membrane protein.
+# The beam is perpendicular to the long axis of the last three: the side view is the usual one of a
+# fibril, with its 4.8 Å repeat in the image, and the one that identifies a membrane protein.
 _PROTEINS = {
     "apoferritin": _Protein(
         "human apoferritin 6Z6U",
@@ -299,16 +299,16 @@ def make_specimen(
     field : float or (float, float), optional
         Lateral size of the box [Å]: 64 for crystals and glasses, 256 for proteins unless given.
     thickness : float, optional
-        Thickness of a crystal or glass [Å], 20 unless given. A protein has its own height; a
-        thickness given for one is the height of the slab of vacuum around it.
+        Thickness of a crystal or glass [Å], 20 unless given. A protein has its own height; for
+        a protein, the thickness is the height of the vacuum slab around it.
     border : float
         Vacuum kept around a crystal or glass on every side [Å], so that the scan ends in vacuum.
     tilt : (float, float)
         Right-handed rotation about x, then about y [mrad], of the crystal before it is cut, or of
         the protein: a positive tilt about x takes the far end of a column to −y, one about y
-        to +x. A glass looks the same from everywhere and has none.
+        to +x. A glass is isotropic and takes no tilt.
     ice : float, optional
-        Thickness of vitreous ice around a protein [Å]; it raises the box where it must.
+        Thickness of vitreous ice around a protein [Å]; the box becomes higher if necessary.
 
     Returns
     -------
@@ -360,7 +360,7 @@ def _title(what: str, stands_in_for: str) -> str:
 
 
 def describe(specimen: Specimen) -> dict[str, Any]:
-    """Sum a specimen up.
+    """Summarise a specimen.
 
     Parameters
     ----------
@@ -400,7 +400,7 @@ def describe(specimen: Specimen) -> dict[str, Any]:
 
 
 def format_description(description: dict[str, Any]) -> str:
-    """Write what :func:`describe` found as lines for a terminal."""
+    """Format the result of :func:`describe` as lines for a terminal."""
 
     def sides(values: tuple[float, ...]) -> str:
         return " × ".join(f"{value:.1f}" for value in values) + " Å"
@@ -452,8 +452,8 @@ def read_specimen(
         As in :func:`make_specimen`: a structure with a zone axis is a crystal, one without is
         treated as a protein is.
     seed : int
-        Of the draw of atoms for places that several share, or that are not always taken: anew for
-        every place of the slab.
+        Seed of the random choice of atoms for sites that several atoms share, or that are not
+        always occupied. Every site of the slab is drawn separately.
     block : str, optional
         As in :func:`load_structure`.
 
@@ -465,29 +465,29 @@ def read_specimen(
     ------
     FileNotFoundError, ValueError
         If the file is missing or unreadable, its cell spans no volume although a zone axis is
-        asked for or its density is not that of a solid, the atoms do not fit the field or the
+        given or its density is not that of a solid, the atoms do not fit the field or the
         slab, or a crystal is given ice.
     """
     size = _pair(field, math.nan)
     patch = None
     if zone_axis is None:
         atoms = load_structure(path, seed=seed, block=block)
-        placed = _in_box(atoms, size, thickness, tilt, ice)
+        slab = _in_box(atoms, size, thickness, tilt, ice)
     else:
         atoms = read_crystal(path, block=block)
         _refuse_ice(ice, Path(path).name)
         patch = _patch(size, _THICKNESS if thickness is None else thickness, border)
-        # Numbered instead of named, so that each atom of the slab is known again.
+        # Index instead of atomic number, so that each atom of the slab can be traced to its site.
         unit = Atoms(np.arange(len(atoms)), atoms.positions, cell=atoms.cell)
-        placed = _slab(unit, zone_axis, patch, border, tilt)
-        site = placed.numbers.copy()  # assigning writes into it
-        placed.numbers = atoms.numbers[site]
-        shared = share_places(placed, atoms.arrays["occupancy"][site])
-        placed = draw_occupied(shared, np.random.default_rng(seed))
+        slab = _slab(unit, zone_axis, patch, border, tilt)
+        site = slab.numbers.copy()  # assigning writes into it
+        slab.numbers = atoms.numbers[site]
+        sites_shared = share_places(slab, atoms.arrays["occupancy"][site])
+        slab = draw_occupied(sites_shared, np.random.default_rng(seed))
     name = Path(path).stem
     terms = "as the file says"
     source = "; ".join([Path(path).name, *atoms.info.get("notes", ())])
-    return Specimen(name, name, placed, regime, source, terms, patch=patch, ice=ice or 0.0)
+    return Specimen(name, name, slab, regime, source, terms, patch=patch, ice=ice or 0.0)
 
 
 def _pair(value: float | tuple[float, float] | None, default: float) -> tuple[float, float]:
@@ -518,8 +518,8 @@ def _patch(
     field: tuple[float, float], thickness: float, border: float
 ) -> tuple[float, float, float]:
     """Sides of the block that fills a field up to its border."""
-    for label, value, least in (("thickness", thickness, 0.0), ("border", border, -1e-9)):
-        if not (math.isfinite(value) and value > least):
+    for label, value, lower_bound in (("thickness", thickness, 0.0), ("border", border, -1e-9)):
+        if not (math.isfinite(value) and value > lower_bound):
             raise ValueError(f"{label} is {value!r} Å; expected a finite number above zero")
     patch = (field[0] - 2 * border, field[1] - 2 * border, float(thickness))
     if min(patch) <= 0:
@@ -536,7 +536,7 @@ def _in_box(
     tilt: tuple[float, float],
     ice: float | None,
 ) -> Atoms:
-    """Centre a molecule in a box of the given field, its own height unless more is asked for."""
+    """Centre a molecule in a box of the given field. The height fits, unless more is given."""
     turned = atoms.positions @ _rotation(tilt).T
     extent = np.ptp(turned, axis=0)
     if (extent[:2] > field).any():
@@ -545,16 +545,16 @@ def _in_box(
             f"{field[0]:g} × {field[1]:g} Å; take a larger field, or give a zone axis if this is "
             "a crystal"
         )
-    own = extent[2] + 2 * _CLEARANCE
+    molecule_height = extent[2] + 2 * _CLEARANCE
     for label, value in (("thickness", thickness), ("ice", ice or None)):
-        if value is not None and not (math.isfinite(value) and value >= own):
+        if value is not None and not (math.isfinite(value) and value >= molecule_height):
             raise ValueError(
-                f"{label} is {value!r} Å and the molecule is {own:.1f} Å high; expected that "
-                "height or more, or leave it out"
+                f"{label} is {value!r} Å and the molecule is {molecule_height:.1f} Å high; "
+                "expected that height or more, or leave it out"
             )
     if thickness and ice and ice > thickness:
         raise ValueError(f"ice is {ice:g} Å in a slab of {thickness:g} Å; expected no more")
-    height = thickness or ice or own
+    height = thickness or ice or molecule_height
     middle = (turned.max(0) + turned.min(0)) / 2
     placed = turned - middle + np.array([field[0] / 2, field[1] / 2, height / 2])
     return Atoms(atoms.numbers, placed, cell=[*field, height], pbc=(True, True, False))
@@ -606,12 +606,12 @@ def fill_block(
     radius = np.linalg.norm(sides) / 2 + 1e-6
     reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(rotated), axis=0)).astype(int) + 1
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach)))) @ rotated
-    # Cells that do not come near the block are left out before their atoms are laid down.
+    # Cells that do not reach the block are left out before their atoms are placed.
     margin = np.abs(rotated).sum(0)
-    near = (np.abs(shifts) <= np.asarray(sides) / 2 + 2 * margin).all(1)
-    base = unit.positions @ rotation.T
-    positions = (base[None] + shifts[near][:, None]).reshape(-1, 3)
-    return positions, np.tile(unit.numbers, int(near.sum()))
+    reaches_block = (np.abs(shifts) <= np.asarray(sides) / 2 + 2 * margin).all(1)
+    unit_positions = unit.positions @ rotation.T
+    positions = (unit_positions[None] + shifts[reaches_block][:, None]).reshape(-1, 3)
+    return positions, np.tile(unit.numbers, int(reaches_block.sum()))
 
 
 def _cut(
@@ -621,7 +621,7 @@ def _cut(
     border: float,
 ) -> Atoms:
     """Keep the atoms between the origin and the patch's far corner, and put a border around."""
-    # Half open, so that a patch of whole periods holds no atom twice.
+    # Half-open interval, so that a patch of whole periods holds no atom twice.
     inside = ((positions >= -1e-6) & (positions < np.array(patch) - 1e-6)).all(1)
     if not inside.any():
         raise ValueError(
@@ -639,7 +639,7 @@ def _cut(
 def _glass(
     name: str, patch: tuple[float, float, float], border: float, tilt: tuple[float, float]
 ) -> tuple[Atoms, str]:
-    """Cut a block from the middle of a generated glass, and say where that comes from."""
+    """Cut a block from the middle of a generated glass, and return its source too."""
     if any(tilt):
         raise ValueError(
             f"tilt is {tilt!r} mrad for {name}; a glass has no zone axis, leave it out"
@@ -659,7 +659,7 @@ def _glass(
 
 
 def beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation that lays [uvw] along z and the least parallel lattice vector in the xz plane."""
+    """Rotation that puts [uvw] along z and the least parallel lattice vector in the xz plane."""
     z = axis @ lattice
     z /= np.linalg.norm(z)
     unit = lattice / np.linalg.norm(lattice, axis=1)[:, None]
@@ -671,11 +671,11 @@ def beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArr
 
 def octahedral_rotations() -> NDArray[np.float64]:
     """List the 24 proper rotations of the octahedral group about x, y, z ``(24, 3, 3)``."""
-    found = []
+    rotations = []
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1.0, -1.0), repeat=3):
             matrix = np.zeros((3, 3))
             matrix[range(3), order] = signs
             if np.linalg.det(matrix) > 0:
-                found.append(matrix)
-    return np.array(found)
+                rotations.append(matrix)
+    return np.array(rotations)

@@ -1,9 +1,9 @@
-"""Endless specimens to train on: drawn at random, never the same, and none of those held out.
+"""Training specimens without end: drawn at random, never the same, none of them held out.
 
 A specimen is fixed by regime, seed and index. The thirteen specimens of the paper are held out, and
 so is everything with the elements of one of them (:data:`HELD_OUT`), closed protein shells and
 cross-β fibrils; see :func:`is_held_out`. Real structures are not needed: crystals are prototypes
-with other elements or random cells under a space group, glasses and polymers are packed anew each
+with other elements or random cells under a space group, glasses and polymers are packed again each
 time, and proteins are bundles, rings and globules of ideal helices and strands.
 """
 
@@ -49,7 +49,7 @@ _CLEARANCE = 0.5  # Å of vacuum above and below the atoms, as for the specimens
 
 @dataclass(frozen=True)
 class Prototype:
-    """A structure type whose elements and size are free.
+    """A structure type with free elements and size.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def is_held_out(atoms: Atoms) -> bool:
 
 
 def draw_specimen(regime: str, seed: int, index: int) -> Specimen:
-    """Draw one specimen of the endless supply.
+    """Draw one training specimen.
 
     Parameters
     ----------
@@ -190,8 +190,8 @@ def draw_specimen(regime: str, seed: int, index: int) -> Specimen:
     Returns
     -------
     Specimen
-        Its name says the kind; the box is 64 or 80 Å wide in the atomic regime and 256 Å in the
-        molecular one.
+        Its name is the kind of specimen; the box is 64 or 80 Å wide in the atomic regime and
+        256 Å in the molecular one.
 
     Raises
     ------
@@ -206,9 +206,9 @@ def draw_specimen(regime: str, seed: int, index: int) -> Specimen:
     kinds, weights = zip(*_KINDS[regime], strict=True)
     while True:
         kind = kinds[rng.choice(len(kinds), p=np.array(weights) / sum(weights))]
-        drawn = kind(rng)
-        if drawn is not None and len(drawn[1]) and not is_held_out(drawn[1]):
-            name, atoms = drawn
+        named_atoms = kind(rng)
+        if named_atoms is not None and len(named_atoms[1]) and not is_held_out(named_atoms[1]):
+            name, atoms = named_atoms
             title = f"{name} {atoms.symbols.formula.reduce()[0]}"
             return Specimen(name, title, atoms, regime, f"drawn: {seed}/{index}", "none needed")
 
@@ -220,7 +220,9 @@ def _elements(kinds: list[str], rng: Rng) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for kind in kinds:
         pool = _ANIONS if kind == "X" else _CATIONS
-        chosen[kind] = str(rng.choice([e for e in pool if e not in chosen.values()]))
+        chosen[kind] = str(
+            rng.choice([element for element in pool if element not in chosen.values()])
+        )
     return chosen
 
 
@@ -235,7 +237,7 @@ def _closest(atoms: Atoms) -> float:
 
 
 def _sized(atoms: Atoms, rng: Rng) -> Atoms | None:
-    """Scale a cell until neighbours are about a bond apart; none if that is no crystal."""
+    """Scale a cell until neighbours are about a bond apart; None if the result is no crystal."""
     closest = _closest(atoms)
     if not math.isfinite(closest) or closest < 1e-3:
         return None
@@ -259,7 +261,7 @@ def _prototype(rng: Rng) -> Atoms | None:
     ratios = (a, a * b, a * c * (strain if c != 1.0 else 1.0))
     unit = crystal(
         [chosen[kind] for kind, _ in prototype.sites],
-        [place for _, place in prototype.sites],
+        [site for _, site in prototype.sites],
         spacegroup=prototype.spacegroup,
         cellpar=(*ratios, *angles),
     )
@@ -322,16 +324,16 @@ def _about_z(angle: float) -> Array:
 
 
 def _orientation(unit: Atoms, rng: Rng) -> Array:
-    """Draw a zone axis along the beam, often a little off it; now and then any direction."""
+    """Draw a zone axis along the beam, often slightly tilted; sometimes any direction."""
     if rng.random() < 0.12:
         return _turn(rng)
     axis = np.array(_AXES[rng.integers(len(_AXES))], dtype=float)
     rotation = _about_z(rng.uniform(0, 2 * math.pi)) @ beam_frame(np.asarray(unit.cell), axis)
     if rng.random() < 0.5:
-        tip = rng.normal(0, 8e-3, 2)
-        small = np.array([[1, 0, tip[1]], [0, 1, -tip[0]], [-tip[1], tip[0], 1]])
-        left, _, right = np.linalg.svd(small)
-        rotation = left @ right @ rotation
+        tilt = rng.normal(0, 8e-3, 2)
+        small_rotation = np.array([[1, 0, tilt[1]], [0, 1, -tilt[0]], [-tilt[1], tilt[0], 1]])
+        left_vectors, _, right_vectors = np.linalg.svd(small_rotation)
+        rotation = left_vectors @ right_vectors @ rotation
     return rotation
 
 
@@ -342,7 +344,7 @@ def _thickness(rng: Rng, largest: float = 300.0) -> float:
 
 
 def _grains(rng: Rng) -> tuple[str, Atoms] | None:
-    """One crystal, or two that meet in a boundary or lie over each other."""
+    """One crystal, or two that meet at a boundary or overlap along the beam."""
     makers = (_prototype, _random_crystal)
     unit = makers[int(rng.random() < 0.45)](rng)
     if unit is None:
@@ -351,22 +353,25 @@ def _grains(rng: Rng) -> tuple[str, Atoms] | None:
     block = np.array([side, side, thickness])
     if len(unit) / unit.cell.volume * block.prod() > 60_000:
         return None
-    parts = [fill_block(unit, _orientation(unit, rng), block)]
+    grains = [fill_block(unit, _orientation(unit, rng), block)]
     name = "crystal"
     if rng.random() < 0.2:
         name = "bicrystal"
-        other = unit
+        second_unit = unit
         if rng.random() < 0.5:
-            other = _prototype(rng) or unit
-        second = fill_block(other, _orientation(other, rng), block)
+            second_unit = _prototype(rng) or unit
+        second_grain = fill_block(second_unit, _orientation(second_unit, rng), block)
         normal = _turn(rng)[0] if rng.random() < 0.3 else np.append(_heading(rng), 0)
         offset = rng.uniform(-0.2, 0.2) * side
-        first = parts[0]
-        keep = first[0] @ normal < offset
-        take = second[0] @ normal >= offset + 1.0
-        parts = [(first[0][keep], first[1][keep]), (second[0][take], second[1][take])]
-    positions = np.concatenate([p for p, _ in parts])
-    numbers = np.concatenate([n for _, n in parts])
+        first_grain = grains[0]
+        in_first = first_grain[0] @ normal < offset
+        in_second = second_grain[0] @ normal >= offset + 1.0
+        grains = [
+            (first_grain[0][in_first], first_grain[1][in_first]),
+            (second_grain[0][in_second], second_grain[1][in_second]),
+        ]
+    positions = np.concatenate([grain_positions for grain_positions, _ in grains])
+    numbers = np.concatenate([grain_numbers for _, grain_numbers in grains])
     inside = (np.abs(positions) <= block / 2).all(1)
     return _finish(name, positions[inside], numbers[inside], block, rng)
 
@@ -377,7 +382,7 @@ def _heading(rng: Rng) -> Array:
 
 
 def _side(rng: Rng) -> float:
-    """Box of the scan's own size, or larger so that the scan ends inside the specimen."""
+    """Box of the size of the scan, or larger so that the scan ends inside the specimen."""
     return 64.0 if rng.random() < 0.7 else 80.0
 
 
@@ -395,19 +400,19 @@ def _finish(
         return None
     numbers = numbers.copy()
     kinds = np.unique(numbers)
-    if rng.random() < 0.35:  # columns taken out, or replaced by another element
+    if rng.random() < 0.35:  # columns removed, or replaced by another element
         for _ in range(rng.integers(1, 6)):
             column = positions[rng.integers(len(positions)), :2]
-            near = np.linalg.norm(positions[:, :2] - column, axis=1) < rng.uniform(0.4, 0.9)
+            in_column = np.linalg.norm(positions[:, :2] - column, axis=1) < rng.uniform(0.4, 0.9)
             if rng.random() < 0.5:
-                positions, numbers = positions[~near], numbers[~near]
+                positions, numbers = positions[~in_column], numbers[~in_column]
                 if len(positions) < 5:
                     return None
             else:
-                numbers[near] = atomic_numbers[str(rng.choice(_CATIONS))]
+                numbers[in_column] = atomic_numbers[str(rng.choice(_CATIONS))]
     if rng.random() < 0.35:  # single vacancies
-        keep = rng.random(len(numbers)) > rng.uniform(0, 0.12)
-        positions, numbers = positions[keep], numbers[keep]
+        occupied = rng.random(len(numbers)) > rng.uniform(0, 0.12)
+        positions, numbers = positions[occupied], numbers[occupied]
     if rng.random() < 0.2 and len(kinds) > 1:  # sites that share their elements
         swap = rng.random(len(numbers)) < rng.uniform(0, 0.3)
         numbers[swap] = rng.permutation(numbers[swap])
@@ -422,7 +427,7 @@ def _finish(
 
 
 def _outline(positions: Array, block: Array, rng: Rng) -> NDArray[np.bool_]:
-    """Square, disc, polygon, edge or hole; with a wedge now and then."""
+    """Square, disc, polygon, edge or hole; sometimes with a wedge."""
     x = positions[:, :2]
     inside = np.ones(len(x), dtype=bool)
     half = block[0] / 2
@@ -484,19 +489,19 @@ def _relax(positions: Array, radii: Array, box: Array, rounds: int) -> Array:
 def _glass(rng: Rng) -> tuple[str, Atoms] | None:
     side, thickness = _side(rng), _thickness(rng, 60.0)
     block = np.array([side, side, thickness])
-    count = rng.integers(1, 4)
-    symbols = [str(s) for s in rng.choice(_CATIONS, count, replace=False)]
+    number_of_cations = rng.integers(1, 4)
+    symbols = [str(symbol) for symbol in rng.choice(_CATIONS, number_of_cations, replace=False)]
     if rng.random() < 0.6:
         symbols.append(str(rng.choice(_ANIONS)))
-    share = rng.dirichlet(np.full(len(symbols), 2.0))
-    kinds = np.array([atomic_numbers[s] for s in symbols])
-    mean_volume = float(share @ (covalent_radii[kinds] ** 3)) * 4.19
+    fractions = rng.dirichlet(np.full(len(symbols), 2.0))
+    kinds = np.array([atomic_numbers[symbol] for symbol in symbols])
+    mean_volume = float(fractions @ (covalent_radii[kinds] ** 3)) * 4.19
     density = rng.uniform(0.45, 0.75) / mean_volume
-    number = int(density * block.prod())
-    if not 50 < number < 15_000:
+    number_of_atoms = int(density * block.prod())
+    if not 50 < number_of_atoms < 15_000:
         return None
-    numbers = rng.choice(kinds, number, p=share)
-    positions = rng.uniform(-0.5, 0.5, (number, 3)) * block
+    numbers = rng.choice(kinds, number_of_atoms, p=fractions)
+    positions = rng.uniform(-0.5, 0.5, (number_of_atoms, 3)) * block
     radii = covalent_radii[numbers] * rng.uniform(0.85, 1.05)
     return _finish("glass", _relax(positions, radii, block, 12), numbers, block, rng)
 
@@ -527,25 +532,27 @@ def _polymer(rng: Rng) -> tuple[str, Atoms] | None:
     side, thickness = _side(rng), _thickness(rng, 60.0)
     block = np.array([side, side, thickness])
     _, backbone, pendants = _BACKBONES[rng.integers(len(_BACKBONES))]
-    target = int(rng.uniform(0.035, 0.055) * block.prod())
-    if target > 12_000:
+    target_atoms = int(rng.uniform(0.035, 0.055) * block.prod())
+    if target_atoms > 12_000:
         return None
     places, numbers = [], []
-    total = 0
-    while total < target:
+    number_of_atoms = 0
+    while number_of_atoms < target_atoms:
         chain = _chain(int(rng.integers(40, 200)), 1.53, rng)
         chain += rng.uniform(-0.5, 0.5, 3) * block - chain.mean(0)
         kinds = np.resize([atomic_numbers[s] for s in backbone], len(chain))
         for site, symbol in pendants.items():
-            own = np.arange(len(chain)) % len(backbone) == site
-            where = chain[own] + 1.6 * _unit(rng.normal(size=(int(own.sum()), 3)))
-            chain = np.concatenate([chain, where])
-            kinds = np.concatenate([kinds, np.full(len(where), atomic_numbers[symbol])])
-        # Chains that leave the block come in again on the other side, as in a periodic melt.
+            bears_pendant = np.arange(len(chain)) % len(backbone) == site
+            pendant_positions = chain[bears_pendant] + 1.6 * _unit(
+                rng.normal(size=(int(bears_pendant.sum()), 3))
+            )
+            chain = np.concatenate([chain, pendant_positions])
+            kinds = np.concatenate([kinds, np.full(len(pendant_positions), atomic_numbers[symbol])])
+        # Chains that leave the block enter on the opposite side, as in a periodic melt.
         chain = (chain + block / 2) % block - block / 2
         places.append(chain)
         numbers.append(kinds)
-        total += len(chain)
+        number_of_atoms += len(chain)
     kinds = np.concatenate(numbers)
     relaxed = _relax(np.concatenate(places), np.full(len(kinds), 0.74), block, 6)
     return _finish("polymer", relaxed, kinds, block, rng)
@@ -628,11 +635,11 @@ def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, Integers]:
     """
     helical = rng.choice([0.2, 0.6, 0.95])
     volume = 4.19 * float(radii.prod())
-    wanted = volume / 21.0  # Å³ a heavy atom: 1.35 g/cm³
+    target_atoms = volume / 21.0  # Å³ a heavy atom: 1.35 g/cm³
     axes: list[tuple[Array, Array, float]] = []
     places, kinds = [], []
-    total, failures = 0, 0
-    while total < wanted and failures < 150:
+    number_of_atoms, failures = 0, 0
+    while number_of_atoms < target_atoms and failures < 150:
         is_helix = rng.random() < helical
         residues = int(rng.integers(8, 26) if is_helix else rng.integers(4, 10))
         length = residues * (1.5 if is_helix else 3.35)
@@ -641,7 +648,7 @@ def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, Integers]:
         ends = centre + np.outer([-0.5, 0.5], heading * length)
         gap = 8.5 if is_helix else 5.5
         if (((ends * 0.92) / radii) ** 2).sum(1).max() > 1 or any(
-            _axis_distance(centre, heading, length, *other) < gap for other in axes
+            _axis_distance(centre, heading, length, *axis) < gap for axis in axes
         ):
             failures += 1
             continue
@@ -651,13 +658,13 @@ def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, Integers]:
         lattice = np.eye(3)
         places.append(atoms @ beam_frame(lattice, heading) + centre)
         kinds.append(numbers)
-        total += len(numbers)
-    # Loops and what packs between the segments: atoms at random where there is room.
-    loose = max(int(wanted) - total, 8)
-    filler = rng.normal(size=(loose, 3))
-    filler = _unit(filler) * rng.random((loose, 1)) ** (1 / 3) * radii
+        number_of_atoms += len(numbers)
+    # Loops and side chains between the segments: atoms at random places in the ellipsoid.
+    filler_atoms = max(int(target_atoms) - number_of_atoms, 8)
+    filler = rng.normal(size=(filler_atoms, 3))
+    filler = _unit(filler) * rng.random((filler_atoms, 1)) ** (1 / 3) * radii
     places.append(filler)
-    kinds.append(rng.choice([6, 7, 8, 16], loose, p=[0.62, 0.17, 0.2, 0.01]))
+    kinds.append(rng.choice([6, 7, 8, 16], filler_atoms, p=[0.62, 0.17, 0.2, 0.01]))
     positions, numbers = np.concatenate(places), np.concatenate(kinds)
     return _relax(positions, np.full(len(numbers), 0.66), np.full(3, np.inf), 4), numbers
 
@@ -665,10 +672,10 @@ def _globule(radii: Array, rng: Rng, parallel: float) -> tuple[Array, Integers]:
 def _axis_distance(
     centre: Array, heading: Array, length: float, other: Array, direction: Array, extent: float
 ) -> float:
-    """Distance between two segments, by points along both."""
-    a = centre + np.outer(np.linspace(-0.5, 0.5, 7) * length, heading)
-    b = other + np.outer(np.linspace(-0.5, 0.5, 7) * extent, direction)
-    return float(np.linalg.norm(a[:, None] - b[None], axis=-1).min())
+    """Distance between two segments, from points along both."""
+    points = centre + np.outer(np.linspace(-0.5, 0.5, 7) * length, heading)
+    other_points = other + np.outer(np.linspace(-0.5, 0.5, 7) * extent, direction)
+    return float(np.linalg.norm(points[:, None] - other_points[None], axis=-1).min())
 
 
 def _complex(rng: Rng) -> tuple[Array, Integers]:
@@ -681,12 +688,12 @@ def _complex(rng: Rng) -> tuple[Array, Integers]:
         return _globule(np.array([*rng.uniform(14, 40, 2), rng.uniform(22, 34)]), rng, 0.85)
     unit, numbers = _globule(radii * 0.8, rng, rng.choice([0.0, 0.5]))
     if kind == "random":
-        parts = [unit @ _turn(rng).T + rng.normal(0, 24, 3) for _ in range(rng.integers(2, 4))]
-        return np.concatenate(parts), np.resize(numbers, len(parts) * len(numbers))
+        copies = [unit @ _turn(rng).T + rng.normal(0, 24, 3) for _ in range(rng.integers(2, 4))]
+        return np.concatenate(copies), np.resize(numbers, len(copies) * len(numbers))
     fold = int(rng.integers(2, 9))
-    reach = radii.max() * 0.85 / math.sin(math.pi / max(fold, 3))
-    own = unit @ _turn(rng).T + np.array([min(reach, 70.0), 0, 0])
-    ring = np.concatenate([own @ _about_z(2 * math.pi * k / fold).T for k in range(fold)])
+    ring_radius = radii.max() * 0.85 / math.sin(math.pi / max(fold, 3))
+    subunit = unit @ _turn(rng).T + np.array([min(ring_radius, 70.0), 0, 0])
+    ring = np.concatenate([subunit @ _about_z(2 * math.pi * k / fold).T for k in range(fold)])
     if kind == "barrel":
         upper = ring + np.array([0, 0, radii.max() * 0.85])
         ring = np.concatenate([upper, upper @ np.diag([1.0, -1.0, -1.0])])

@@ -1,8 +1,8 @@
-"""Files from the network, checked and kept: the PDB, the Materials Project, and any https address.
+"""Files from the network, checked and cached: PDB, Materials Project, and any https address.
 
 Nothing here is needed for the specimens that ship with the package. A file lands in
-``~/.cache/misr4d`` (or the folder that MISR4D_CACHE names) only whole and checked; what is there
-already is used without asking the network.
+``~/.cache/misr4d`` (or the folder that MISR4D_CACHE names) only when it is complete and checked. A
+file that is already there is used without the network.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ KNOWN_MD5: dict[str, str] = {
     ),
     "https://zenodo.org/records/15490547/files/PdNiP.zspy": "b16375d23eda3da60ea2ff36cc11c5bd",
 }
-"""Published MD5 sums by address, which :func:`fetch` checks unasked.
+"""Published MD5 sums by address, which :func:`fetch` always checks.
 
-Entries of the PDB and the Materials Project have none here: they are revised in place, and no
-sum of theirs could be verified when this was written. Theirs are recorded on the first fetch.
+Entries of the PDB and the Materials Project have none here: they are revised in place, and none
+of their sums could be verified when this was written. Their sums are recorded on the first fetch.
 """
 
 
@@ -71,7 +71,7 @@ class Dataset:
 
     @property
     def path(self) -> Path:
-        """Where it is kept once fetched, whether or not it has been."""
+        """Where the file is stored once it is fetched. It need not exist yet."""
         return _place(Path("datasets") / self.url.rsplit("/", 1)[-1])
 
 
@@ -124,11 +124,11 @@ def fetch(
     path : str or Path
         Where to put the file; relative to :func:`cache_folder` unless absolute.
     sha256, md5 : str, optional
-        Checksum in hexadecimal. Without one, :data:`KNOWN_MD5` is asked. A file that comes
-        without any is trusted the first time: its SHA-256 is written beside it and holds from
-        then on.
+        Checksum in hexadecimal. Without one, :data:`KNOWN_MD5` is used. A file without
+        any checksum is trusted the first time: its SHA-256 is written next to it and is checked
+        from then on.
     timeout : float
-        Longest wait for an answer or for more of it [s].
+        Longest wait for an answer or for its next part [s].
     retries : int
         Further attempts after a timeout, a broken connection or a server's error (status 5xx
         or 429), `pause`, 2 · `pause`, 4 · `pause`, … seconds apart.
@@ -148,13 +148,13 @@ def fetch(
     ------
     ValueError
         If the address is not https, the path leaves the cache, or the file is too large or has
-        another checksum. What was fetched is then deleted; what was there already is left.
+        another checksum. A file just fetched is then deleted; a file that existed is left.
     FileNotFoundError
         If the server has no such file (status 404 or 410).
     PermissionError
         If the server refuses (status 401 or 403).
     ConnectionError
-        For any other failure of the network or the server, once no attempt is left.
+        For any other failure of the network or the server, after the last attempt.
     """
     _check_address(url)
     path = _place(path)
@@ -164,16 +164,18 @@ def fetch(
     if path.is_file():
         if sha256 is None and md5 is None and record.is_file():
             sha256 = record.read_text(encoding="ascii").strip()
-        found = _check_sums(path, path, sha256, md5, f"delete it to fetch {url} again")
-        record.write_text(found + "\n", encoding="ascii")
+        checksum = _check_sums(path, path, sha256, md5, f"delete it to fetch {url} again")
+        record.write_text(checksum + "\n", encoding="ascii")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as target:
             _download(url, target, headers or {}, timeout, retries, pause, limit)
-        found = _check_sums(temporary, url, sha256, md5, "it was not kept; ask again, or elsewhere")
-        record.write_text(found + "\n", encoding="ascii")
+        checksum = _check_sums(
+            temporary, url, sha256, md5, "it was not kept; ask again, or elsewhere"
+        )
+        record.write_text(checksum + "\n", encoding="ascii")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -226,7 +228,7 @@ def fetch_pdb(entry: str, *, kind: str = "cif", **options: Any) -> Path:
     Raises
     ------
     ValueError
-        If the id or the format is not one.
+        If the id or the format is not valid.
     FileNotFoundError, PermissionError, ConnectionError
         As :func:`fetch`.
     """
@@ -248,21 +250,21 @@ def fetch_materials_project(material: str, key: str | None = None, **options: An
     material : str
         Such as ``"mp-1173879"``.
     key : str, optional
-        API key; the environment's MP_API_KEY unless given. It travels in a header and is kept
-        nowhere. A structure that is there already needs none.
+        API key; the environment's MP_API_KEY unless given. It is sent in a header and not
+        stored. A structure that is already cached needs no key.
     **options
         For :func:`fetch`.
 
     Returns
     -------
     Path
-        A CIF, for :func:`misr4d.specimens.catalogue.read_specimen`; the answer lies beside it as
+        A CIF, for :func:`misr4d.specimens.catalogue.read_specimen`; the answer is next to it as
         JSON.
 
     Raises
     ------
     ValueError
-        If the id or the answer is not one, a site is shared by several elements, or no key is
+        If the id or the answer is not valid, a site is shared by several elements, or no key is
         known.
     FileNotFoundError
         If the Materials Project does not know the material.
@@ -291,9 +293,9 @@ def fetch_materials_project(material: str, key: str | None = None, **options: An
     try:
         atoms = _structure(json.loads(answer.read_text(encoding="utf-8")), material)
     except (ValueError, FileNotFoundError):
-        # An answer without a structure must not be taken for one next time.
-        for part in (answer, answer.with_name(answer.name + ".sha256")):
-            part.unlink(missing_ok=True)
+        # An answer without a structure must not be used as one next time.
+        for file in (answer, answer.with_name(answer.name + ".sha256")):
+            file.unlink(missing_ok=True)
         raise
     path = answer.with_suffix(".cif")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -337,10 +339,10 @@ def _place(path: str | Path) -> Path:
 
 
 def _check_address(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
+    address = urllib.parse.urlsplit(url)
+    if address.scheme == "https" and address.hostname:
         return
-    if parts.scheme == "http" and parts.hostname in _LOCAL:
+    if address.scheme == "http" and address.hostname in _LOCAL:
         return
     raise ValueError(f"{url!r} is not an https address; expected https://…")
 
@@ -348,20 +350,22 @@ def _check_address(url: str) -> None:
 def _check_sums(
     path: Path, source: str | Path, sha256: str | None, md5: str | None, advice: str
 ) -> str:
-    """Compare a file with the sums that are known and return its SHA-256."""
+    """Compare a file with its known sums and return its SHA-256."""
     expected = {"sha256": sha256, "md5": md5}
     digests = {
         "sha256": hashlib.sha256(),
-        "md5": hashlib.md5(usedforsecurity=False),  # repositories publish it; not against malice
+        "md5": hashlib.md5(
+            usedforsecurity=False
+        ),  # repositories publish it; no protection against attack
     }
     with path.open("rb") as source_file:
         while chunk := source_file.read(_CHUNK):
             for digest in digests.values():
                 digest.update(chunk)
-    for name, wanted in expected.items():
-        found = digests[name].hexdigest()
-        if wanted is not None and found != wanted.lower():
-            raise ValueError(f"{source} has {name} {found}; expected {wanted}; {advice}")
+    for name, expected_sum in expected.items():
+        checksum = digests[name].hexdigest()
+        if expected_sum is not None and checksum != expected_sum.lower():
+            raise ValueError(f"{source} has {name} {checksum}; expected {expected_sum}; {advice}")
     return digests["sha256"].hexdigest()
 
 
@@ -377,11 +381,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: Message,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Check the new address; plain headers go along, the caller's only to the same host."""
+        """Check the new address. The caller's headers are sent only to the same host."""
         _check_address(newurl)
         request = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-        old, new = (urllib.parse.urlsplit(u) for u in (req.full_url, newurl))
-        if request is not None and (old.scheme, old.netloc) != (new.scheme, new.netloc):
+        old_address, new_address = (
+            urllib.parse.urlsplit(address) for address in (req.full_url, newurl)
+        )
+        if request is not None and (old_address.scheme, old_address.netloc) != (
+            new_address.scheme,
+            new_address.netloc,
+        ):
             request.headers = {"User-agent": _AGENT}
         return request
 
@@ -398,7 +407,7 @@ def _download(
     pause: float,
     limit: int,
 ) -> None:
-    """Write an address's content to an open file, again from the start where that may help."""
+    """Write an address's content to an open file. Retry from the start if that may help."""
     for attempt in range(retries + 1):
         target.seek(0)
         target.truncate()

@@ -1,4 +1,4 @@
-"""The specimen as the electron sees it: slices of projected potential, and the true phase."""
+"""Slices of projected potential of a specimen, and the true phase."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Thermal = float | Mapping[str, float]
 """Root-mean-square displacement u along one axis [Å], of all atoms or by chemical symbol.
 
 The time average of the projected potential is each atom's times exp(−2π²u²q²), the Debye–Waller
-factor with B = 8π²u²: what a thin specimen's phase is on average. Inelastic and thermal diffuse
+factor with B = 8π²u². This is the mean phase of a thin specimen. Inelastic and thermal diffuse
 scattering are left out.
 """
 
@@ -104,7 +104,7 @@ class Potential:
                 f"the scan drifts over the specimen, by {acquisition.scan_matrix}; expected one on "
                 "a regular grid: simulate patterns at given positions instead"
             )
-        fit = []
+        steps = []
         for axis, (side, step, n) in enumerate(
             zip(self.cell, acquisition.step, acquisition.scan_shape, strict=True)
         ):
@@ -114,8 +114,8 @@ class Potential:
                     f"the potential's cell is {side:g} Å along axis {axis} and the scan takes {n} "
                     f"steps of {step:g} Å; expected a cell of a whole number of steps, {n} or more"
                 )
-            fit.append(count)
-        return fit[0], fit[1]
+            steps.append(count)
+        return steps[0], steps[1]
 
 
 @cache
@@ -158,9 +158,9 @@ def project_atoms(
     thermal: Thermal = 0.0,
     device: torch.device | str = "cpu",
 ) -> Potential:
-    """Project atoms onto slices in torch: what abTEM's potential is, fast and on any device.
+    """Project atoms onto slices in torch: the same potential as abTEM's, fast, on any device.
 
-    Each atom goes whole into the slice that holds its nucleus. Its place enters as an exact phase,
+    The whole atom enters the slice that holds its nucleus. Its position enters as an exact phase,
     where abTEM interpolates between pixels.
 
     Parameters
@@ -176,7 +176,7 @@ def project_atoms(
     thicknesses : sequence of float
         Of the slices [Å], entrance surface first.
     thermal : float or mapping
-        Of :data:`Thermal`; by default the atoms stand still.
+        Of :data:`Thermal`; by default the atoms do not vibrate.
     device : torch.device or str
         Where to compute.
 
@@ -194,32 +194,39 @@ def project_atoms(
     ----------
     Lobato & Van Dyck, Acta Cryst. A70, 636 (2014), for the scattering factors.
     """
-    z = np.asarray(numbers)
-    place = torch.as_tensor(np.asarray(positions, dtype=float), device=device)
-    top = float(sum(thicknesses))
-    if len(z) and not (float(place[:, 2].min()) >= 0 and float(place[:, 2].max()) <= top):
+    atomic_numbers = np.asarray(numbers)
+    coordinates = torch.as_tensor(np.asarray(positions, dtype=float), device=device)
+    total_thickness = float(sum(thicknesses))
+    if len(atomic_numbers) and not (
+        float(coordinates[:, 2].min()) >= 0 and float(coordinates[:, 2].max()) <= total_thickness
+    ):
         raise ValueError(
-            f"atoms lie from {float(place[:, 2].min()):.2f} to {float(place[:, 2].max()):.2f} Å "
-            f"and the slices from 0 to {top:.2f} Å; expected the atoms inside"
+            f"atoms lie from {float(coordinates[:, 2].min()):.2f} to "
+            f"{float(coordinates[:, 2].max()):.2f} Å and the slices from 0 to "
+            f"{total_thickness:.2f} Å; expected the atoms inside"
         )
     sampling = (cell[0] / shape[0], cell[1] / shape[1])
     qx, qy = optics.frequencies(shape, sampling, device=device)
     k2 = qx**2 + qy**2
     edges = torch.tensor(np.cumsum(thicknesses)[:-1], device=device)
-    layer = torch.bucketize(place[:, 2].contiguous(), edges, right=True)
-    half = shape[1] // 2 + 1  # a real image's other half follows
+    slice_index = torch.bucketize(coordinates[:, 2].contiguous(), edges, right=True)
+    half = shape[1] // 2 + 1  # the other half of a real image's spectrum is redundant
     spectrum = torch.zeros((len(thicknesses), shape[0], half), dtype=torch.complex64, device=device)
-    for number in sorted(set(z.tolist())):
+    for number in sorted(set(atomic_numbers.tolist())):
         factor = _projected_factor(number, k2[:, :half]) / (sampling[0] * sampling[1])
         factor *= optics.gaussian_transfer(k2[:, :half], rms_displacement(number, thermal))
-        own = torch.as_tensor(z == number, device=device)
-        for index in sorted(set(layer[own].tolist())):
-            x, y = place[own & (layer == index), :2].T
+        of_element = torch.as_tensor(atomic_numbers == number, device=device)
+        for index in sorted(set(slice_index[of_element].tolist())):
+            x, y = coordinates[of_element & (slice_index == index), :2].T
             # Σ exp(−2πi q·r) over atoms is a matrix product, because the phase factors into axes.
             along_x, along_y = _phases(qx[:, 0], x), _phases(qy[0, :half], y)
             spectrum[index] += (along_x @ along_y.T) * factor
     slices = torch.fft.irfft2(spectrum, s=shape)
-    return Potential(slices, (float(cell[0]), float(cell[1])), tuple(float(t) for t in thicknesses))
+    return Potential(
+        slices,
+        (float(cell[0]), float(cell[1])),
+        tuple(float(slice_thickness) for slice_thickness in thicknesses),
+    )
 
 
 def truth(potential: Potential, acquisition: Acquisition, upsampling: int = 3) -> Tensor:
@@ -242,7 +249,9 @@ def truth(potential: Potential, acquisition: Acquisition, upsampling: int = 3) -
     phase = potential.slices.double().sum(0) * optics.interaction_parameter(acquisition.energy)
     kx, ky = optics.frequencies((phase.shape[0], phase.shape[1]), potential.sampling)
     band = optics.aperture(kx**2 + ky**2, acquisition.wavelength, 2 * acquisition.semiangle)
-    limited = torch.fft.ifft2(torch.fft.fft2(phase) * band.to(phase.device)).real
-    fine = optics.fourier_resample(limited, (upsampling * steps[0], upsampling * steps[1]))
+    band_limited = torch.fft.ifft2(torch.fft.fft2(phase) * band.to(phase.device)).real
+    resampled = optics.fourier_resample(
+        band_limited, (upsampling * steps[0], upsampling * steps[1])
+    )
     nx, ny = acquisition.output_shape(upsampling)
-    return fine[:nx, :ny].float()
+    return resampled[:nx, :ny].float()

@@ -1,7 +1,7 @@
-"""Read structure files: which atoms there are, once symmetry, occupancy and conformers are settled.
+"""Read structure files: atoms after symmetry, occupancy and conformers have been resolved.
 
-CIF, mmCIF and PDB are read by gemmi, all else by ASE. A file may say that a place is taken by one
-of several atoms, or by none: :func:`load_structure` draws one for each place of a cell, and
+CIF, mmCIF and PDB are read by gemmi, all else by ASE. A file may say that a place holds one of
+several atoms, or none: :func:`load_structure` draws one for each place of a cell, and
 :func:`misr4d.specimens.catalogue.read_specimen` for each place of the slab that it cuts.
 """
 
@@ -26,11 +26,11 @@ from scipy.spatial import cKDTree
 
 __all__ = ["draw_occupied", "load_structure", "read_crystal", "share_places"]
 
-# Our choices: sites nearer than any bond exclude each other; images of a site this near are one.
+# Our choices: sites closer than any bond exclude each other; closer images of a site are one.
 _EXCLUSIVE, _SAME = 0.8, 0.4  # Å
 _FULL = 0.999
 _DENSITIES = (0.5, 25.0)  # g/cm³, from aerogels' struts to beyond osmium
-_STATED = 0.05  # by which a density may differ from the one that its file states
+_STATED = 0.05  # relative difference that a density may have from the one in its file
 _GRAM = 1.66053907  # g/cm³ of one dalton in a cubic Å
 
 _KINDS = (".cif", ".mmcif", ".pdb", ".ent")
@@ -39,28 +39,28 @@ _KINDS = (".cif", ".mmcif", ".pdb", ".ent")
 def load_structure(path: str | Path, *, seed: int = 0, block: str | None = None) -> Atoms:
     """Read a structure file in CIF, mmCIF, PDB or any format that ASE reads (XYZ, …).
 
-    A CIF of a crystal gives the whole cell by its space group. Of several models a PDB or mmCIF
-    file gives the first, as their depositors rank them, of several conformers of a residue the
-    most occupied one, and no cell; of several frames any other file gives the last.
+    A CIF of a crystal gives the whole cell by its space group. A PDB or mmCIF file
+    gives no cell. Of its models the first is read, since depositors rank them, and of several
+    conformers of a residue the most occupied one. Any other file gives its last frame.
 
     Parameters
     ----------
     path : str or Path
-        A CIF, mmCIF or PDB file may be packed by gzip.
+        A CIF, mmCIF or PDB file may be compressed by gzip.
     seed : int
-        Of the draw of atoms for places that several share, or that are not always taken.
+        Seed of the random choice of atoms for places that several share or that may be empty.
     block : str, optional
         Data block of a CIF that holds several structures; by default the first.
 
     Returns
     -------
     ase.Atoms
-        What was decided is in ``info["notes"]``.
+        The decisions made are in ``info["notes"]``.
 
     Warns
     -----
     UserWarning
-        If what the file says was mended, or is doubtful.
+        If the content of the file was corrected, or is doubtful.
 
     Raises
     ------
@@ -74,13 +74,13 @@ def load_structure(path: str | Path, *, seed: int = 0, block: str | None = None)
 
 
 def read_crystal(path: str | Path, *, block: str | None = None) -> Atoms:
-    """Read the cell of a crystal, with what may take its places.
+    """Read the cell of a crystal, with all atoms that may occupy its places.
 
     Returns
     -------
     ase.Atoms
-        As :func:`draw_occupied` takes it, one cell of the crystal; that of a PDB or mmCIF file is
-        completed by its space group.
+        One cell of the crystal, as input of :func:`draw_occupied`. The cell of a PDB or mmCIF file
+        is completed by its space group.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read_crystal(path: str | Path, *, block: str | None = None) -> Atoms:
 def _read(path: Path, block: str | None, *, crystal: bool) -> Atoms:
     if not path.is_file():
         raise FileNotFoundError(f"no structure file at {path}")
-    suffixes = [s.lower() for s in path.suffixes]
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower()
     notes: list[str] = []
     stated = None
@@ -104,12 +104,14 @@ def _read(path: Path, block: str | None, *, crystal: bool) -> Atoms:
             atoms = _from_models(gemmi.read_structure(str(path)), crystal, notes, _rows(path))
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # ASE's remarks on odd tags are not the user's
+                warnings.simplefilter(
+                    "ignore"
+                )  # ASE's remarks on unusual tags do not help the user
                 frames = [frame for frame in ase.io.read(path, ":") if len(frame)]
             atoms = share_places(frames[-1], np.ones(len(frames[-1]))) if frames else Atoms()
     except _UnfitError as error:
         raise ValueError(f"{path}: {error}") from None
-    except Exception as error:  # readers raise whatever their parsing met
+    except Exception as error:  # readers may raise any error while parsing
         raise ValueError(
             f"{path} cannot be read as a structure ({type(error).__name__}: {error}); expected a "
             "file that gemmi or ASE reads, such as CIF, PDB or XYZ"
@@ -121,15 +123,17 @@ def _read(path: Path, block: str | None, *, crystal: bool) -> Atoms:
     _check_density(path, atoms, stated, crystal, notes)
     if notes:
         warnings.warn(f"{path.name}: {'; '.join(notes)}", UserWarning, stacklevel=3)
-    shared = int((atoms.arrays["high"] < 1).sum())
-    if shared:
-        notes.append(f"{shared} sites of its cell are shared or not always taken, drawn by seed")
+    shared_sites = int((atoms.arrays["high"] < 1).sum())
+    if shared_sites:
+        notes.append(
+            f"{shared_sites} sites of its cell are shared or not always taken, drawn by seed"
+        )
     atoms.info["notes"] = tuple(notes)
     return atoms
 
 
 class _UnfitError(ValueError):
-    """A readable file that does not say what is needed; the message is for the user."""
+    """A readable file that lacks something needed. The message is for the user."""
 
 
 # --- Crystals: CIF --------------------------------------------------------------------------------
@@ -159,7 +163,7 @@ def _read_cif(
     return _from_small(path, chosen, notes), density if math.isfinite(density) else None
 
 
-# What gemmi wants of every atom, and what stands for it where a file leaves it out.
+# Columns that gemmi needs for every atom, and the value used if a file leaves one out.
 _COLUMNS = {
     "id": "1",
     "label_atom_id": "X",
@@ -176,9 +180,9 @@ _COLUMNS = {
 
 
 def _completed(block: Any) -> Any:
-    """Model of an mmCIF, also of one that says of its atoms no more than element and place."""
+    """Model of an mmCIF, also if it states only element and position of its atoms."""
     loop = block.find_loop("_atom_site.Cartn_x").get_loop()
-    if loop is None:  # of one atom
+    if loop is None:  # there is one atom
         return gemmi.make_structure_from_block(block)
     tags = {tag.removeprefix("_atom_site.") for tag in loop.tags}
     for name, value in _COLUMNS.items():
@@ -201,59 +205,66 @@ def _from_small(path: Path, block: Any, notes: list[str]) -> Atoms:
     chosen = np.ones(len(sites), dtype=bool)
     if len(groups) > 1:
         member = np.array([s.disorder_group for s in sites])
-        share = {g: float(occupancy[member == g].mean()) for g in groups}
-        best = max(groups, key=lambda g: share[g])
-        chosen = ~np.isin(member, groups) | (member == best)
-        if abs(sum(share.values()) - 1) < 0.05:
-            occupancy[member == best] = 1.0
-        notes.append(f"of its disorder groups {groups} the most occupied, {best}, was taken")
+        fraction = {g: float(occupancy[member == g].mean()) for g in groups}
+        best_group = max(groups, key=lambda g: fraction[g])
+        chosen = ~np.isin(member, groups) | (member == best_group)
+        if abs(sum(fraction.values()) - 1) < 0.05:
+            occupancy[member == best_group] = 1.0
+        notes.append(f"of its disorder groups {groups} the most occupied, {best_group}, was taken")
     operations = _operations(small, block, notes)
     numbers, fractions, occupied = [], [], []
     orthogonal = np.array(small.cell.orth.mat.tolist())
-    for site, share, take in zip(sites, occupancy, chosen, strict=True):
-        if not take or share == 0:
+    for site, fraction, selected in zip(sites, occupancy, chosen, strict=True):
+        if not selected or fraction == 0:
             continue
         images: list[NDArray[np.float64]] = []
         for operation in operations:
-            place = np.array(operation.apply_to_xyz(site.fract.tolist()))
-            apart = [(place - other + 0.5) % 1 - 0.5 for other in images]
-            if all(np.linalg.norm(orthogonal @ d) > _SAME for d in apart):
-                images.append(place)
+            position = np.array(operation.apply_to_xyz(site.fract.tolist()))
+            separations = [(position - image + 0.5) % 1 - 0.5 for image in images]
+            if all(np.linalg.norm(orthogonal @ separation) > _SAME for separation in separations):
+                images.append(position)
         numbers += [site.element.atomic_number] * len(images)
-        fractions += [place % 1 for place in images]
-        occupied += [share] * len(images)
+        fractions += [position % 1 for position in images]
+        occupied += [fraction] * len(images)
     atoms = Atoms(numbers, scaled_positions=np.reshape(fractions, (-1, 3)), cell=orthogonal.T)
     atoms.pbc = True
     return share_places(atoms, np.array(occupied))
 
 
 def _operations(small: Any, block: Any, notes: list[str]) -> list[Any]:
-    """Symmetry operations of a crystal, with a centring that its list of them left out."""
+    """Symmetry operations of a crystal, with the centring if its list lacks that."""
     cell = small.cell
-    named = gemmi.find_spacegroup_by_name(small.spacegroup_hm or "", cell.alpha, cell.gamma)
+    named_group = gemmi.find_spacegroup_by_name(small.spacegroup_hm or "", cell.alpha, cell.gamma)
     if small.symops:
-        given = {gemmi.Op(text).wrap().triplet(): gemmi.Op(text) for text in small.symops}
-        whole = {op.triplet(): op for op in named.operations()} if named else {}
-        if set(given) < set(whole) and len(whole) == len(given) * len(named.operations().cen_ops):
+        listed_operations = {
+            gemmi.Op(text).wrap().triplet(): gemmi.Op(text) for text in small.symops
+        }
+        group_operations = (
+            {op.triplet(): op for op in named_group.operations()} if named_group else {}
+        )
+        if set(listed_operations) < set(group_operations) and len(group_operations) == len(
+            listed_operations
+        ) * len(named_group.operations().cen_ops):
             notes.append(
-                f"its {len(given)} operations lack the centring of its space group "
+                f"its {len(listed_operations)} operations lack the centring of its space group "
                 f"{small.spacegroup_hm}, which was added"
             )
-            return list(whole.values())
-        return list(given.values())
-    group = small.spacegroup or named
+            return list(group_operations.values())
+        return list(listed_operations.values())
+    group = small.spacegroup or named_group
     if group is None:
-        said = small.spacegroup_hm or small.spacegroup_number
-        if said:
+        stated_group = small.spacegroup_hm or small.spacegroup_number
+        if stated_group:
             raise _UnfitError(
-                f"its space group {said} is not known and it lists no operations; expected either"
+                f"its space group {stated_group} is not known and it lists no operations; "
+                "expected either"
             )
         notes.append("it states no symmetry: its atoms were taken for all of the cell, P 1")
         return [gemmi.Op()]
     codes = ("_space_group_IT_coordinate_system_code", "_symmetry_cell_setting_code")
-    settled = ":" in small.spacegroup_hm or any(block.find_value(c) for c in codes)
-    others = [g for g in gemmi.spacegroup_table() if g.number == group.number and g.ext in "12"]
-    if group.ext in ("1", "2") and len({g.ext for g in others}) > 1 and not settled:
+    origin_stated = ":" in small.spacegroup_hm or any(block.find_value(c) for c in codes)
+    settings = [g for g in gemmi.spacegroup_table() if g.number == group.number and g.ext in "12"]
+    if group.ext in ("1", "2") and len({g.ext for g in settings}) > 1 and not origin_stated:
         notes.append(
             f"it does not say which of two origins its space group {group.hm} has; choice "
             f"{group.ext} was taken"
@@ -265,7 +276,7 @@ def _operations(small: Any, block: Any, notes: list[str]) -> list[Any]:
 
 
 def _rows(path: Path) -> bool:
-    """Whether a PDB file names the element of its atoms in their columns."""
+    """Whether a PDB file states the elements in the element columns."""
     if path.suffix.lower() == ".gz":
         return True
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -274,7 +285,7 @@ def _rows(path: Path) -> bool:
 
 
 def _from_models(structure: Any, crystal: bool, notes: list[str], named: bool = True) -> Atoms:
-    """First model, one conformer a residue; completed by the space group for a crystal."""
+    """First model, one conformer per residue; completed by the space group for a crystal."""
     numbers, positions, occupied = [], [], []
     for residue in itertools.chain.from_iterable(structure[0]) if len(structure) else ():
         for atom in _conformer(residue):
@@ -303,20 +314,24 @@ def _from_models(structure: Any, crystal: bool, notes: list[str], named: bool = 
     inverse = np.array(cell.frac.mat.tolist())
     fractions = np.array(positions) @ inverse.T
     images = [
-        np.array([op.apply_to_xyz(place.tolist()) for place in fractions])
-        for op in group.operations()
+        np.array([operation.apply_to_xyz(position.tolist()) for position in fractions])
+        for operation in group.operations()
     ]
-    places = np.concatenate(images)
-    near = cKDTree(places % 1 % 1, boxsize=1.0).query_pairs(_SAME / max(cell.parameters[:3]))
-    same = {j for i, j in near if i % len(fractions) == j % len(fractions)}
-    kept = np.array([i for i in range(len(places)) if i not in same])
-    whole = Atoms(np.tile(atoms.numbers, len(images))[kept], cell=orthogonal.T, pbc=True)
-    whole.positions = places[kept] @ orthogonal.T
-    return share_places(whole, np.tile(occupied, len(images))[kept])
+    image_positions = np.concatenate(images)
+    close_pairs = cKDTree(image_positions % 1 % 1, boxsize=1.0).query_pairs(
+        _SAME / max(cell.parameters[:3])
+    )
+    duplicates = {j for i, j in close_pairs if i % len(fractions) == j % len(fractions)}
+    unique_atoms = np.array([i for i in range(len(image_positions)) if i not in duplicates])
+    cell_atoms = Atoms(
+        np.tile(atoms.numbers, len(images))[unique_atoms], cell=orthogonal.T, pbc=True
+    )
+    cell_atoms.positions = image_positions[unique_atoms] @ orthogonal.T
+    return share_places(cell_atoms, np.tile(occupied, len(images))[unique_atoms])
 
 
 def _conformer(residue: Any) -> list[Any]:
-    """Atoms of a residue, of its conformers those of the most occupied, the first of equals."""
+    """Atoms of a residue in its most occupied conformer, the first of them if equal."""
     atoms = list(residue)
     weights: dict[str, float] = {}
     for atom in atoms:
@@ -324,15 +339,15 @@ def _conformer(residue: Any) -> list[Any]:
             weights[atom.altloc] = weights.get(atom.altloc, 0.0) + atom.occ
     if not weights:
         return atoms
-    best = max(weights, key=lambda name: weights[name])
-    # An atom that another conformer alone has is of none other: it is left out with it.
-    return [atom for atom in atoms if atom.altloc in ("\0", best)]
+    best_name = max(weights, key=lambda name: weights[name])
+    # An atom that only another conformer has is left out with that conformer.
+    return [atom for atom in atoms if atom.altloc in ("\0", best_name)]
 
 
 def _element(atom: Any, residue: Any, named: bool) -> int:
-    """Atomic number; without a column for it CA of an amino acid is carbon and not calcium."""
-    known = gemmi.find_tabulated_residue(residue.name)
-    if not named and (known.is_amino_acid() or known.is_nucleic_acid()):
+    """Atomic number. Without an element column, CA of an amino acid is carbon, not calcium."""
+    residue_type = gemmi.find_tabulated_residue(residue.name)
+    if not named and (residue_type.is_amino_acid() or residue_type.is_nucleic_acid()):
         letters = atom.name.lstrip("0123456789")
         return int(gemmi.Element(letters[:1]).atomic_number)
     number = int(atom.element.atomic_number)
@@ -345,14 +360,14 @@ def _element(atom: Any, residue: Any, named: bool) -> int:
 
 
 def share_places(atoms: Atoms, occupancy: NDArray[np.float64]) -> Atoms:
-    """Tell which atoms share a place, and in which part of chances 0 to 1 each takes it.
+    """Find which atoms share a place, and in which interval of chance from 0 to 1 each has it.
 
-    Atoms that are not always there and nearer to each other than any bond share one place.
+    Partly occupied atoms that are closer to each other than any bond share one place.
 
     Parameters
     ----------
     atoms : ase.Atoms
-        To which arrays are added, for :func:`draw_occupied`.
+        Arrays for :func:`draw_occupied` are added to it.
     occupancy : ndarray
         ``(n,)`` from 0 to 1.
     """
@@ -365,9 +380,9 @@ def share_places(atoms: Atoms, occupancy: NDArray[np.float64]) -> Atoms:
     low, high = np.zeros(len(atoms)), np.full(len(atoms), 2.0)
     for number in np.unique(place[partial]):
         members = partial[place[partial] == number]
-        shares = occupancy[members] / max(1.0, float(occupancy[members].sum()))
-        high[members] = np.cumsum(shares)
-        low[members] = high[members] - shares
+        fractions = occupancy[members] / max(1.0, float(occupancy[members].sum()))
+        high[members] = np.cumsum(fractions)
+        low[members] = high[members] - fractions
     atoms.arrays["place"] = place
     atoms.arrays["low"] = low
     atoms.arrays["high"] = high
@@ -383,19 +398,19 @@ def _near(atoms: Atoms, partial: NDArray[np.intp]) -> NDArray[np.intp]:
     tree = cKDTree(atoms.positions[partial])
     pairs: list[tuple[int, int]] = []
     for shift in shifts:
-        moved = cKDTree(atoms.positions[partial] + np.array(shift) @ np.asarray(atoms.cell))
-        for i, others in enumerate(tree.query_ball_tree(moved, _EXCLUSIVE)):
-            pairs += [(int(partial[i]), int(partial[j])) for j in others if j != i]
+        shifted_tree = cKDTree(atoms.positions[partial] + np.array(shift) @ np.asarray(atoms.cell))
+        for i, neighbours in enumerate(tree.query_ball_tree(shifted_tree, _EXCLUSIVE)):
+            pairs += [(int(partial[i]), int(partial[j])) for j in neighbours if j != i]
     return np.array(pairs, dtype=np.intp).reshape(-1, 2)
 
 
 def draw_occupied(atoms: Atoms, rng: np.random.Generator) -> Atoms:
-    """Draw which atom takes each place, if any.
+    """Draw which atom, if any, occupies each place.
 
     Parameters
     ----------
     atoms : ase.Atoms
-        With the arrays of :func:`share_places`, which are taken away.
+        With the arrays of :func:`share_places`, which are removed.
     rng : Generator
     """
     high, low, place = (atoms.arrays[name] for name in ("high", "low", "place"))
@@ -412,7 +427,7 @@ def draw_occupied(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 def _check_density(
     path: Path, atoms: Atoms, stated: float | None, crystal: bool, notes: list[str]
 ) -> None:
-    """Raise if a crystal has the density of none; note if it differs from what its file states."""
+    """Raise if no solid has this density; note if it differs from what the file states."""
     volume = abs(float(np.linalg.det(np.asarray(atoms.cell))))
     if not atoms.pbc.all() or volume < 1e-3:
         return
