@@ -24,7 +24,7 @@ from misr4d import __version__
 __all__ = ["main"]
 
 
-# Exit codes: bad input, what nobody foresaw, and stopped by Ctrl-C or a signal (128 + its number).
+# Exit codes: an unforeseen error, and stopped by Ctrl-C or a signal (128 + its number).
 _UNFORESEEN, _INTERRUPTED, _TERMINATED = 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -47,10 +47,10 @@ class _Commands(click.Group):
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            said = (str(error).strip() or "no more is known").splitlines()[0]
+            message = (str(error).strip() or "no more is known").splitlines()[0]
             command = f"{ctx.command_path} --debug {ctx.invoked_subcommand or ''}".strip()
             click.echo(
-                f"Error: {type(error).__name__}, which was not foreseen: {said} (`{command} …` "
+                f"Error: {type(error).__name__}, which was not foreseen: {message} (`{command} …` "
                 "shows the traceback)",
                 err=True,
             )
@@ -58,28 +58,28 @@ class _Commands(click.Group):
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Stop as by Ctrl-C, so that what is half-written is cleared away."""
+    """Stop as Ctrl-C does, so that half-written files are removed."""
     raise SystemExit(_TERMINATED)
 
 
 class _Target(click.Path):
-    """Where a command writes: refused before the work if it cannot be made or written to."""
+    """Output path of a command, refused before the work if it cannot be made or written to."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         try:
             if path.is_symlink() and not path.exists():
                 self.fail(f"{path} is a link to {os.readlink(path)}, which does not exist")
-            place = path if self.dir_okay else path.parent
-            if not self.dir_okay and not place.is_dir():
+            existing_folder = path if self.dir_okay else path.parent
+            if not self.dir_okay and not existing_folder.is_dir():
                 self.fail(f"{path} cannot be written; expected a file in a folder that exists")
-            while not place.exists():
-                place = place.parent
-            if not place.is_dir():
-                self.fail(f"{path} cannot be made: {place} is a file")
-            own = os.access in os.supports_effective_ids
-            if not os.access(place, os.W_OK | os.X_OK, effective_ids=own):
-                self.fail(f"{path} cannot be written: no permission for {place}")
+            while not existing_folder.exists():
+                existing_folder = existing_folder.parent
+            if not existing_folder.is_dir():
+                self.fail(f"{path} cannot be made: {existing_folder} is a file")
+            effective_ids = os.access in os.supports_effective_ids
+            if not os.access(existing_folder, os.W_OK | os.X_OK, effective_ids=effective_ids):
+                self.fail(f"{path} cannot be written: no permission for {existing_folder}")
         except OSError as error:
             self.fail(f"{path} cannot be written: {error.strerror}")
         return path
@@ -89,7 +89,7 @@ _POSITIVE = click.IntRange(1)
 _WORKERS = click.IntRange(1, 256)
 _SEED = click.IntRange(0, 2**62)
 _RATE = click.FloatRange(0, 1, min_open=True)
-_MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has met
+_MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has received
 _THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
 
 
@@ -111,12 +111,12 @@ def main(ctx: click.Context, debug: bool) -> None:
 
     Exits with 2 for bad input, 1 for an error that nobody foresaw, 130 if interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Å shall not stop a run
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Å must not stop a run
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, _terminate)
-        ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+        previous_handler = signal.signal(signal.SIGTERM, _terminate)
+        ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, previous_handler))
 
 
 @main.command()
@@ -134,15 +134,15 @@ def info(specimen: str, thickness: float | None) -> None:
 
 def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
     try:
-        found = tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
+        doses = tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
     except ValueError as error:
         raise click.UsageError(f"a dose is not a number: {error}") from None
-    for text, value in zip(values, found, strict=True):
-        if value > _MOST_ELECTRONS and text not in {"inf", "∞"}:
+    for dose_text, value in zip(values, doses, strict=True):
+        if value > _MOST_ELECTRONS and dose_text not in {"inf", "∞"}:
             raise click.UsageError(
-                f"a dose is {text} e⁻/Å²; expected at most {_MOST_ELECTRONS:g}, or inf"
+                f"a dose is {dose_text} e⁻/Å²; expected at most {_MOST_ELECTRONS:g}, or inf"
             )
-    return found
+    return doses
 
 
 @main.command()
@@ -177,8 +177,8 @@ def bench(
     from misr4d.companion.bench import PLANS, Plan, run_bench
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    chosen = PLANS[size]
-    base = chosen if isinstance(chosen, Plan) else chosen[0]
+    full_plan = PLANS[size]
+    base = full_plan if isinstance(full_plan, Plan) else full_plan[0]
     narrowed = bool(specimens or doses or methods or draws)
     try:
         plan = replace(
@@ -190,8 +190,8 @@ def bench(
             # An explicit choice of doses or methods holds for ptychography too.
             slow_doses=None if doses else base.slow_doses,
         )
-        asked = plan if narrowed else chosen
-        rows = run_bench(asked, out, scheduler=scheduler, workers=workers)
+        plan_to_run = plan if narrowed else full_plan
+        rows = run_bench(plan_to_run, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
@@ -259,12 +259,12 @@ def train(
     from misr4d.learn.training import shipped_training
     from misr4d.learn.training import train as run
 
-    given = {name: value for name, value in changes.items() if value is not None}
+    settings = {name: value for name, value in changes.items() if value is not None}
     try:
         base = PRESETS[preset]
         if continue_shipped:
-            base = shipped_training(str(given.get("network", base.network)))
-        config = replace(base, **given)  # type: ignore[arg-type]
+            base = shipped_training(str(settings.get("network", base.network)))
+        config = replace(base, **settings)  # type: ignore[arg-type]
         result = run(config, out, device=device, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -488,16 +488,18 @@ def sweep(
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
-        asked = read_study(study)
+        study_plan = read_study(study)
         if dry_run:
-            for one in asked.runs:
-                click.echo(", ".join(f"{name} {value}" for name, value in one.items()))
-            click.echo(f"{len(asked.runs)} runs; nothing was done")
+            for parameters in study_plan.runs:
+                click.echo(", ".join(f"{name} {value}" for name, value in parameters.items()))
+            click.echo(f"{len(study_plan.runs)} runs; nothing was done")
             return
-        rows = run(asked, out, scheduler=scheduler, workers=workers)
+        rows = run(study_plan, out, scheduler=scheduler, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{len(rows)} rows in {out / asked.name / 'table.csv'} and table.json beside it")
+    click.echo(
+        f"{len(rows)} rows in {out / study_plan.name / 'table.csv'} and table.json beside it"
+    )
 
 
 @main.command(epilog="\b\nExample:\n  misr4d demo --out demo\n  xdg-open demo/report.html")

@@ -1,4 +1,4 @@
-"""How figures look: one style, one colour a method, grey rules, scale bars, limits."""
+"""How figures look: one style, one colour per method, grey rules, scale bars, limits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ METHOD_COLOURS = {
     "quantem direct": "#aa7733",
     "truth": "#000000",
 }
-"""One colour a method, throughout (Okabe-Ito and Tol, told apart by colour-blind readers)."""
+"""One colour per method (Okabe-Ito and Tol, which colour-blind readers can distinguish)."""
 
 
 def use_style() -> None:
@@ -103,23 +103,23 @@ def scale_bar(axes: Axes, length: float, label: str | None = None) -> None:
     length : float
         Length [Å].
     label : str, optional
-        Text above the bar, by default the length in Å; an empty one leaves the bar bare.
+        Text above the bar, by default the length in Å; an empty one omits the text.
     """
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     width, height = x1 - x0, abs(y1 - y0)
     if not 0 < length < width:
         raise ValueError(f"a scale bar of {length:g} Å does not fit an image {width:g} Å wide")
     left, top = x0 + 0.05 * width, max(y0, y1) - 0.075 * height
-    # On noise only a solid ground keeps bar and words legible.
+    # On noise only a solid background keeps bar and text legible.
     bar = Rectangle((left, top), length, 0.03 * height, fc="white", lw=0)
     bar.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
     axes.add_patch(bar)
-    text = f"{length:g} Å" if label is None else label
-    if text:
+    label_text = f"{length:g} Å" if label is None else label
+    if label_text:
         axes.text(
             left + length / 2,
             top - 0.02 * height,
-            text,
+            label_text,
             ha="center",
             va="bottom",
             fontsize=7,
@@ -185,21 +185,21 @@ def image_grid(
     common : sequence of bool, optional
         Which images of a row set its limits; by default all.
     notes : sequence of sequences of str, optional
-        What stands under each image, such as its score; as many as there are images.
+        Text under each image, such as its score; as many as there are images.
 
     Returns
     -------
     Figure
     """
-    room = 0 if notes is None else 0.14  # inches
-    height = (1.3 * field[0] / field[1] + room) * len(rows) + 0.3
+    note_height = 0 if notes is None else 0.14  # inches
+    height = (1.3 * field[0] / field[1] + note_height) * len(rows) + 0.3
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     figure = Figure(figsize=(1.25 * len(columns) + 0.4, height), layout=layout)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (name, images) in enumerate(rows):
-        counted = [True] * len(images) if common is None else common
-        chosen = [m for m, c in zip(images, counted, strict=True) if c and m is not None]
-        limits = display_limits(chosen)
+        sets_limits = [True] * len(images) if common is None else common
+        limit_images = [m for m, c in zip(images, sets_limits, strict=True) if c and m is not None]
+        limits = display_limits(limit_images)
         for j, image in enumerate(images):
             if image is None:
                 grid[i, j].set_axis_off()
@@ -237,12 +237,12 @@ def middle(
     -------
     image : Tensor or ndarray
     field : (float, float)
-        Size of what was kept [Å].
+        Size of the cut-out [Å].
     """
     edges = [round(n * (1 - part) / 2) for n in image.shape]
-    cut = tuple(slice(e, n - e) for e, n in zip(edges, image.shape, strict=True))
+    window = tuple(slice(e, n - e) for e, n in zip(edges, image.shape, strict=True))
     x, y = (side * (n - 2 * e) / n for side, e, n in zip(field, edges, image.shape, strict=True))
-    return image[cut], (x, y)
+    return image[window], (x, y)
 
 
 def mark_limit(
@@ -263,21 +263,29 @@ def mark_limit(
         Write the name at the line's far end instead of its near one.
     """
     dashed: dict[str, Any] = {"color": "0.6", "ls": "--", "lw": 0.8}
-    along = 0.99 if far else 0.01
-    place: dict[str, Any]
+    position = 0.99 if far else 0.01
+    text_options: dict[str, Any]
     if upright:
         axes.axvline(value, **dashed)
-        place = {"xy": (value, along), "xycoords": ("data", "axes fraction"), "xytext": (-2, 0)}
-        place |= {"rotation": 90, "ha": "right", "va": "top" if far else "bottom"}
+        text_options = {
+            "xy": (value, position),
+            "xycoords": ("data", "axes fraction"),
+            "xytext": (-2, 0),
+        }
+        text_options |= {"rotation": 90, "ha": "right", "va": "top" if far else "bottom"}
     else:
         axes.axhline(value, **dashed)
-        place = {"xy": (along, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
-        place |= {"ha": "right" if far else "left", "va": "bottom"}
+        text_options = {
+            "xy": (position, value),
+            "xycoords": ("axes fraction", "data"),
+            "xytext": (0, 2),
+        }
+        text_options |= {"ha": "right" if far else "left", "va": "bottom"}
     axes.annotate(
         label,
         textcoords="offset points",
         fontsize=7,
         color="0.25",
         zorder=1.5,  # below the curves, which it must not hide
-        **place,
+        **text_options,
     )

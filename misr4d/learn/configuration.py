@@ -1,6 +1,6 @@
 """What fixes a training run, the network that it trains, and how it sees the scan.
 
-The shipped networks need no more than this of their training.
+The shipped networks need nothing else of their training.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _HELD = 800  # examples of an endless supply that memory holds: both regimes, ol
 
 @dataclass(frozen=True)
 class Training:
-    """A training run, whole: the same values give the same weights on the same machine.
+    """A complete training run: the same values give the same weights on the same machine.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class Training:
     pool : int
         Specimens of each regime that an endless supply holds at once, in memory (2 MB each).
     renewed : float
-        How many of them it replaces in a step; those it lets go never come back.
+        How many of them it replaces in a step; those it drops are never used again.
     molecular : float
         Share of the samples that are molecules.
     learning_rate, weight_decay : float
         Of AdamW; the rate rises over the first 3 % of the steps and falls as a cosine.
     average : float
-        Decay of the exponential average of the weights, which is what is kept.
+        Decay of the exponential average of the weights, which is what is saved.
     doses : (float, float)
         Ends of the log-uniform dose [e⁻/Å²].
     infinite, vacuum : float
@@ -84,7 +84,7 @@ class Training:
         On a CPU too, the network's products in bfloat16, weights and loss in float32: worth it
         where the processor has instructions for it (AVX-512 BF16). A GPU always does. Not for
         `DualPath`: its views are a contrast of a per cent on a mean of one, for which bfloat16
-        has no digits, and trained so it ended in a flat image.
+        has no digits, and such a training ended in a flat image.
     seed : int
         Of everything.
     repeat : int
@@ -110,10 +110,10 @@ class Training:
     average: float = 0.999  # our choice
     doses: tuple[float, float] = (20.0, 20_000.0)  # our choice, past both ends of the study
     infinite: float = 0.08  # our choice
-    vacuum: float = 0.03  # our choice: nothing must come of nothing
+    vacuum: float = 0.03  # our choice: an empty field must give an empty image
     detector_noise: float = 0.1  # our choice; paper §2.1.2 states no size
     defocus_error: float = 0.01  # our choice
-    views: int = 48  # our choice: what two cores can bear
+    views: int = 48  # our choice: what two cores can handle
     inputs: str = "views"
     attention: bool = True
     head: str = "1x1"
@@ -142,10 +142,13 @@ class Training:
                 f"pool is {self.pool} and renewed {self.renewed}; expected at most {_HELD // 2} "
                 "specimens, and to renew from none to half of them in a step"
             )
-        for name, known in (("loss", ("paper", "l1")), ("inputs", ("views", "aligned", "direct"))):
-            if getattr(self, name) not in known:
+        for name, allowed in (
+            ("loss", ("paper", "l1")),
+            ("inputs", ("views", "aligned", "direct")),
+        ):
+            if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
                 )
         if self.inputs != "views" and self.network != "AttentionUNet":
             raise ValueError(
@@ -164,11 +167,11 @@ class Training:
 
 def recorded_training(record: dict[str, Any]) -> Training:
     """Run that a card or a checkpoint records under ``training``."""
-    known = {f.name for f in fields(Training)}
+    field_names = {f.name for f in fields(Training)}
     values: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v
         for k, v in record["training"].items()
-        if k in known
+        if k in field_names
     }
     return Training(**values)
 
@@ -209,10 +212,10 @@ def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
     nx, ny = views.shape[-2:]
     qx = torch.fft.fftfreq(nx, device=views.device)[:, None]
     qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]
-    turns = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
-    moved = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * turns)
-    found: Tensor = torch.fft.irfft2(moved, s=(nx, ny))
-    return found
+    cycles = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
+    shifted_spectra = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * cycles)
+    registered: Tensor = torch.fft.irfft2(shifted_spectra, s=(nx, ny))
+    return registered
 
 
 def build_network(config: Training) -> nn.Module:

@@ -51,7 +51,7 @@ __all__ = [
 _SIMULATION = {"atomic": (1 / 3, 2.0, 24), "molecular": (256 / 480, 25.0, 6)}
 
 DETECTOR_BIAS = 0.5
-"""Deviation of a pixel's lasting offset, as a share of its Gaussian noise's (our choice)."""
+"""Deviation of a pixel's constant offset, as a share of its Gaussian noise's (our choice)."""
 
 
 @lru_cache(maxsize=16)
@@ -82,7 +82,7 @@ def simulate_example(
         As for :func:`misr4d.specimens.corpus.draw_specimen`.
     defocus_error : float
         Standard deviation of the relative difference between the true defocus and the one that
-        the reconstruction is told.
+        the reconstruction assumes.
     device : str
         Where to compute; the result is in memory.
 
@@ -95,43 +95,45 @@ def simulate_example(
     """
     specimen = draw_specimen(regime, seed, index)
     cell = specimen.atoms.cell.lengths()
-    sampling, thinnest, most = _SIMULATION[regime]
-    number = min(most, max(1, math.ceil(cell[2] / thinnest)))
+    sampling, thinnest, most_slices = _SIMULATION[regime]
+    slices = min(most_slices, max(1, math.ceil(cell[2] / thinnest)))
     potential = project_atoms(
         specimen.atoms.numbers,
         specimen.atoms.positions,
         (float(cell[0]), float(cell[1])),
         (round(cell[0] / sampling), round(cell[1] / sampling)),
-        (float(cell[2]) / number,) * number,
+        (float(cell[2]) / slices,) * slices,
         device=device,
     )
     kernel = index % len(DEFOCI[regime])
-    told = acquisition_of(regime, kernel)
+    assumed_acquisition = acquisition_of(regime, kernel)
     error = np.random.default_rng([seed, index, 7]).normal(0, defocus_error)
-    true = replace(told, defocus=told.defocus * (1 + error) + float(cell[2]) / 2)
-    views = simulate_views(potential, true, device=device)
+    true_acquisition = replace(
+        assumed_acquisition, defocus=assumed_acquisition.defocus * (1 + error) + float(cell[2]) / 2
+    )
+    views = simulate_views(potential, true_acquisition, device=device)
     statistic = _method(regime, kernel, device).statistic(views)
     return {
         "views": views.cpu().half(),
-        "truth": truth(potential, told, UPSAMPLING).cpu(),
+        "truth": truth(potential, assumed_acquisition, UPSAMPLING).cpu(),
         "score": statistic.score[0].cpu(),
         "misfit": statistic.noise[0].cpu(),
-        "intensity": told.relative_to_vacuum(views).mean().cpu(),
+        "intensity": assumed_acquisition.relative_to_vacuum(views).mean().cpu(),
     }
 
 
 def example(
     regime: str, seed: int, index: int, *, defocus_error: float = 0.01, device: str = "cpu"
 ) -> Path:
-    """Make an example only once: an npz of what :func:`simulate_example` returns, kept."""
+    """Make an example or reuse the stored one: an npz of what :func:`simulate_example` returns."""
     path = _example_path(regime, seed, index, defocus_error)
     if path.is_file():
         return path
-    found = simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
+    arrays = simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "wb") as file:
-        np.savez(file, **{k: v.numpy() for k, v in found.items()})
+        np.savez(file, **{k: v.numpy() for k, v in arrays.items()})
     os.replace(temporary, path)
     return path
 
@@ -175,14 +177,14 @@ def prepare(config: Training, workers: int | None = None, device: str = "cpu") -
 
 
 def _regimes(config: Training) -> list[str]:
-    share = {"atomic": 1 - config.molecular, "molecular": config.molecular}
-    return [regime for regime in REGIMES if share[regime] > 0]
+    fractions = {"atomic": 1 - config.molecular, "molecular": config.molecular}
+    return [regime for regime in REGIMES if fractions[regime] > 0]
 
 
 def _supply(config: Training, regime: str) -> int:
     """Distinct specimens of a regime at one time: fewer molecules, each larger and slower."""
-    share = 1.0 if regime == "atomic" else 0.2
-    return max(len(DEFOCI[regime]), round((config.specimens or config.pool) * share))
+    fraction = 1.0 if regime == "atomic" else 0.2
+    return max(len(DEFOCI[regime]), round((config.specimens or config.pool) * fraction))
 
 
 def _first(config: Training, regime: str, step: int) -> int:
@@ -207,16 +209,16 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-_SURE = 12.0  # counts above which the normal quantile, corrected, stands for Poisson's
+_SURE = 12.0  # counts above which the corrected normal quantile replaces Poisson's
 
 
 def quick_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
     """Draw Poisson counts for training, up to three times as fast as :func:`torch.poisson`.
 
-    Where few are expected, exact but for float32. Where a part of the views expects twelve or more
-    throughout, the quantile of a normal distribution is rounded, with the corrections of Cornish
-    and Fisher (Rev. Inst. Int. Stat. 5, 307, 1938) up to the kurtosis: that differs from Poisson's
-    distribution by at most 0.2 % in total variation. What is scored is drawn by
+    Where few are expected, the draws are exact within float32. Where a part of the views expects
+    twelve or more throughout, the quantile of a normal distribution is rounded, with the
+    corrections of Cornish and Fisher (Rev. Inst. Int. Stat. 5, 307, 1938) up to the kurtosis: that
+    differs from Poisson's distribution by at most 0.2 % in total variation. Scored counts come from
     :func:`misr4d.core.dose.expose`.
 
     Parameters
@@ -233,27 +235,27 @@ def quick_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
     """
     if expected.device.type != "cpu":
         return torch.poisson(expected, generator=generator)
-    return torch.cat([_count_part(part, generator) for part in torch.split(expected, 16)])
+    return torch.cat([_count_part(chunk, generator) for chunk in torch.split(expected, 16)])
 
 
 def _count_part(mean: Tensor, generator: torch.Generator) -> Tensor:
-    low, high = (float(value) for value in mean.aminmax())
-    if low >= _SURE:
+    lowest, highest = (float(value) for value in mean.aminmax())
+    if lowest >= _SURE:
         z = torch.randn(mean.shape, generator=generator)
         deviation = (mean - 1 / 12).sqrt()  # rounding adds the other twelfth
         square = z.square()
         third = z * ((square - 3) / 24 - (2 * square - 5) / 36)
         return (mean + deviation * z + (square - 1) / 6 + third / deviation).round_().clamp_min_(0)
-    if not 1 <= high <= 2 * _SURE:
+    if not 1 <= highest <= 2 * _SURE:
         return torch.poisson(mean, generator=generator)
-    chance = torch.rand(mean.shape, generator=generator).clamp_min_(4e-6)
+    uniform = torch.rand(mean.shape, generator=generator).clamp_min_(4e-6)
     term = torch.exp(-mean)
-    below = term.clone()
+    cumulative = term.clone()
     counts, step = torch.zeros_like(mean), torch.empty_like(mean)
-    for number in range(1, math.ceil(high + 6 * math.sqrt(high) + 8)):
+    for number in range(1, math.ceil(highest + 6 * math.sqrt(highest) + 8)):
         # 1 where the chance is not yet reached, 0 elsewhere: a comparison would be slower.
-        counts += torch.sub(chance, below, out=step).ceil_()
-        below += term.mul_(mean).mul_(1 / number)
+        counts += torch.sub(uniform, cumulative, out=step).ceil_()
+        cumulative += term.mul_(mean).mul_(1 / number)
     return counts
 
 
@@ -275,17 +277,25 @@ def _draw(
     kernels = len(DEFOCI[regime])
     number = int(torch.randint(_supply(config, regime) // kernels, (), generator=generator))
     index = (number + _first(config, regime, step) // kernels) * kernels + kernel
-    own = generator if config.fresh_noise else _generator(config.seed, index)
+    noise_generator = generator if config.fresh_noise else _generator(config.seed, index)
     low, high = (math.log(d) for d in config.doses)
-    dose = math.inf if _uniform(own) < config.infinite else math.exp(_uniform(own, low, high))
-    detector = _uniform(own, 0, config.detector_noise) if _uniform(own) < 1 / 3 else 0.0
-    vacuum = _uniform(own) < config.vacuum and config.network == "DirectInformed"
+    dose = (
+        math.inf
+        if _uniform(noise_generator) < config.infinite
+        else math.exp(_uniform(noise_generator, low, high))
+    )
+    detector = (
+        _uniform(noise_generator, 0, config.detector_noise)
+        if _uniform(noise_generator) < 1 / 3
+        else 0.0
+    )
+    vacuum = _uniform(noise_generator) < config.vacuum and config.network == "DirectInformed"
     key = (regime, config.seed, index)
     if config.specimens:
         path = example(*key, defocus_error=config.defocus_error, device=device)
         return _Draw(partial(_load, path), index, dose, detector, vacuum)
-    held = _fresh_example(*key, config.defocus_error, device)
-    return _Draw(held.__getitem__, index, dose, detector, vacuum)
+    arrays = _fresh_example(*key, config.defocus_error, device)
+    return _Draw(arrays.__getitem__, index, dose, detector, vacuum)
 
 
 def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
@@ -295,7 +305,7 @@ def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
 
 
 def _turned(images: Tensor, turn: int, roll: tuple[int, int]) -> Tensor:
-    """One of the square's eight symmetries about pixel (0, 0), then a shift ``(..., X, Y)``."""
+    """Apply one of a square's eight symmetries about pixel (0, 0), then a shift ``(..., X, Y)``."""
     if turn & 1:
         images = torch.roll(images.flip(-1), 1, -1)
     if turn & 2:
@@ -306,9 +316,9 @@ def _turned(images: Tensor, turn: int, roll: tuple[int, int]) -> Tensor:
 
 
 def _symmetry(generator: torch.Generator) -> tuple[int, tuple[int, int]]:
-    turn = int(torch.randint(8, (), generator=generator))
+    symmetry = int(torch.randint(8, (), generator=generator))
     roll = torch.randint(64, (2,), generator=generator).tolist()
-    return turn, (roll[0], roll[1])
+    return symmetry, (roll[0], roll[1])
 
 
 def _informed_group(
@@ -321,22 +331,24 @@ def _informed_group(
     draws = [_draw(config, regime, kernel, step, generator, device) for _ in range(count)]
     positions = math.prod(acquisition.scan_shape)
     # What the detector adds weighs more where fewer electrons are counted: in the mean of views.
-    added = float((1 / acquisition.view_illumination).mean())
+    detector_noise_factor = float((1 / acquisition.view_illumination).mean())
     scores, variances, misfits, targets = [], [], [], []
-    for one in draws:
-        score, target = one.load("score"), one.load("truth")
-        intensity, misfit = float(one.load("intensity")), float(one.load("misfit"))
-        if one.vacuum:
+    for sample in draws:
+        score, target = sample.load("score"), sample.load("truth")
+        intensity, misfit = float(sample.load("intensity")), float(sample.load("misfit"))
+        if sample.vacuum:
             score, target, intensity, misfit = (
                 torch.zeros_like(score),
                 torch.zeros_like(target),
                 1.0,
                 1e-16,
             )
-        electrons = electrons_per_pixel(one.dose, acquisition)
+        electrons = electrons_per_pixel(sample.dose, acquisition)
         # Poisson counts, and the detector's own noise, in units of a fully lit pixel.
-        shot = intensity / electrons + added * (one.detector / electrons) ** 2
-        variances.append(shot / positions)
+        noise_variance = (
+            intensity / electrons + detector_noise_factor * (sample.detector / electrons) ** 2
+        )
+        variances.append(noise_variance / positions)
         scores.append(score)
         misfits.append(misfit)
         targets.append(target)
@@ -347,27 +359,27 @@ def _informed_group(
     )
     maps, scan_step = direct_features(method, statistic)
     target = torch.stack(targets).to(device)
-    both = torch.cat([maps, (target - target.mean((-2, -1), keepdim=True))[:, None]], 1)
-    moved = []
-    for one in both:
-        turn, roll = _symmetry(generator)
-        moved.append(_turned(one, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
-    whole = torch.stack(moved)
-    return whole[:, :-1], scan_step, whole[:, -1]
+    maps_and_target = torch.cat([maps, (target - target.mean((-2, -1), keepdim=True))[:, None]], 1)
+    transformed = []
+    for sample in maps_and_target:
+        symmetry, roll = _symmetry(generator)
+        transformed.append(_turned(sample, symmetry, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
+    stacked = torch.stack(transformed)
+    return stacked[:, :-1], scan_step, stacked[:, -1]
 
 
 @cache
 def _view_order(regime: str, turn: int) -> Tensor:
     """Which view takes each view's place when the scan is turned."""
-    k = acquisition_of(regime, 0).view_frequencies
-    turned = k.clone()
+    frequencies = acquisition_of(regime, 0).view_frequencies
+    turned_frequencies = frequencies.clone()
     if turn & 4:
-        turned = turned.flip(1)
+        turned_frequencies = turned_frequencies.flip(1)
     if turn & 2:
-        turned[:, 0] *= -1
+        turned_frequencies[:, 0] *= -1
     if turn & 1:
-        turned[:, 1] *= -1
-    return torch.cdist(turned, k).argmin(1)
+        turned_frequencies[:, 1] *= -1
+    return torch.cdist(turned_frequencies, frequencies).argmin(1)
 
 
 def _view_sample(
@@ -384,32 +396,32 @@ def _view_sample(
     """
     regime, kernel = condition
     acquisition = acquisition_of(regime, kernel)
-    one = _draw(config, regime, kernel, step, generator, device)
-    turn, roll = _symmetry(generator)
-    views = one.load("views").to(device).float()
-    if math.isfinite(one.dose):
-        electrons = electrons_per_pixel(one.dose, acquisition)
-        own = generator
+    draw = _draw(config, regime, kernel, step, generator, device)
+    symmetry, roll = _symmetry(generator)
+    views = draw.load("views").to(device).float()
+    if math.isfinite(draw.dose):
+        electrons = electrons_per_pixel(draw.dose, acquisition)
+        noise_generator = generator
         if not config.fresh_noise:
-            own = _generator(config.seed, one.index, 1)
-        if device != "cpu":  # draws there, which is what would take longest here
-            seed = int(torch.randint(2**62, (), generator=own))
-            own = torch.Generator(device).manual_seed(seed)
-        views = quick_counts(views * electrons, own) / electrons
-        if one.detector:
-            bias = DETECTOR_BIAS * one.detector
-            views = add_detector_noise(views, electrons, one.detector, bias, own)
-    views = acquisition.relative_to_vacuum(views)[_view_order(regime, turn)]
+            noise_generator = _generator(config.seed, draw.index, 1)
+        if device != "cpu":  # draws on the device, since drawing on the CPU would take longest
+            seed = int(torch.randint(2**62, (), generator=noise_generator))
+            noise_generator = torch.Generator(device).manual_seed(seed)
+        views = quick_counts(views * electrons, noise_generator) / electrons
+        if draw.detector:
+            bias = DETECTOR_BIAS * draw.detector
+            views = add_detector_noise(views, electrons, draw.detector, bias, noise_generator)
+    views = acquisition.relative_to_vacuum(views)[_view_order(regime, symmetry)]
     if chosen is not None:
         views = views[chosen]
-    target = one.load("truth").to(device)
-    target = _turned(target - target.mean(), turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
-    return _turned(views, turn, roll), target
+    target = draw.load("truth").to(device)
+    target = _turned(target - target.mean(), symmetry, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
+    return _turned(views, symmetry, roll), target
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees."""
+    """Samples that one step trains on."""
 
     inputs: tuple[Tensor, ...]
     target: Tensor
@@ -426,8 +438,8 @@ def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") 
     """
     generator = _generator(config.seed, config.repeat, step, rank)
     if config.network == "DirectInformed":
-        parts = 2 if config.batch > 1 else 1
-        sizes = [config.batch - config.batch // 2, config.batch // 2][:parts]
+        number_of_groups = 2 if config.batch > 1 else 1
+        sizes = [config.batch - config.batch // 2, config.batch // 2][:number_of_groups]
         batches = []
         for size in sizes:
             maps, steps, target = _informed_group(config, size, step, generator, device)
@@ -448,16 +460,16 @@ def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") 
                 views = aligned(views, acquisition)
             samples.append((views, target))
             scan_steps.append(min(acquisition.step))
-        views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
+        views, target = (torch.stack(tensors).to(device) for tensors in zip(*samples, strict=True))
         return [Batch((views,), target, min(scan_steps))]
     condition = _condition(config, generator)
     acquisition = acquisition_of(*condition)
-    chosen = torch.randperm(acquisition.number_of_views, generator=generator)[: config.views]
+    chosen_views = torch.randperm(acquisition.number_of_views, generator=generator)[: config.views]
     samples = [
-        _view_sample(config, condition, step, generator, device, chosen)
+        _view_sample(config, condition, step, generator, device, chosen_views)
         for _ in range(config.batch)
     ]
-    views, target = (torch.stack(part).to(device) for part in zip(*samples, strict=True))
+    views, target = (torch.stack(tensors).to(device) for tensors in zip(*samples, strict=True))
     shifts, angles = view_geometry(acquisition)
-    inputs = (views, shifts[chosen].to(device), angles[chosen].to(device))
+    inputs = (views, shifts[chosen_views].to(device), angles[chosen_views].to(device))
     return [Batch(inputs, target, min(acquisition.step))]

@@ -65,7 +65,7 @@ def calibrated_intervals(name: str, acquisition: Acquisition) -> dict[float, flo
     regime = nearest_regime(acquisition)
     for row in card(name).get("calibration", {}).get("intervals", []):
         if row["regime"] == regime:
-            return {float(share): float(factor) for share, factor in row["factors"].items()}
+            return {float(coverage): float(factor) for coverage, factor in row["factors"].items()}
     return None
 
 
@@ -80,12 +80,12 @@ def card(name: str) -> dict[str, Any]:
     path = _FOLDER / f"{name}.json"
     if name not in SHIPPED or not path.is_file():
         raise ValueError(f"no weights for {name!r}; shipped are {', '.join(SHIPPED)}")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def trained_detector(record: dict[str, Any]) -> str:
-    """Say what pixels a network saw in training, as its card has it."""
+    """Say what pixels a network was trained on, according to its card."""
     runs = [*record.get("before", []), record["training"]]
     finite = [samples > 1 for samples in record["pixel_samples"]]
     if len(finite) != len(runs):
@@ -103,8 +103,8 @@ def trained_detector(record: dict[str, Any]) -> str:
 def training_log(name: str) -> list[dict[str, float]]:
     """Read the log of a shipped network's training: ``step``, ``loss``, ``rate``, ``seconds``."""
     card(name)
-    text = (_FOLDER / f"{name}.csv").read_text(encoding="utf-8")
-    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+    csv_text = (_FOLDER / f"{name}.csv").read_text(encoding="utf-8")
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(csv_text.splitlines())]
 
 
 @cache
@@ -131,13 +131,13 @@ def load_network(name: str, device: str = "cpu") -> nn.Module:
 
 
 def _joined(first: str, second: str) -> str:
-    """Log of two runs, one after the other: steps and seconds go on."""
+    """Join the logs of two runs, one after the other: steps and seconds continue."""
     head, *rows = first.splitlines()
-    last = dict(zip(head.split(","), rows[-1].split(","), strict=True))
-    step, seconds = int(last["step"]), float(last["seconds"])
+    last_row = dict(zip(head.split(","), rows[-1].split(","), strict=True))
+    step, seconds = int(last_row["step"]), float(last_row["seconds"])
     for row in csv.DictReader(second.splitlines()):
-        spent = f"{seconds + float(row['seconds']):.1f}"
-        rows.append(f"{step + int(row['step'])},{row['loss']},{row['rate']},{spent}")
+        elapsed = f"{seconds + float(row['seconds']):.1f}"
+        rows.append(f"{step + int(row['step'])},{row['loss']},{row['rate']},{elapsed}")
     return "\n".join([head, *rows]) + "\n"
 
 
@@ -148,7 +148,7 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     ----------
     weights : Path
         ``weights.safetensors`` of a finished :func:`misr4d.learn.training.train`, its ``log.csv``
-        beside. A run that went on from the weights shipped so far goes on in their log, too.
+        beside. A run that continued from the shipped weights continues their log, too.
     name : str
         One of :data:`SHIPPED`.
     extra : dict
@@ -165,7 +165,7 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     folder = Path(str(_FOLDER))
     folder.mkdir(parents=True, exist_ok=True)
     log = weights.with_name("log.csv").read_text(encoding="utf-8")
-    before: list[dict[str, Any]] = []
+    earlier_trainings: list[dict[str, Any]] = []
     samples: list[int] = []
     if config.get("start"):
         shipped = card(name)
@@ -175,13 +175,13 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
                 f"{shipped['sha256'][:12]}…, so their log cannot be continued"
             )
         log = _joined((folder / f"{name}.csv").read_text(encoding="utf-8"), log)
-        before = [*shipped.get("before", []), shipped["training"]]
+        earlier_trainings = [*shipped.get("before", []), shipped["training"]]
         samples = shipped["pixel_samples"]
     record = {
         "network": name,
         "parameters": sum(v.numel() for v in half.values()),
         "training": config,
-        "before": before,
+        "before": earlier_trainings,
         "pixel_samples": [*samples, acquisition_of("atomic", 0).pixel_samples],
         "seconds": float(log.splitlines()[-1].rsplit(",", 1)[1]),
         **extra,
@@ -193,12 +193,12 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
 
 
 def amend(name: str, extra: dict[str, Any]) -> Path:
-    """Say more, or something else, on a shipped network's card; the weights stay.
+    """Add to or change a shipped network's card; the weights stay the same.
 
     Raises
     ------
     ValueError
-        If no such network is shipped, or the change is of what identifies the weights.
+        If no such network is shipped, or the change concerns what identifies the weights.
     """
     fixed = {"network", "parameters", "training", "pixel_samples", "sha256"}
     if changed := fixed & extra.keys():
@@ -234,7 +234,7 @@ def informed(
     views : Tensor
         ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
     network : Module, optional
-        The shipped one unless given.
+        By default the shipped one.
 
     Returns
     -------
@@ -251,8 +251,8 @@ def informed(
     mean, deviation = model(*direct_features(method, method.statistic(views)))
     mean = mean - mean.mean((-2, -1), keepdim=True)
     shape = (*views.shape[:-3], *mean.shape[1:])
-    known = _calibration(network, method.acquisition)
-    return Estimate(mean.reshape(shape), deviation.reshape(shape), known)
+    intervals = _calibration(network, method.acquisition)
+    return Estimate(mean.reshape(shape), deviation.reshape(shape), intervals)
 
 
 def _calibration(network: nn.Module | None, acquisition: Acquisition) -> dict[float, float] | None:
@@ -288,7 +288,7 @@ def informed_tiled(
     device : str
         Where to compute.
     network : Module, optional
-        The shipped one unless given.
+        By default the shipped one.
     pool : TaskPool
         Where the tiles are reconstructed (:func:`misr4d.core.workers.task_pool`); by default in
         this process.
@@ -312,16 +312,25 @@ def informed_tiled(
             "overlap"
         )
     shape = (min(tile, nx), min(tile, ny))
-    own = replace(acquisition, scan_shape=shape)
+    tile_acquisition = replace(acquisition, scan_shape=shape)
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows, columns in tiles((nx, ny), shape, overlap):
-            part = views(rows, columns) if callable(views) else views[:, rows, columns]
-            # As arrays, which are sent to a worker uncopied, and without what they are part of.
-            yield part.clone().cpu().numpy(), own, amplitude_contrast, device, network
+            tile_views = views(rows, columns) if callable(views) else views[:, rows, columns]
+            # As arrays, which are sent to a worker uncopied; cloned, to send no more than the tile.
+            yield (
+                tile_views.clone().cpu().numpy(),
+                tile_acquisition,
+                amplitude_contrast,
+                device,
+                network,
+            )
 
-    made = ((torch.from_numpy(a) for a in pair) for pair in pool(_informed_tile, tasks()))
-    mean, deviation = blend_tiles(made, (nx, ny), shape, overlap)
+    tile_images = (
+        (torch.from_numpy(array) for array in tile_image)
+        for tile_image in pool(_informed_tile, tasks())
+    )
+    mean, deviation = blend_tiles(tile_images, (nx, ny), shape, overlap)
     return Estimate(mean, deviation, _calibration(network, acquisition))
 
 
@@ -335,8 +344,8 @@ def _informed_tile(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Reconstruct one tile, here or on a worker."""
     method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
-    found = informed(method, torch.from_numpy(views), network=network)
-    return found.mean.cpu().numpy(), found.deviation.cpu().numpy()
+    estimate = informed(method, torch.from_numpy(views), network=network)
+    return estimate.mean.cpu().numpy(), estimate.deviation.cpu().numpy()
 
 
 @torch.inference_mode()
@@ -375,20 +384,23 @@ def dual_path(
 
     Any number of views in any order, as long as `acquisition` lists them so; its defocus counts
     from the specimen's middle. The network takes them all at once, but attention over many more
-    views than it was trained with picks out noise: they are dealt over the disc into groups of
+    views than it was trained with picks out noise: they are divided over the disc into groups of
     about as many, and the images of the groups averaged.
     """
     model = network or load_network("DualPath", str(views.device))
     shifts, angles = (t.to(views.device) for t in view_geometry(acquisition))
-    lit = acquisition.relative_to_vacuum(views)
+    relative_views = acquisition.relative_to_vacuum(views)
     image = torch.stack(
-        [model(lit[None, own], shifts[own], angles[own])[0, 0] for own in view_groups(acquisition)]
+        [
+            model(relative_views[None, group], shifts[group], angles[group])[0, 0]
+            for group in view_groups(acquisition)
+        ]
     ).mean(0)
     return image - image.mean()
 
 
 def view_groups(acquisition: Acquisition) -> list[list[int]]:
-    """Deal the views over the disc into groups of about as many as `DualPath` was trained with."""
+    """Divide the disc's views into groups of about as many as `DualPath` was trained with."""
     angles = acquisition.view_angles.round(decimals=6).tolist()
     order = sorted(range(len(angles)), key=lambda k: tuple(angles[k]))
     count = max(1, round(len(order) / recorded_training(card("DualPath")).views))

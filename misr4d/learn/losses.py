@@ -30,8 +30,8 @@ class VGGFeatures(nn.Module):
     Parameters
     ----------
     path : str or Path, optional
-        A file of the official weights; by default they are fetched once, with checksum. They
-        cannot be had without a network.
+        A file of the official weights; by default they are fetched once, with checksum,
+        which needs a network connection.
 
     Raises
     ------
@@ -45,12 +45,12 @@ class VGGFeatures(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
-        for item in _VGG_LAYERS:
-            if isinstance(item, str):
+        for layer in _VGG_LAYERS:
+            if isinstance(layer, str):
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [nn.Conv2d(channels, item, 3, padding=1), nn.ReLU()]
-                channels = item
+                layers += [nn.Conv2d(channels, layer, 3, padding=1), nn.ReLU()]
+                channels = layer
         self.features = nn.Sequential(*layers)
         file = Path(path) if path else fetch(VGG_ADDRESS, "vgg19-dcbb9e9d.pth")
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -61,8 +61,8 @@ class VGGFeatures(nn.Module):
             )
         # weights_only: tensors alone are read, no code is run.
         state = torch.load(file, map_location="cpu", weights_only=True)
-        own = {k: v for k, v in state.items() if k in self.state_dict()}
-        self.load_state_dict(own)
+        feature_weights = {k: v for k, v in state.items() if k in self.state_dict()}
+        self.load_state_dict(feature_weights)
         self.requires_grad_(False).eval()
         self.mean: Tensor
         self.std: Tensor
@@ -72,8 +72,8 @@ class VGGFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Features of grey images in [0, 1]: ``(N, 1, H, W) → (N, 256, H/8, W/8)``."""
         rgb = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
-        found: Tensor = self.features(rgb)
-        return found
+        features: Tensor = self.features(rgb)
+        return features
 
 
 @lru_cache(maxsize=1)
@@ -98,7 +98,7 @@ class PaperLoss(nn.Module):
     step : float
         Scan step [Å].
     perceptual : VGGFeatures, optional
-        Used where Eq. 3 asks for it; fetched if it is not given.
+        Used where Eq. 3 requires it; fetched if it is not given.
     weight : float
         λ.
     """
@@ -117,9 +117,9 @@ class PaperLoss(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Loss of ``(N, 1, H, W)`` images, H and W above 160 pixels; a scalar."""
-        low = target.amin((1, 2, 3), keepdim=True)
-        span = (target.amax((1, 2, 3), keepdim=True) - low).clamp_min(1e-3)
-        x, y = (image - low) / span, (target - low) / span
+        lowest = target.amin((1, 2, 3), keepdim=True)
+        span = (target.amax((1, 2, 3), keepdim=True) - lowest).clamp_min(1e-3)
+        x, y = (image - lowest) / span, (target - lowest) / span
         loss: Tensor = (x - y).abs().mean()
         loss = loss + 1 - pytorch_msssim.ms_ssim(x, y, data_range=1.0)
         if self.perceptual is not None:
@@ -146,8 +146,8 @@ def gaussian_likelihood(
     ----------
     Seitzer et al., ICLR (2022), arXiv:2203.09168.
     """
-    own = (target - mean).square() / (2 * deviation.square()) + deviation.log()
-    return (own * deviation.detach() ** (2 * beta)).mean()
+    likelihood = (target - mean).square() / (2 * deviation.square()) + deviation.log()
+    return (likelihood * deviation.detach() ** (2 * beta)).mean()
 
 
 def ring_error(image: Tensor, target: Tensor, rings: Tensor) -> Tensor:
@@ -174,5 +174,5 @@ def ring_error(image: Tensor, target: Tensor, rings: Tensor) -> Tensor:
 
     error, signal = power(image - target), power(target)
     floor = 1e-4 * signal.sum(1, keepdim=True) / count + 1e-12
-    found: Tensor = ((error + floor) / (error + signal + floor)).mean()
-    return found
+    mean_error: Tensor = ((error + floor) / (error + signal + floor)).mean()
+    return mean_error

@@ -1,4 +1,4 @@
-"""Three networks: the paper's attention U-Net, its text's dual path, and one informed by physics.
+"""Three networks: the paper's attention U-Net, the dual path of its text, one informed by physics.
 
 All take measurements in physical scale and return phases in rad. The first two see the views; the
 third starts from direct ptychography and returns its own uncertainty.
@@ -46,8 +46,8 @@ class AttentionGate(nn.Module):
 
     def attention(self, g: Tensor, x: Tensor) -> Tensor:
         """Attention map in [0, 1] ``(N, 1, H, W)``."""
-        found: Tensor = self.psi(torch.relu(self.gate(g) + self.skip(x)))
-        return found
+        attention_map: Tensor = self.psi(torch.relu(self.gate(g) + self.skip(x)))
+        return attention_map
 
     def forward(self, g: Tensor, x: Tensor) -> Tensor:
         """Gate the skip: ``(N, G, H, W), (N, C, H, W) → (N, C, H, W)``."""
@@ -59,9 +59,9 @@ class _Block(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         layers: list[nn.Module] = []
-        for first in (inputs, outputs):
+        for channels in (inputs, outputs):
             layers += [
-                nn.Conv2d(first, outputs, 3, padding=1),
+                nn.Conv2d(channels, outputs, 3, padding=1),
                 nn.BatchNorm2d(outputs),
                 nn.ReLU(inplace=True),
             ]
@@ -162,7 +162,7 @@ class DualPath(nn.Module):
     two pathways take turns, in which what the views have in common refines the features of each,
     and the features of each refine the embedding of its angle. Views enter as a set: any number,
     in any order. Each is moved by the whole part of its known displacement, and its embedding
-    holds the rest.
+    holds the fractional part.
 
     Parameters
     ----------
@@ -217,20 +217,28 @@ class DualPath(nn.Module):
                 f"shifts {tuple(shifts.shape)} and angles {tuple(angles.shape)} do not fit {m} "
                 f"views; expected ({m}, 2) each"
             )
-        whole = shifts.round()
-        moved = torch.stack(
+        whole_shifts = shifts.round()
+        shifted_views = torch.stack(
             [
-                torch.roll(views[:, k], (int(whole[k, 0]), int(whole[k, 1])), (1, 2))
+                torch.roll(views[:, k], (int(whole_shifts[k, 0]), int(whole_shifts[k, 1])), (1, 2))
                 for k in range(m)
             ],
             1,
         )
-        rest = shifts - whole
-        known = torch.cat(
-            [angles, rest, torch.sin(2 * math.pi * rest), torch.cos(2 * math.pi * rest)], 1
+        fractional_shifts = shifts - whole_shifts
+        geometry = torch.cat(
+            [
+                angles,
+                fractional_shifts,
+                torch.sin(2 * math.pi * fractional_shifts),
+                torch.cos(2 * math.pi * fractional_shifts),
+            ],
+            1,
         ).to(views.dtype)
-        angular = self.embed(known).expand(n, m, -1)
-        x = self.encode(moved.reshape(n * m, 1, height, width) - 1).reshape(n, m, -1, height, width)
+        angular = self.embed(geometry).expand(n, m, -1)
+        x = self.encode(shifted_views.reshape(n * m, 1, height, width) - 1).reshape(
+            n, m, -1, height, width
+        )
         for index, film in enumerate(self.film):
             gain, offset = film(angular).chunk(2, -1)
             x = x * (1 + gain[..., None, None]) + offset[..., None, None]
@@ -270,14 +278,14 @@ class _Residual(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        inner: Tensor = self.second(functional.silu(self.first(x)))
-        return functional.silu(self.skip(x) + inner)
+        residual: Tensor = self.second(functional.silu(self.first(x)))
+        return functional.silu(self.skip(x) + residual)
 
 
 class _GatedUNet(nn.Module):
     """Lean attention U-Net on any field: it pads to a whole number of its strides.
 
-    Without normalisation, so that the amplitude of what comes in survives; its last layer starts
+    Without normalisation, so that the amplitude of the input is preserved; its last layer starts
     at zero, so that training starts from what the input already holds.
     """
 
@@ -320,7 +328,7 @@ FEATURES = len(_SIGNAL_SCALES) + 1  # maps of direct_features
 
 
 def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[Tensor, Tensor]:
-    """Make what :class:`DirectInformed` starts from.
+    """Compute the maps that :class:`DirectInformed` starts from.
 
     Parameters
     ----------
@@ -377,10 +385,10 @@ class DirectInformed(nn.Module):
         logs = torch.cat([size.log10(), step.log10()[:, None, None, None]], 1)
         x = self.unshuffle(maps / size)
         constants = logs.expand(-1, -1, *x.shape[-2:])
-        out = self.shuffle(self.body(torch.cat([x, constants], 1)))
+        output = self.shuffle(self.body(torch.cat([x, constants], 1)))
         scale = size[:, 0]
-        mean: Tensor = maps[:, 0] + scale * out[:, 0]
-        deviation: Tensor = scale * functional.softplus(out[:, 1]).clamp_min(1e-3)
+        mean: Tensor = maps[:, 0] + scale * output[:, 0]
+        deviation: Tensor = scale * functional.softplus(output[:, 1]).clamp_min(1e-3)
         return mean, deviation
 
 

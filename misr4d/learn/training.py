@@ -1,7 +1,7 @@
 """Train a network on specimens that never repeat: ``misr4d train --preset cpu``.
 
-Everything random follows from seed, step and rank, so that a run that was killed goes on from its
-last checkpoint to the very weights that it would have reached.
+Everything random follows from seed, step and rank, so that a run that was killed resumes from its
+last checkpoint and ends with exactly the weights that it would have reached.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["loss_of", "shipped_training", "train"]
 
 
 def shipped_training(network: str) -> Training:
-    """Run that goes on from a network's shipped weights, with the settings that they had.
+    """Training that continues from a network's shipped weights, with their settings.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def shipped_training(network: str) -> Training:
 
 @lru_cache(maxsize=4)
 def _frequency_rings(shape: tuple[int, int], device: str) -> Tensor:
-    """Rings three frequencies wide up to the edge of the spectrum; ring 0 is the rest."""
+    """Rings three frequencies wide up to the edge of the spectrum; ring 0 holds all others."""
     qx = torch.fft.fftfreq(shape[0], 1 / shape[0])[:, None]
     qy = torch.fft.rfftfreq(shape[1], 1 / shape[1])[None, :]
     radius = (qx**2 + qy**2).sqrt()
@@ -65,21 +65,21 @@ def _paper_loss(step: float) -> PaperLoss:
 
 
 def loss_of(config: Training, network: nn.Module, batch: Batch) -> Tensor:
-    """Loss of one part of a step: the network in mixed precision if so wished, the loss never."""
+    """Loss of one part of a step: the network in mixed precision if configured, not the loss."""
     target = batch.target
     kind = target.device.type
     mixed = config.half or (kind == "cuda" and config.network != "DualPath")
     with torch.autocast(kind, torch.bfloat16, enabled=mixed):
-        found = network(*batch.inputs)
+        output = network(*batch.inputs)
     if config.network == "DirectInformed":
-        mean, deviation = (one.float() for one in found)
+        mean, deviation = (tensor.float() for tensor in output)
         # In units of the direct estimate, so that weak and strong specimens count alike.
         size = batch.inputs[0][:, :1].square().mean((-3, -2, -1)).sqrt().clamp_min(1e-6)
         unit = size[:, None, None]
         rings = _frequency_rings((target.shape[-2], target.shape[-1]), str(target.device))
         loss = gaussian_likelihood(mean / unit, deviation / unit, target / unit)
         return loss + 0.3 * ring_error(mean, target, rings)  # our choice of weight
-    image = found.float()
+    image = output.float()
     if config.loss == "l1":
         absolute: Tensor = (image[:, 0] - target).abs().mean()
         return absolute
@@ -88,11 +88,11 @@ def loss_of(config: Training, network: nn.Module, batch: Batch) -> Tensor:
 
 
 def _rate(config: Training, step: int) -> float:
-    warm = max(1, round(0.03 * config.steps))
-    if step < warm:
-        return config.learning_rate * (step + 1) / warm
-    part = (step - warm) / max(1, config.steps - warm)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part)))
+    warmup_steps = max(1, round(0.03 * config.steps))
+    if step < warmup_steps:
+        return config.learning_rate * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, config.steps - warmup_steps)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 class _Run:
@@ -113,12 +113,12 @@ class _Run:
         return self.folder / "checkpoint.safetensors"
 
     def begin(self) -> None:
-        """Take the weights that the run starts from, where it names any.
+        """Load the weights that the run starts from, if it names any.
 
         Raises
         ------
         ValueError
-            If those that are shipped are others, or of a network of another shape.
+            If the shipped weights are others, or belong to a network of another shape.
         """
         if not self.config.start:
             return
@@ -133,10 +133,11 @@ class _Run:
             )
         shipped = recorded_training(record)
         for field in ("width", "depth", "inputs", "attention", "head"):
-            ours, theirs = getattr(self.config, field), getattr(shipped, field)
-            if ours != theirs:
+            run_value, shipped_value = getattr(self.config, field), getattr(shipped, field)
+            if run_value != shipped_value:
                 raise ValueError(
-                    f"{field} is {ours!r}; the weights that the run starts from have {theirs!r}"
+                    f"{field} is {run_value!r}; the weights that the run starts from have "
+                    f"{shipped_value!r}"
                 )
         self.network.load_state_dict(load_network(name).state_dict())
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -153,14 +154,16 @@ class _Run:
     def save(self) -> None:
         tensors = {f"network/{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average/{k}": v for k, v in self.average.items()}
-        for index, own in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser/{index}/{k}": torch.as_tensor(v) for k, v in own.items()}
-        ready = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+        for index, parameter_state in self.optimiser.state_dict()["state"].items():
+            tensors |= {
+                f"optimiser/{index}/{k}": torch.as_tensor(v) for k, v in parameter_state.items()
+            }
+        contiguous = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
         metadata = {"step": str(self.step), "config": json.dumps(asdict(self.config))}
-        _save_tensors(ready, self.checkpoint, metadata)
+        _save_tensors(contiguous, self.checkpoint, metadata)
 
     def restore(self) -> None:
-        """Go on from the last checkpoint.
+        """Resume from the last checkpoint.
 
         Raises
         ------
@@ -178,28 +181,30 @@ class _Run:
     def _restore(self) -> None:
         with safe_open(self.checkpoint, "pt") as file:
             metadata = file.metadata()
-            # A setting that the run did not know yet had what is now its default.
+            # A setting newer than the checkpoint had the value that is now its default.
             stored = asdict(recorded_training({"training": json.loads(metadata["config"])}))
-            own = asdict(self.config)
-            if stored != own:
-                differ = [k for k in own if own[k] != stored[k]]
+            settings = asdict(self.config)
+            if stored != settings:
+                differing = [k for k in settings if settings[k] != stored[k]]
                 raise ValueError(
-                    f"{self.folder} holds a run with other settings ({', '.join(differ)}); choose "
-                    "another folder, or delete it"
+                    f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
+                    "choose another folder, or delete it"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, value in tensors.items():
-            kind, rest = name.split("/", 1)
-            parts[kind][rest] = value
-        self.network.load_state_dict(parts["network"])
-        self.average = {k: v.to(self.device) for k, v in parts["average"].items()}
+            kind, tensor_name = name.split("/", 1)
+            groups[kind][tensor_name] = value
+        self.network.load_state_dict(groups["network"])
+        self.average = {k: v.to(self.device) for k, v in groups["average"].items()}
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimiser"].items():
+        for name, value in groups["optimiser"].items():
             index, key = name.split("/")
             state.setdefault(int(index), {})[key] = value
-        whole = self.optimiser.state_dict()
-        self.optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        optimiser_state = self.optimiser.state_dict()
+        self.optimiser.load_state_dict(
+            {"state": state, "param_groups": optimiser_state["param_groups"]}
+        )
         self.step = int(metadata["step"])
 
 
@@ -219,7 +224,7 @@ def train(
     stop_after: int | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> Path:
-    """Run a training, or go on with one that was interrupted.
+    """Run a training, or resume one that was interrupted.
 
     Under ``torchrun`` every process takes its own samples and gradients are averaged; the first
     writes.
@@ -270,25 +275,25 @@ def train(
         network = nn.parallel.DistributedDataParallel(run.network)
     network.train()
     log = _Log(folder / "log.csv", run.step) if rank == 0 else None
-    end = min(config.steps, stop_after or config.steps)
+    last_step = min(config.steps, stop_after or config.steps)
     bar = tqdm(
         total=config.steps, initial=run.step, unit="step", disable=None if rank == 0 else True
     )
-    # On a GPU its time; on a CPU that of all cores, which other processes do not lengthen.
+    # Wall time on a GPU; on a CPU the time of all cores, which other processes do not lengthen.
     clock = time.monotonic if device.startswith("cuda") else time.process_time
-    began = clock()
+    start_time = clock()
     try:
-        while run.step < end:
+        while run.step < last_step:
             loss = _one_step(config, run, network, rank, device)
             run.step += 1
             run.follow()
             bar.update()
             if log is not None:
-                log.add(run.step, loss, _rate(config, run.step - 1), clock() - began)
+                log.add(run.step, loss, _rate(config, run.step - 1), clock() - start_time)
                 bar.set_postfix(loss=f"{log.mean:.4f}")
             if report is not None:
                 report(run.step, loss)
-            if rank == 0 and (run.step % config.checkpoint == 0 or run.step == end):
+            if rank == 0 and (run.step % config.checkpoint == 0 or run.step == last_step):
                 assert log is not None
                 run.save()
                 log.write()
@@ -300,8 +305,8 @@ def train(
         return run.checkpoint
     weights = folder / "weights.safetensors"
     if rank == 0:
-        kept = {k: v.detach().cpu().contiguous() for k, v in run.average.items()}
-        _save_tensors(kept, weights, {"config": json.dumps(asdict(config))})
+        averaged = {k: v.detach().cpu().contiguous() for k, v in run.average.items()}
+        _save_tensors(averaged, weights, {"config": json.dumps(asdict(config))})
     return weights
 
 
@@ -321,7 +326,7 @@ def _one_step(config: Training, run: _Run, network: nn.Module, rank: int, device
 
 
 class _Log:
-    """Loss against step: a CSV, and a picture that is drawn anew at every checkpoint."""
+    """Loss against step: a CSV, and a picture that is redrawn at every checkpoint."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path

@@ -43,7 +43,7 @@ def false_peaks(
     *,
     distance: float = 1.0,
 ) -> float:
-    """Count peaks where nothing is, per Å².
+    """Count peaks in empty areas, per Å².
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def false_peaks(
             raise ValueError(f"{name} is {value!r}; expected a positive number")
     if not empty.any():
         raise ValueError("the mask of what is empty holds no pixel; nothing can be counted there")
-    above = image.double() - image[empty].double().median()
+    heights = image.double() - image[empty].double().median()
     reach = [max(1, round(distance / step)) for step in sampling]
     window = (2 * reach[0] + 1, 2 * reach[1] + 1)
-    highest = functional.max_pool2d(above[None, None], window, 1, (reach[0], reach[1]))[0, 0]
-    peaks = (above == highest) & (above > height) & empty
+    highest = functional.max_pool2d(heights[None, None], window, 1, (reach[0], reach[1]))[0, 0]
+    peaks = (heights == highest) & (heights > height) & empty
     return float(peaks.sum()) / (float(empty.sum()) * sampling[0] * sampling[1])
 
 
@@ -118,8 +118,8 @@ class Signature:
         size = tuple(self.template.shape)
         windows = image.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
         patches = windows[self.corners[:, 0], self.corners[:, 1]]
-        found: Tensor = (patches * self.template).sum((1, 2)) / self.template.square().sum()
-        return found
+        projections: Tensor = (patches * self.template).sum((1, 2)) / self.template.square().sum()
+        return projections
 
     def unexplained(self, image: Tensor) -> Tensor:
         """Responses to what an image of the perfect specimen shows beside it ``(places,)``.
@@ -128,9 +128,9 @@ class Signature:
         """
         check_pair(image, self.whole)
         truth = self.whole.double() - self.whole.double().mean()
-        shown = image.double() - image.double().mean()
-        gain = float((truth * shown).sum() / truth.square().sum().clamp_min(1e-30))
-        return self.responses(shown - gain * truth)
+        centred_image = image.double() - image.double().mean()
+        gain = float((truth * centred_image).sum() / truth.square().sum().clamp_min(1e-30))
+        return self.responses(centred_image - gain * truth)
 
 
 def signature(
@@ -166,18 +166,23 @@ def signature(
     if largest == 0:
         raise ValueError("the truths with and without the defect are the same")
     window = []
-    for axis, side in enumerate(whole.shape):
-        at = (difference.abs() > level * largest).any(1 - axis).nonzero()
-        window.append(slice(max(0, int(at[0]) - margin), min(side, int(at[-1]) + margin + 1)))
+    for axis, axis_length in enumerate(whole.shape):
+        changed_pixels = (difference.abs() > level * largest).any(1 - axis).nonzero()
+        window.append(
+            slice(
+                max(0, int(changed_pixels[0]) - margin),
+                min(axis_length, int(changed_pixels[-1]) + margin + 1),
+            )
+        )
     template = difference[window[0], window[1]]
     size = tuple(template.shape)
     windows = whole.double().unfold(0, size[0], 1).unfold(1, size[1], 1)
     variance = windows.square().mean((2, 3)) - windows.mean((2, 3)).square()
-    own = float(whole[window[0], window[1]].double().var(correction=0))
-    others = (variance >= own / 2).nonzero()
-    others = others[:: max(1, len(others) // places)]
-    first = torch.tensor([[window[0].start, window[1].start]])
-    return Signature(template - template.mean(), torch.cat([first, others]), whole)
+    defect_variance = float(whole[window[0], window[1]].double().var(correction=0))
+    other_corners = (variance >= defect_variance / 2).nonzero()
+    other_corners = other_corners[:: max(1, len(other_corners) // places)]
+    defect_corner = torch.tensor([[window[0].start, window[1].start]])
+    return Signature(template - template.mean(), torch.cat([defect_corner, other_corners]), whole)
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class Detection:
         Mean share over the spread of those responses; 0 if nothing is shown, infinite if the method
         shows nothing but the specimen.
     places : int
-        In how many places of each image of the perfect crystal was looked.
+        Number of places examined in each image of the perfect crystal.
     """
 
     shares: tuple[float, ...]
@@ -219,9 +224,9 @@ def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -
     """Ask whether images show a defect.
 
     The share compares the defect's own place with that of the perfect specimen, by the same method.
-    Whether that is seen is a matter of what else the image shows: noise and artefacts answer to the
-    template too, anywhere. An image without features has nothing to see; stripes that are stronger
-    than what they carry of the defect hide it.
+    Whether an observer sees it depends on what else the image shows: noise and artefacts answer to
+    the template too, anywhere. An image without features shows nothing; stripes that are stronger
+    than their part of the defect hide it.
 
     Parameters
     ----------
@@ -245,19 +250,24 @@ def detect(of: Signature, images: Sequence[Tensor], perfect: Sequence[Tensor]) -
             f"{len(images)} images with the defect and {len(perfect)} without; expected at least "
             "one of both"
         )
-    # The unit is signed: a column taken out answers by +1, as one that is put in does.
+    # The unit is signed: a removed column gives +1, as an added one does.
     absent = torch.stack([of.responses(image)[0] for image in perfect])
-    shown = torch.stack([of.responses(image)[0] for image in images]) - absent.mean()
-    beside = torch.stack([of.unexplained(image) for image in perfect])
-    noise = (beside - beside.mean()).flatten()
-    apart = shown[:, None] - noise
-    right = (apart > SHOWN).double() + 0.5 * (apart.abs() <= SHOWN).double()
-    mean, spread = float(shown.mean()), float(noise.std(correction=0))
+    shown_fractions = torch.stack([of.responses(image)[0] for image in images]) - absent.mean()
+    background_responses = torch.stack([of.unexplained(image) for image in perfect])
+    noise = (background_responses - background_responses.mean()).flatten()
+    differences = shown_fractions[:, None] - noise
+    correct = (differences > SHOWN).double() + 0.5 * (differences.abs() <= SHOWN).double()
+    mean, spread = float(shown_fractions.mean()), float(noise.std(correction=0))
     if abs(mean) <= SHOWN:
         d_prime = 0.0
     else:
         d_prime = mean / spread if spread > 0 else math.copysign(math.inf, mean)
-    return Detection(tuple(shown.tolist()), tuple(right.mean(1).tolist()), d_prime, beside.shape[1])
+    return Detection(
+        tuple(shown_fractions.tolist()),
+        tuple(correct.mean(1).tolist()),
+        d_prime,
+        background_responses.shape[1],
+    )
 
 
 def overconfidence(halves: Tensor, first: Tensor, second: Tensor, count: Tensor) -> float:
@@ -304,13 +314,13 @@ def overconfidence(halves: Tensor, first: Tensor, second: Tensor, count: Tensor)
     if not all(bool(torch.isfinite(curve).all()) for curve in curves):
         raise ValueError("a ring correlation is not finite; nothing can be compared")
     weight = count.double() / count.double().sum()
-    shared = halves.double() - first.double() * second.double()
-    return float((weight * shared).sum())
+    shared_error = halves.double() - first.double() * second.double()
+    return float((weight * shared_error).sum())
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What a predicted deviation promised of an image, and what became of it.
+    """A predicted deviation of an image, compared with the actual error.
 
     Parameters
     ----------
@@ -352,8 +362,8 @@ def reliability(
         If shapes differ, values are not finite, or no pixel counts.
     """
     inside = torch.ones_like(truth, dtype=torch.bool) if where is None else where
-    for other in (image, deviation, inside.to(truth.dtype), *half_widths.values()):
-        check_pair(other, truth)
+    for tensor in (image, deviation, inside.to(truth.dtype), *half_widths.values()):
+        check_pair(tensor, truth)
     if not inside.any():
         raise ValueError("the mask of what counts holds no pixel; nothing can be compared")
     error = ((image - image.mean()) - (truth - truth.mean())).double()[inside]
@@ -361,8 +371,8 @@ def reliability(
         predicted=float(deviation.double()[inside].square().mean().sqrt()),
         error=float(error.square().mean().sqrt()),
         covered={
-            share: float((error.abs() <= width.double()[inside]).double().mean())
-            for share, width in half_widths.items()
+            nominal_fraction: float((error.abs() <= width.double()[inside]).double().mean())
+            for nominal_fraction, width in half_widths.items()
         },
     )
 
@@ -390,7 +400,7 @@ def error_ratio(reference: Sequence[Reliability], other: Sequence[Reliability]) 
     Parameters
     ----------
     reference, other : sequence of Reliability
-        Of the same draws: where the network is at home, and elsewhere.
+        Of the same draws: in the network's familiar conditions, and in others.
 
     Raises
     ------
@@ -409,7 +419,7 @@ def error_ratio(reference: Sequence[Reliability], other: Sequence[Reliability]) 
 
 
 def shuffle_positions(views: Tensor, generator: torch.Generator) -> Tensor:
-    """Deal each view's values to its positions at random: the same counts, without their places.
+    """Shuffle each view's values over its positions: the same counts at random places.
 
     Parameters
     ----------
@@ -438,11 +448,13 @@ def central_column(atoms: Atoms, number: int) -> tuple[NDArray[np.bool_], NDArra
     ndarray, ndarray
         Which atoms it holds, and where it is ``(2,)`` [Å].
     """
-    own = atoms.numbers == number
-    middle = atoms.cell.lengths()[:2] / 2
-    columns = atoms.positions[own, :2]
-    place = columns[np.linalg.norm(columns - middle, axis=1).argmin()]
-    return own & (np.linalg.norm(atoms.positions[:, :2] - place, axis=1) < 0.5), place
+    is_element = atoms.numbers == number
+    cell_centre = atoms.cell.lengths()[:2] / 2
+    positions = atoms.positions[is_element, :2]
+    column_position = positions[np.linalg.norm(positions - cell_centre, axis=1).argmin()]
+    return is_element & (
+        np.linalg.norm(atoms.positions[:, :2] - column_position, axis=1) < 0.5
+    ), column_position
 
 
 def turn_disc(
@@ -453,7 +465,7 @@ def turn_disc(
     angle: float = 90.0,
     gap: float = 1.2,
 ) -> Atoms:
-    """Turn a disc of a specimen about the beam: the same lattice, another way round.
+    """Turn a disc of a specimen about the beam: the same lattice in another orientation.
 
     Parameters
     ----------
@@ -479,21 +491,26 @@ def turn_disc(
         If the disc leaves the cell or holds no atom.
     """
     cell = atoms.cell.lengths()
-    if any(c - radius < 0 or c + radius > side for c, side in zip(centre, cell, strict=False)):
+    if any(
+        c - radius < 0 or c + radius > cell_length
+        for c, cell_length in zip(centre, cell, strict=False)
+    ):
         raise ValueError(
             f"a disc of {radius:g} Å around {centre} Å leaves the cell of {cell[0]:g} × "
             f"{cell[1]:g} Å"
         )
     offset = atoms.positions[:, :2] - np.asarray(centre)
-    inside = np.linalg.norm(offset, axis=1) < radius
-    if not inside.any():
+    in_disc = np.linalg.norm(offset, axis=1) < radius
+    if not in_disc.any():
         raise ValueError(f"the disc of {radius:g} Å around {centre} Å holds no atom")
-    turned: Atoms = atoms[:]  # a copy
+    rotated: Atoms = atoms[:]  # a copy
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    turned.positions[inside, :2] = np.asarray(centre) + offset[inside] @ np.array([[c, s], [-s, c]])
+    rotated.positions[in_disc, :2] = np.asarray(centre) + offset[in_disc] @ np.array(
+        [[c, s], [-s, c]]
+    )
     keep = np.ones(len(atoms), dtype=bool)
-    if not inside.all():
-        distance, _ = cKDTree(turned.positions[~inside]).query(turned.positions[inside])
-        keep[np.flatnonzero(inside)[distance < gap]] = False
-    kept: Atoms = turned[keep]
-    return kept
+    if not in_disc.all():
+        distance, _ = cKDTree(rotated.positions[~in_disc]).query(rotated.positions[in_disc])
+        keep[np.flatnonzero(in_disc)[distance < gap]] = False
+    specimen: Atoms = rotated[keep]
+    return specimen

@@ -120,9 +120,9 @@ def psnr(image: Tensor, reference: Tensor) -> float:
         If shapes differ, values are not finite or the reference is constant.
     """
     check_pair(image, reference)
-    fitted, b = _fitted(image, reference)
+    scaled_image, b = _fitted(image, reference)
     span = float(b.max() - b.min())
-    error = float(((fitted - b) ** 2).mean())
+    error = float(((scaled_image - b) ** 2).mean())
     return math.inf if error == 0 else 10 * math.log10(span**2 / error)
 
 
@@ -158,14 +158,14 @@ def ms_ssim(image: Tensor, reference: Tensor) -> float:
     Wang, Simoncelli & Bovik, Asilomar Conf. Signals (2003).
     """
     check_pair(image, reference)
-    fitted, b = _fitted(image, reference)
+    scaled_image, b = _fitted(image, reference)
     span = float(b.max() - b.min())
-    side = min(image.shape)
-    if side < 33:
-        raise ValueError(f"the images have a side of {side} pixels; expected at least 33")
-    window = min(11, 1 + 2 * ((side - 1) // 32))  # the library: side > 16 (window − 1)
+    shortest_side = min(image.shape)
+    if shortest_side < 33:
+        raise ValueError(f"the images have a side of {shortest_side} pixels; expected at least 33")
+    window = min(11, 1 + 2 * ((shortest_side - 1) // 32))  # the library: side > 16 (window − 1)
     value = pytorch_msssim.ms_ssim(
-        fitted[None, None], b[None, None], data_range=span, win_size=window
+        scaled_image[None, None], b[None, None], data_range=span, win_size=window
     )
     return float(value)
 
@@ -211,26 +211,26 @@ def line_profile(
         raise ValueError(f"the line from {start} to {end} Å has no length")
     along = (b - a) / length
     across = torch.stack([-along[1], along[0]])
-    number = points or max(2, round(2 * length / float(pixel.min())))
-    distance = torch.linspace(0, length, number, dtype=torch.float64)
+    number_of_points = points or max(2, round(2 * length / float(pixel.min())))
+    distance = torch.linspace(0, length, number_of_points, dtype=torch.float64)
     lanes = max(1, 2 * round(width / float(pixel.min())) + 1) if width > 0 else 1
     offset = torch.linspace(-width / 2, width / 2, lanes, dtype=torch.float64)
     if lanes == 1:
         offset = torch.zeros(1, dtype=torch.float64)
-    where = a + distance[:, None, None] * along + offset[None, :, None] * across
-    grid = where / pixel
+    positions = a + distance[:, None, None] * along + offset[None, :, None] * across
+    grid = positions / pixel
     limit = torch.tensor(image.shape, dtype=torch.float64) - 1
     if (grid < -1e-9).any() or (grid > limit + 1e-9).any():
         raise ValueError(
             f"the line from {start} to {end} Å, {width:g} Å wide, leaves the image of "
             f"{[float(v) for v in limit * pixel]} Å"
         )
-    low = torch.minimum(grid.clamp_min(0).floor(), (limit - 1).clamp_min(0)).long()
-    part = grid - low
+    lower = torch.minimum(grid.clamp_min(0).floor(), (limit - 1).clamp_min(0)).long()
+    fraction = grid - lower
     value = torch.zeros(grid.shape[:-1], dtype=torch.float64)
-    high = torch.minimum(low + 1, limit.long())
-    for dx, wx in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
-        for dy, wy in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
+    upper = torch.minimum(lower + 1, limit.long())
+    for dx, wx in ((lower[..., 0], 1 - fraction[..., 0]), (upper[..., 0], fraction[..., 0])):
+        for dy, wy in ((lower[..., 1], 1 - fraction[..., 1]), (upper[..., 1], fraction[..., 1])):
             value += wx * wy * image.double()[dx, dy]
     return distance, value.mean(1)
 
@@ -267,9 +267,9 @@ def peak_to_background(profile: Tensor, truth: Tensor) -> float:
         )
     if not (torch.isfinite(profile).all() and torch.isfinite(truth).all()):
         raise ValueError("a profile holds values that are not finite; nothing can be measured")
-    inner, middle = truth[1:-1], (truth.max() + truth.min()) / 2
-    peak = (inner > truth[:-2]) & (inner >= truth[2:]) & (inner > middle)
-    valley = (inner < truth[:-2]) & (inner <= truth[2:]) & (inner < middle)
+    inner_truth, mid_level = truth[1:-1], (truth.max() + truth.min()) / 2
+    peak = (inner_truth > truth[:-2]) & (inner_truth >= truth[2:]) & (inner_truth > mid_level)
+    valley = (inner_truth < truth[:-2]) & (inner_truth <= truth[2:]) & (inner_truth < mid_level)
     if not peak.any() or int(valley.sum()) < 2:
         raise ValueError(
             f"the true profile has {int(peak.sum())} peaks and {int(valley.sum())} valleys; "
@@ -321,13 +321,14 @@ def truth_masks(
     if not inside.any():
         raise ValueError("within holds no pixel; nothing can be masked")
     values = truth.double()
-    low, high = torch.quantile(values[inside], levels)
-    if not high > low:
+    background_level, signal_level = torch.quantile(values[inside], levels)
+    if not signal_level > background_level:
         raise ValueError(
-            f"the signal mask is empty: the truth is {float(low):g} at its {background:g} quantile "
-            f"and {float(high):g} at its {signal:g} quantile; move the quantiles or set within"
+            f"the signal mask is empty: the truth is {float(background_level):g} at its "
+            f"{background:g} quantile and {float(signal_level):g} at its {signal:g} quantile; "
+            "move the quantiles or set within"
         )
-    return inside & (values >= high), inside & (values <= low)
+    return inside & (values >= signal_level), inside & (values <= background_level)
 
 
 def contrast_to_noise(image: Tensor, signal: Tensor, background: Tensor) -> float:
@@ -358,7 +359,7 @@ def checkerboard(image: Tensor, period: int, *, reach: int = 6) -> float:
     """Power of a pattern that repeats every `period` pixels, over that of its surroundings.
 
     A pixel shuffle writes each pixel of a block by weights of its own; where these disagree, a
-    pattern of the block's period stands in the whole image, at multiples of the frequency
+    pattern of the block's period appears in the whole image, at multiples of the frequency
     1/period along both axes. Both powers are geometric means, so that white noise gives about 1.
 
     Parameters
@@ -383,31 +384,31 @@ def checkerboard(image: Tensor, period: int, *, reach: int = 6) -> float:
             f"and sides that are multiples of it above {2 * reach * period} pixels"
         )
     power = torch.fft.fft2(image.double() - image.double().mean()).abs().square()
-    logs = (power + 1e-12 * power.mean() + 1e-300).log()
+    log_power = (power + 1e-12 * power.mean() + 1e-300).log()
     ratios = []
     for order in range(1, period**2):
         centre = (order // period * (nx // period), order % period * (ny // period))
-        around = torch.roll(logs, (reach - centre[0], reach - centre[1]), (0, 1))
-        around = around[: 2 * reach + 1, : 2 * reach + 1]
-        peak = around[reach, reach]
-        ratios.append(peak - (around.sum() - peak) / (around.numel() - 1))
+        surroundings = torch.roll(log_power, (reach - centre[0], reach - centre[1]), (0, 1))
+        surroundings = surroundings[: 2 * reach + 1, : 2 * reach + 1]
+        peak = surroundings[reach, reach]
+        ratios.append(peak - (surroundings.sum() - peak) / (surroundings.numel() - 1))
     return float(torch.stack(ratios).mean().exp())
 
 
 def contrast_to_error(correlation: float) -> float:
-    """Contrast over what in an image does not follow the truth, as far as methods differ in it.
+    """Contrast over error of an image, up to a factor that is the same for all methods.
 
     With r the correlation, an image is a·truth + error, and the difference between any two of its
     parts over the error's deviation is proportional to r/√(1 − r²): ratios of methods are ratios
-    of that. Smoothing raises it only as it shows more, and the truth's is infinite.
+    of that. Smoothing raises it only if the image then shows more; the truth's is infinite.
 
     Parameters
     ----------
     correlation : float
         Inside the specimen, from −1 to 1; its sign does not count.
     """
-    size = abs(correlation)
-    return size / math.sqrt(1 - size**2) if size < 1 else math.inf
+    magnitude = abs(correlation)
+    return magnitude / math.sqrt(1 - magnitude**2) if magnitude < 1 else math.inf
 
 
 def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:
@@ -455,6 +456,6 @@ def dose_to_reach(doses: Tensor, scores: Tensor, target: float) -> float:
         return float(doses[0])
     for j, (low, high) in enumerate(itertools.pairwise(values)):
         if low < target <= high:
-            part = (target - low) / (high - low)
-            return math.exp(log_doses[j] + part * (log_doses[j + 1] - log_doses[j]))
+            fraction = (target - low) / (high - low)
+            return math.exp(log_doses[j] + fraction * (log_doses[j + 1] - log_doses[j]))
     return math.inf

@@ -47,8 +47,8 @@ def _rings(
 
 
 def _ring_sum(values: Tensor, ring: Tensor, last: int) -> Tensor:
-    out = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
-    return out.index_add(0, ring.flatten(), values.flatten().double())[1 : last + 1]
+    sums = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
+    return sums.index_add(0, ring.flatten(), values.flatten().double())[1 : last + 1]
 
 
 def ring_mean(
@@ -159,8 +159,8 @@ def equalised(
         return torch.zeros(size, dtype=torch.float64).index_add(0, ring.flatten(), values.flatten())
 
     power = total(b.abs() ** 2)
-    live = power > 1e-12 * power[1:].max()
-    gain = torch.where(live, total((a * b.conj()).real) / power.clamp_min(1e-300), 0.0)
+    has_power = power > 1e-12 * power[1:].max()
+    gain = torch.where(has_power, total((a * b.conj()).real) / power.clamp_min(1e-300), 0.0)
     gain[0] = 0.0
     largest = float(gain.abs().max())
     if largest == 0:
@@ -174,8 +174,8 @@ def equalised(
     transfer = torch.exp(-math.log(2) * (qx**2 + qy**2) * period**2)
     spectrum = a * transfer / bounded[ring]
     spectrum[0, 0] = 0
-    flat: Tensor = torch.fft.ifft2(spectrum).real
-    return flat
+    equalised_image: Tensor = torch.fft.ifft2(spectrum).real
+    return equalised_image
 
 
 def half_bit_threshold(count: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ EMPTY = 0.05  # our choice: below a twentieth of what its surroundings hold, a r
 
 
 def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) -> Tensor:
-    """Tell the rings in which the truth has something to show from those between reflections.
+    """Separate the rings in which the truth has structure from those between reflections.
 
     A crystal's spectrum is empty between its reflections, and a shell's at the zeros of its form
     factor: no method can correlate there, and a resolution that stops there says nothing. A ring
@@ -238,9 +238,9 @@ def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) 
         raise ValueError("the density is not finite, or zero in every ring; no ring can count")
     f, p = frequency.double(), density.double()
     octave = (f[None] <= f[:, None]) & (2 * f[None] >= f[:, None] * (1 - 1e-9))
-    below = torch.where(octave, p[None], 0.0).amax(1)
-    above = p.flip(0).cummax(0).values.flip(0)
-    return (p > 0) & (p >= share * (below * above).sqrt())
+    strongest_below = torch.where(octave, p[None], 0.0).amax(1)
+    strongest_above = p.flip(0).cummax(0).values.flip(0)
+    return (p > 0) & (p >= share * (strongest_below * strongest_above).sqrt())
 
 
 def resolution(
@@ -260,7 +260,7 @@ def resolution(
         One number or one for each ring: 0.5 against the truth; between half-sets 0.143 or
         :func:`half_bit_threshold`.
     counting : Tensor, optional
-        Boolean ``(rings,)``, as from :func:`counting_rings`: the others are passed over. By default
+        Boolean ``(rings,)``, as from :func:`counting_rings`: the others are skipped. By default
         every ring counts, which is right where nothing is known of the specimen, and stops at the
         first gap between a crystal's reflections.
 
@@ -281,28 +281,31 @@ def resolution(
         or (isinstance(threshold, Tensor) and threshold.shape not in ((), frequency.shape))
         or (counting is not None and counting.shape != frequency.shape)
     ):
-        given = [t for t in (frequency, curve, threshold, counting) if t is not None]
-        shapes = [tuple(torch.as_tensor(t).shape) for t in given]
+        tensors = [t for t in (frequency, curve, threshold, counting) if t is not None]
+        shapes = [tuple(torch.as_tensor(t).shape) for t in tensors]
         raise ValueError(
             f"frequency, curve, threshold and counting have shapes {shapes}; expected one value "
             "for each ring"
         )
-    excess = curve.double() - threshold
-    if not torch.isfinite(excess).all():
+    margin = curve.double() - threshold
+    if not torch.isfinite(margin).all():
         raise ValueError("curve or threshold is not finite; no crossing can be found")
     rings = torch.arange(len(frequency)) if counting is None else counting.nonzero()[:, 0]
     if len(rings) == 0:
         raise ValueError("no ring counts; no crossing can be found")
-    below = (excess[rings] < 0).nonzero()
-    if len(below) == 0:
+    failing = (margin[rings] < 0).nonzero()
+    if len(failing) == 0:
         return 1 / float(frequency[rings[-1]])
-    first = int(below[0])
-    if first == 0:
+    first_failing = int(failing[0])
+    if first_failing == 0:
         return math.inf
-    before, after = int(rings[first - 1]), int(rings[first])
-    high, low = float(excess[before]), float(excess[after])
-    ring = float(frequency[before + 1] - frequency[before])
-    return 1 / (float(frequency[before]) + high / (high - low) * ring)
+    ring_before, ring_after = int(rings[first_failing - 1]), int(rings[first_failing])
+    margin_before, margin_after = float(margin[ring_before]), float(margin[ring_after])
+    ring_spacing = float(frequency[ring_before + 1] - frequency[ring_before])
+    return 1 / (
+        float(frequency[ring_before])
+        + margin_before / (margin_before - margin_after) * ring_spacing
+    )
 
 
 def weighted_ring_correlation(curve: Tensor, density: Tensor, count: Tensor) -> float:
@@ -326,8 +329,8 @@ def weighted_ring_correlation(curve: Tensor, density: Tensor, count: Tensor) -> 
 def ceiling(curve: Tensor, density: Tensor, count: Tensor) -> float:
     """Highest correlation with the truth that any isotropic filter of the image could reach.
 
-    Multiplying each ring of an image by a number of one's choice leaves its ring correlations F as
-    they are. The correlation of the whole is largest, √(Σ P·F² / Σ P) with P the truth's power in
+    Multiplying each ring of an image by any number leaves its ring correlations F
+    unchanged. The correlation of the whole is largest, √(Σ P·F² / Σ P) with P the truth's power in
     each ring, if each ring's amplitude is F times that of the truth (Cauchy and Schwarz). Methods
     that do not filter their image are not judged by that here. Negative F count with their sign
     turned, as the filter would turn them.
@@ -391,8 +394,8 @@ class RingScores:
     @property
     def last_ring(self) -> float:
         """Period of the finest ring that counts and is above the threshold [Å]; ``inf`` if none."""
-        held = (self.counting & (self.curve >= self.threshold)).nonzero()
-        return 1 / float(self.frequency[int(held[-1])]) if len(held) else math.inf
+        passing = (self.counting & (self.curve >= self.threshold)).nonzero()
+        return 1 / float(self.frequency[int(passing[-1])]) if len(passing) else math.inf
 
     @property
     def weighted(self) -> float:
@@ -449,16 +452,17 @@ def spectral_snr(
     """Spectral signal-to-noise ratio of a method from several noise draws of one specimen.
 
     At each Fourier pixel the signal is what the D draws have in common, |mean|², and the noise
-    their variance about it; their ratio, freed of the bias of few draws, is averaged over rings.
-    A filter changes neither, so the ratio is a property of how a method uses its electrons. What
-    is common to all draws need not be true: a prior that paints the same thing each time counts
-    as signal, unless a reference is given. Then only the reference φ counts, with the one gain g
-    that fits the mean m in each ring, weighted by the variance v:
+    their variance about it. Their ratio, corrected for the bias of few draws, is averaged over
+    rings. A filter changes neither, so the ratio is a property of how a method uses its electrons.
+    What is common to all draws need not be true: a prior that paints the same thing each time
+    counts as signal, unless a reference is given. Then only the reference φ counts, with the one
+    gain g that fits the mean m in each ring, weighted by the variance v:
 
         SNR = g²·⟨|φ|²/v⟩,   g = Σ Re(m·φ*)/v / Σ |φ|²/v,
 
-    which by Cauchy and Schwarz is no more than without reference, but for noise. The two are equal
-    if each ring of m is a multiple of φ, and their difference is what the method invents or bends.
+    which by Cauchy and Schwarz is no more than without reference, apart from noise. The two are
+    equal if each ring of m is a multiple of φ, and their difference is what the method invents or
+    bends.
 
     Parameters
     ----------
@@ -495,10 +499,10 @@ def spectral_snr(
     mean = spectra.mean(0)
     variance = ((spectra - mean).abs() ** 2).sum(0) / (draws - 1)
     # E[1/variance] of D complex draws is (D − 1)/(D − 2) of the true one; |mean|² holds 1/D of it.
-    live = variance > 1e-12 * variance.max()
-    weight = live / torch.where(live, variance, 1.0) * (draws - 2) / (draws - 1)
+    varies = variance > 1e-12 * variance.max()
+    weight = varies / torch.where(varies, variance, 1.0) * (draws - 2) / (draws - 1)
     if reference is None:
-        ratio = mean.abs() ** 2 * weight - live / draws
+        ratio = mean.abs() ** 2 * weight - varies / draws
         return ring_mean(ratio, sampling, width=width)
     phi = torch.fft.fft2(reference.double())
     frequency, cross, count = ring_mean((mean * phi.conj()).real * weight, sampling, width=width)
@@ -595,16 +599,16 @@ def highest_resolvable_frequency(
     floor: Tensor | None = None,
     sigmas: float = 3.0,
 ) -> float:
-    """Highest frequency [Å⁻¹] at which a power spectrum stands above its floor.
+    """Highest frequency [Å⁻¹] at which a power spectrum is above its floor.
 
-    The rule (the paper states none): a ring stands above the floor if it exceeds it by `sigmas`
+    The rule (the paper states none): a ring is above the floor if it exceeds it by `sigmas`
     standard errors of n/2 independent exponential values, and the ring before it does too. Rings
     that hold rounding errors alone, below 10⁻¹² of the largest density, as beyond a method's
     transfer limit, count neither as signal nor as floor.
 
     A power spectrum cannot tell signal from noise: without `floor` the noise is taken to be white,
-    so noise that a method colours passes for signal, and signal that fills the band for noise. Read
-    it beside the ring correlation with the truth.
+    so noise that a method colours is taken for signal, and signal that fills the band for noise.
+    Read it beside the ring correlation with the truth.
 
     Parameters
     ----------
@@ -620,7 +624,7 @@ def highest_resolvable_frequency(
     Returns
     -------
     float
-        Zero if no two neighbouring rings stand above the floor.
+        Zero if no two neighbouring rings are above the floor.
 
     Raises
     ------
@@ -633,12 +637,14 @@ def highest_resolvable_frequency(
             f"frequency, density, count and floor have shapes {sorted(rings)}; expected one, and "
             "finite densities"
         )
-    live = density > 1e-12 * density.max()
-    if not live.any():
+    has_power = density > 1e-12 * density.max()
+    if not has_power.any():
         return 0.0
     if floor is None:
-        inner = density[live]
-        floor = inner[-max(1, len(inner) // 5) :].median().expand(density.shape)
-    above = live & (density > floor * (1 + sigmas * (2 / count).sqrt()))
-    pairs = (above[1:] & above[:-1]).nonzero()
-    return float(frequency[int(pairs[-1]) + 1]) if len(pairs) else 0.0
+        nonempty_density = density[has_power]
+        floor = (
+            nonempty_density[-max(1, len(nonempty_density) // 5) :].median().expand(density.shape)
+        )
+    above_floor = has_power & (density > floor * (1 + sigmas * (2 / count).sqrt()))
+    neighbours = (above_floor[1:] & above_floor[:-1]).nonzero()
+    return float(frequency[int(neighbours[-1]) + 1]) if len(neighbours) else 0.0

@@ -23,7 +23,7 @@ class Summary:
     low, median, high : float
         The ends are the quartiles of eight draws or more, and the least and the largest of fewer.
     least, largest : float
-        Of all draws, whatever their number.
+        Of all draws, however many there are.
     """
 
     n: int
@@ -53,13 +53,13 @@ class Summary:
             From a value to its text, instead of `digits` and `sign`.
         """
         if word is None:
-            plus = "+" if sign else ""
+            sign_format = "+" if sign else ""
 
             def word(value: float) -> str:
                 if value == math.inf:
                     return "∞"
-                # Adding 0 takes the sign from what rounds to nothing.
-                text = f"{round(value, digits) + 0.0:{plus}.{digits}f}"
+                # Adding 0 removes the sign of a value that rounds to zero.
+                text = f"{round(value, digits) + 0.0:{sign_format}.{digits}f}"
                 return text.replace("-", "−")
 
         low, median, high = word(self.low), word(self.median), word(self.high)
@@ -90,27 +90,29 @@ def summarise(values: Iterable[float]) -> Summary:
     if any(math.isnan(value) for value in ordered):
         raise ValueError(f"values are {ordered}; expected numbers, one for each draw")
     n = len(ordered)
-    ends = (0.25, 0.75) if n >= ENOUGH else (0.0, 1.0)
-    low, median, high = (_quantile(ordered, share) for share in (ends[0], 0.5, ends[1]))
+    quantiles = (0.25, 0.75) if n >= ENOUGH else (0.0, 1.0)
+    low, median, high = (
+        _quantile(ordered, quantile) for quantile in (quantiles[0], 0.5, quantiles[1])
+    )
     return Summary(n, low, median, high, ordered[0], ordered[-1])
 
 
 def _quantile(ordered: list[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    index = math.floor(place)
-    part = place - index
-    if part == 0:
+    position = share * (len(ordered) - 1)
+    index = math.floor(position)
+    fraction = position - index
+    if fraction == 0:
         return ordered[index]
-    low, high = ordered[index], ordered[index + 1]
-    if low == high:
-        return low
-    if math.isinf(low) or math.isinf(high):
-        return high if math.isinf(high) else low
-    return low + part * (high - low)
+    lower, upper = ordered[index], ordered[index + 1]
+    if lower == upper:
+        return lower
+    if math.isinf(lower) or math.isinf(upper):
+        return upper if math.isinf(upper) else lower
+    return lower + fraction * (upper - lower)
 
 
 def select(rows: Iterable[Mapping[str, Any]], column: str, **where: object) -> list[float]:
-    """Values of one measure in the rows that are asked for, a row for each draw.
+    """Values of one measure in the selected rows, one row for each draw.
 
     Parameters
     ----------
@@ -127,13 +129,13 @@ def select(rows: Iterable[Mapping[str, Any]], column: str, **where: object) -> l
     list of float
         Empty if there is no such row.
     """
-    chosen = []
+    values = []
     for row in rows:
-        given = {**row, "dose": float(row["dose"])} if "dose" in row else row
-        if all(given.get(name) == value for name, value in where.items()):
+        compared_row = {**row, "dose": float(row["dose"])} if "dose" in row else row
+        if all(compared_row.get(name) == value for name, value in where.items()):
             value = row[column]
-            chosen.append(math.inf if value is None else float(value))
-    return chosen
+            values.append(math.inf if value is None else float(value))
+    return values
 
 
 def plain(values: Iterable[float]) -> list[float | str]:

@@ -43,7 +43,7 @@ __all__ = ["iterative_dpc", "parallax", "ptychography", "ptychography_course"]
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep py4DSTEM's printing and its remarks on sampling limits, drawn anyway, off the page."""
+    """Suppress py4DSTEM's printing and its warnings on sampling limits."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -56,7 +56,7 @@ def _single_precision(transform: Callable[[Tensor], Tensor]) -> Callable[[Any], 
 class _Quicker:
     """NumPy for py4DSTEM's ptychography: complex64 is transformed in single precision.
 
-    NumPy 1 transforms it in double. What is not defined here is NumPy's own.
+    NumPy 1 transforms it in double. Everything that is not defined here comes from NumPy itself.
     """
 
     fft = SimpleNamespace(
@@ -72,10 +72,11 @@ class _Quicker:
 
 
 class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # type: ignore[misc]
-    """py4DSTEM's gradient descent with the same steps, and no part of them done twice.
+    """py4DSTEM's gradient descent with the same steps, in which nothing is computed twice.
 
     Positions at the same fraction of a pixel share one shifted probe, the object's transmission is
-    computed once for all patches, and a measured modulus is put in without going by the phase.
+    computed once for all patches, and a measured modulus
+    replaces the computed one without computing the phase.
     """
 
     _object_initial: Any
@@ -87,25 +88,31 @@ class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # typ
     def start_from(self, phase: NDArray[Any], spacing: Sequence[float]) -> None:
         """Take a phase [rad] on a grid that begins at the first probe position as first object.
 
-        Its edge is carried on to the object's, which the probe reaches beyond the scan.
+        The object reaches beyond the scan, as the probe does; there the phase's edge is repeated.
         """
-        first = np.asarray(self._positions_px)[0]
+        start_position = np.asarray(self._positions_px)[0]
         grid = [
-            (np.arange(n) - first[axis]) * self.sampling[axis] / spacing[axis]
+            (np.arange(n) - start_position[axis]) * self.sampling[axis] / spacing[axis]
             for axis, n in enumerate(self._object_shape)
         ]
-        placed = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
+        phase_on_grid = map_coordinates(
+            phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest"
+        )
         potential = self._object_type == "potential"
-        given = placed.astype(np.float32) if potential else np.exp(1j * placed)
-        self._object_initial = given.astype(self._object_initial.dtype)
+        initial_object = (
+            phase_on_grid.astype(np.float32) if potential else np.exp(1j * phase_on_grid)
+        )
+        self._object_initial = initial_object.astype(self._object_initial.dtype)
 
     def _return_shifted_probes(self, probe: Any, fractions: Any) -> Any:
-        # A thousandth of a pixel is below what the patterns tell.
-        shared, which = np.unique(np.round(fractions, 3), axis=0, return_inverse=True)
-        if 2 * len(shared) > len(fractions):
+        # The patterns do not resolve a thousandth of a pixel.
+        distinct_fractions, probe_index = np.unique(
+            np.round(fractions, 3), axis=0, return_inverse=True
+        )
+        if 2 * len(distinct_fractions) > len(fractions):
             return super()._return_shifted_probes(probe, fractions)
-        shifted = super()._return_shifted_probes(probe, shared)
-        return shifted if len(shared) == 1 else shifted[which]
+        shifted = super()._return_shifted_probes(probe, distinct_fractions)
+        return shifted if len(distinct_fractions) == 1 else shifted[probe_index]
 
     def _overlap_projection(
         self, current: Any, rows: Any, columns: Any, shifted_probes: Any
@@ -127,7 +134,7 @@ class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # typ
         size = patches.shape[-2:]
         corners = np.round(positions_px).astype(int) - [n // 2 for n in size]
         shape = tuple(self._object_shape)
-        if (corners < 0).any() or (corners + size > shape).any():  # a patch goes round the edge
+        if (corners < 0).any() or (corners + size > shape).any():  # a patch wraps around the edge
             patches = np.broadcast_to(patches, (len(corners), *size))
             return super()._sum_overlapping_patches_bincounts(patches, positions_px)
         centred = np.fft.fftshift(patches, (-2, -1))
@@ -162,7 +169,7 @@ def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
 
 
 def _centres(cube: Datacube) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Optical axis of every pattern in detector pixels, which is known here."""
+    """Optical axis of every pattern [detector pixels]; it is known here."""
     ones = np.ones(cube.patterns.shape[:2])
     return ones * (cube.patterns.shape[2] // 2), ones * (cube.patterns.shape[3] // 2)
 
@@ -190,7 +197,7 @@ def parallax(
         Refine the shifts by cross-correlation. Off by default: the defocus is known here, as it
         is to every other method, and at low dose cross-correlation loses it.
     fit : bool
-        Fit the aberrations to the refined shifts and correct with what was found, instead of the
+        Fit the aberrations to the refined shifts and correct with the fitted ones, instead of the
         known defocus; needs `align`. Off by default for the same reason.
     correct : bool
         Flip the sign of the contrast transfer function where it is negative, which turns the
@@ -218,7 +225,7 @@ def parallax(
     cube, mask = patterns_from_views(views, acquisition)
     datacube = _py4dstem(cube, acquisition)
     with _quiet():
-        run = py4DSTEM.process.phase.Parallax(
+        reconstruction = py4DSTEM.process.phase.Parallax(
             energy=acquisition.energy,
             datacube=datacube,
             verbose=False,
@@ -226,7 +233,7 @@ def parallax(
             object_padding_px=(0, 0),
             device="cpu",
         )
-        run.preprocess(
+        reconstruction.preprocess(
             edge_blend=1e-3,  # our choice: the field is periodic, so no edge is blended away
             dp_mask=mask,
             plot_average_bf=False,
@@ -234,21 +241,21 @@ def parallax(
             force_transpose=False,
         )
         if align:
-            run.reconstruct(reset=True, plot_aligned_bf=False, progress_bar=False)
-        run.subpixel_alignment(
+            reconstruction.reconstruct(reset=True, plot_aligned_bf=False, progress_bar=False)
+        reconstruction.subpixel_alignment(
             kde_upsample_factor=upsampling,
             plot_upsampled_BF_comparison=False,
             progress_bar=False,
         )
         if fit:
-            run.aberration_fit()
+            reconstruction.aberration_fit()
         else:
-            run.aberrations_C1 = -acquisition.defocus
+            reconstruction.aberrations_C1 = -acquisition.defocus
         if correct:
-            run.aberration_correct(use_CTF_fit=fit, plot_corrected_phase=False)
-            image = run.recon_phase_corrected
+            reconstruction.aberration_correct(use_CTF_fit=fit, plot_corrected_phase=False)
+            image = reconstruction.recon_phase_corrected
         else:
-            image = run.recon_BF_subpixel_aligned
+            image = reconstruction.recon_BF_subpixel_aligned
     return torch.from_numpy(image.copy()).float()
 
 
@@ -261,19 +268,19 @@ def iterative_dpc(
     is py4DSTEM's default.
     """
     with _quiet():
-        run = py4DSTEM.process.phase.DPC(
+        reconstruction = py4DSTEM.process.phase.DPC(
             energy=acquisition.energy, datacube=_py4dstem(cube, acquisition), verbose=False
         )
-        run.preprocess(
+        reconstruction.preprocess(
             force_com_shifts=_centres(cube),
             force_com_rotation=0,
             force_com_transpose=False,
             plot_center_of_mass=False,
             plot_rotation=False,
         )
-        run.reconstruct(max_iter=iterations, progress_bar=False)
+        reconstruction.reconstruct(max_iter=iterations, progress_bar=False)
         # py4DSTEM integrates the centre of mass in Å⁻¹, which lacks the 2π of a phase gradient.
-        image = 2 * np.pi * torch.from_numpy(np.array(run.object_phase, dtype=float))
+        image = 2 * np.pi * torch.from_numpy(np.array(reconstruction.object_phase, dtype=float))
     image = image - image.mean()
     shape = (upsampling * image.shape[0], upsampling * image.shape[1])
     return optics.fourier_resample(image, shape).float()
@@ -288,7 +295,7 @@ def ptychography(
     initial: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Single-slice iterative ptychography by py4DSTEM, with the probe known and held.
+    """Single-slice iterative ptychography by py4DSTEM, with a known and fixed probe.
 
     Parameters
     ----------
@@ -302,7 +309,7 @@ def ptychography(
         py4DSTEM's defaults unless given; at low dose they must be tuned.
     initial : Tensor, optional
         Phase ``(upsampling·Rx, upsampling·Ry)`` [rad] to start from, by the method that
-        ``settings.start`` names; a flat object is started from without one.
+        ``settings.start`` names. Without it the run starts from a flat object.
     seed : int
         Order of the batches.
 
@@ -322,10 +329,10 @@ def ptychography(
     Varnavides et al., arXiv:2309.05250.
     """
     settings = settings or PtychographySettings()
-    course = ptychography_course(
+    checkpoint_images = ptychography_course(
         cube, acquisition, upsampling, settings, [settings.iterations], initial=initial, seed=seed
     )
-    return dict(course)[settings.iterations]
+    return dict(checkpoint_images)[settings.iterations]
 
 
 def ptychography_course(
@@ -338,9 +345,9 @@ def ptychography_course(
     initial: Tensor | None = None,
     seed: int = 0,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Images of one :func:`ptychography` run after several numbers of iterations, as they come.
+    """Yield images of one :func:`ptychography` run after several numbers of iterations.
 
-    Parameters are those of :func:`ptychography`; `checkpoints` rise and replace
+    Parameters are those of :func:`ptychography`; `checkpoints` are in rising order and replace
     ``settings.iterations``.
     """
     shape = tuple(upsampling * n for n in cube.patterns.shape[:2])
@@ -355,9 +362,9 @@ def ptychography_course(
             f"{upsampling} pixels per scan step"
         )
     cube = _fast_window(cube)
-    largest = math.ceil(cube.patterns.shape[0] * cube.patterns.shape[1] / settings.batches)
+    batch_size = math.ceil(cube.patterns.shape[0] * cube.patterns.shape[1] / settings.batches)
     with _quiet():
-        run = _QuickPtychography(
+        reconstruction = _QuickPtychography(
             energy=acquisition.energy,
             datacube=_py4dstem(cube, acquisition),
             defocus=acquisition.defocus,
@@ -367,7 +374,7 @@ def ptychography_course(
             device="cpu",
             verbose=False,
         )
-        run.preprocess(
+        reconstruction.preprocess(
             force_com_shifts=_centres(cube),
             force_com_rotation=0,
             force_com_transpose=False,
@@ -375,30 +382,30 @@ def ptychography_course(
             plot_center_of_mass=False,
             plot_rotation=False,
             plot_probe_overlaps=False,
-            max_batch_size=largest,
+            max_batch_size=batch_size,
         )
     if initial is not None:
-        run.start_from(initial.numpy(), [n / upsampling for n in cube.step])
-    done = 0
-    for stop in checkpoints:
+        reconstruction.start_from(initial.numpy(), [n / upsampling for n in cube.step])
+    finished_iterations = 0
+    for checkpoint in checkpoints:
         with _quiet():
-            run.reconstruct(
-                num_iter=stop - done,
+            reconstruction.reconstruct(
+                num_iter=checkpoint - finished_iterations,
                 step_size=settings.step_size,
-                max_batch_size=largest,
+                max_batch_size=batch_size,
                 fix_probe=True,
-                reset=done == 0,
-                seed_random=seed + done,
+                reset=finished_iterations == 0,
+                seed_random=seed + finished_iterations,
                 progress_bar=False,
                 q_lowpass=settings.lowpass,
                 butterworth_filter=settings.lowpass is not None,
             )
-        done = stop
-        yield stop, _on_scan_grid(run, cube, upsampling, settings.object_type)
+        finished_iterations = checkpoint
+        yield checkpoint, _on_scan_grid(reconstruction, cube, upsampling, settings.object_type)
 
 
 def _fast_window(cube: Datacube) -> Datacube:
-    """Trim the rim of the patterns to an even size of small primes, for fast transforms."""
+    """Crop the patterns to an even size with small prime factors, for fast transforms."""
     window = []
     for n in cube.patterns.shape[2:]:
         size = next(m for m in range(n, 0, -1) if m % 2 == 0 and scipy.fft.next_fast_len(m) == m)
@@ -414,8 +421,8 @@ def _on_scan_grid(
     object_type: str,
 ) -> Tensor:
     """Phase of py4DSTEM's object, interpolated onto the up-sampled scan."""
-    found = np.asarray(run._object)
-    phase = found if object_type == "potential" else np.angle(found)
+    object_array = np.asarray(run._object)
+    phase = object_array if object_type == "potential" else np.angle(object_array)
     pixel, start = np.asarray(run.sampling), np.asarray(run._positions_px)[0]
     grid = [
         start[axis] + np.arange(upsampling * n) * (cube.step[axis] / upsampling / pixel[axis])

@@ -1,4 +1,4 @@
-"""Deviance of Poisson counts: what it is, what it should be, and how that bends."""
+"""Deviance of Poisson counts: its value, its expectation, and the expectation's curvature."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["deviance", "expected_deviance"]
 
 
 def deviance(counts: Tensor, expected: Tensor) -> Tensor:
-    """Twice the log-likelihood that a Poisson model lacks: 2·[n·log(n/λ) − n + λ], each pixel."""
-    # Not of the quotient n/λ, whose derivative does not exist where nothing was counted.
-    logs = torch.special.xlogy(counts, counts) - torch.special.xlogy(counts, expected)
-    found: Tensor = 2 * (logs - counts + expected)
-    return found
+    """Deviance of each pixel under a Poisson model: 2·[n·log(n/λ) − n + λ]."""
+    # Two logarithms: the derivative of log(n/λ) does not exist where nothing was counted.
+    log_ratio = torch.special.xlogy(counts, counts) - torch.special.xlogy(counts, expected)
+    deviance_of_pixels: Tensor = 2 * (log_ratio - counts + expected)
+    return deviance_of_pixels
 
 
 @lru_cache(maxsize=1)
@@ -43,20 +43,20 @@ def expected_deviance(expected: Tensor) -> tuple[Tensor, Tensor]:
 def _deviance_slopes() -> tuple[Tensor, Tensor]:
     """First and second derivative of the mean deviance by the rate, where it is tabulated."""
     grid, mean, _ = _deviance_table()
-    (first,) = torch.gradient(mean, spacing=(grid.exp(),))
-    (second,) = torch.gradient(first, spacing=(grid.exp(),))
-    return first, second
+    (slope,) = torch.gradient(mean, spacing=(grid.exp(),))
+    (curvature,) = torch.gradient(slope, spacing=(grid.exp(),))
+    return slope, curvature
 
 
 def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
-    """Value for each rate of what is tabulated, interpolated."""
+    """Interpolate a table at each rate."""
     grid = _deviance_table()[0]
-    place = (expected.double().clamp(1e-6, 1e3).log() - grid[0]) / (grid[1] - grid[0])
-    low = place.floor().long().clamp(0, len(grid) - 2)
-    part = place - low
+    table_position = (expected.double().clamp(1e-6, 1e3).log() - grid[0]) / (grid[1] - grid[0])
+    lower_index = table_position.floor().long().clamp(0, len(grid) - 2)
+    fraction = table_position - lower_index
     values = table.to(expected.device)
-    found: Tensor = values[low] * (1 - part) + values[low + 1] * part
-    return found
+    interpolated: Tensor = values[lower_index] * (1 - fraction) + values[lower_index + 1] * fraction
+    return interpolated
 
 
 def _predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +72,6 @@ def _predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tenso
 
 
 def _curving(rate: float) -> float:
-    """How much the expected deviance curves at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
-    second = _deviance_slopes()[1]
-    return float(-rate * _looked_up(second, torch.tensor(rate)) / 2)
+    """Curvature of the expected deviance at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
+    curvature = _deviance_slopes()[1]
+    return float(-rate * _looked_up(curvature, torch.tensor(rate)) / 2)

@@ -105,7 +105,7 @@ def _same_scan(acquisitions: Sequence[Acquisition]) -> tuple[Acquisition, ...]:
 
 @dataclass(frozen=True)
 class Statistic:
-    """All that the views say of a weak phase, and how noisy they are.
+    """Everything that the views tell about a weak phase, and their noise.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class DirectPtychography:
     acquisition : Acquisition or sequence of them
         Its defocus should be counted from the middle of the specimen: ``refocused``. Several, of
         different defoci, are solved together: their normal equations add up, and what one
-        defocus transfers weakly another may transfer well. Their views come stacked; see
+        defocus transfers weakly another may transfer well. Their views are stacked; see
         :func:`stack_defoci`.
     upsampling : int
         Output pixels per scan step.
@@ -170,16 +170,16 @@ class DirectPtychography:
         doses: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        several = [acquisition] if isinstance(acquisition, Acquisition) else list(acquisition)
-        self.acquisitions = _same_scan(several)
+        acquisitions = [acquisition] if isinstance(acquisition, Acquisition) else list(acquisition)
+        self.acquisitions = _same_scan(acquisitions)
         self.acquisition = self.acquisitions[0]
-        most = max(self.acquisitions, key=lambda a: a.largest_view_shift)
-        most.check_upsampling(upsampling)
+        most_displaced = max(self.acquisitions, key=lambda a: a.largest_view_shift)
+        most_displaced.check_upsampling(upsampling)
         if aliases is None:
             aliases = max(upsampling, covering_factor(self.acquisition))
         if aliases < upsampling:
             raise ValueError(f"aliases is {aliases}; expected at least upsampling, {upsampling}")
-        most.check_upsampling(aliases)
+        most_displaced.check_upsampling(aliases)
         if not (math.isfinite(amplitude_contrast) and amplitude_contrast >= 0):
             raise ValueError(
                 f"amplitude_contrast is {amplitude_contrast!r}; expected a number of 0 or more"
@@ -202,25 +202,29 @@ class DirectPtychography:
         identity = torch.eye(aliases**2, device=device)
         floor = _RANK_TOLERANCE * self._weight.max()
         self._rough = torch.linalg.inv(self._gram + floor * identity)
-        hat = self._rough @ self._gram
-        trace = hat.diagonal(dim1=-2, dim2=-1).real.sum()
-        total = self.number_of_views * math.prod(self.acquisition.scan_shape)
-        self._freedom = float(total - 2 * trace + (hat.abs() ** 2).sum())
+        hat_matrix = self._rough @ self._gram
+        trace = hat_matrix.diagonal(dim1=-2, dim2=-1).real.sum()
+        number_of_values = self.number_of_views * math.prod(self.acquisition.scan_shape)
+        self._freedom = float(number_of_values - 2 * trace + (hat_matrix.abs() ** 2).sum())
 
     def _vacuum(self) -> Tensor:
-        """Join what the pixels of all acquisitions get in vacuum ``(M,)``."""
+        """Join the vacuum intensities of the pixels of all acquisitions ``(M,)``."""
         return torch.cat([a.view_illumination for a in self.acquisitions]).float()
 
     def _whitening(self, doses: Sequence[float] | None) -> Tensor:
-        """Factor that makes the noise of all views alike ``(M,)``."""
+        """Factor that makes the noise of all views equal ``(M,)``."""
         count = len(self.acquisitions)
-        given = [1.0] * count if doses is None else [float(d) for d in doses]
-        if len(given) != count or not all(math.isfinite(d) and d > 0 for d in given):
+        relative_doses = [1.0] * count if doses is None else [float(d) for d in doses]
+        if len(relative_doses) != count or not all(
+            math.isfinite(d) and d > 0 for d in relative_doses
+        ):
             raise ValueError(
                 f"doses is {doses!r}; expected a positive number for each of {count} acquisitions"
             )
         # A pixel that is a larger part of the disc gets more electrons at the same dose.
-        electrons = [d / a.pixels_per_disc for d, a in zip(given, self.acquisitions, strict=True)]
+        electrons = [
+            d / a.pixels_per_disc for d, a in zip(relative_doses, self.acquisitions, strict=True)
+        ]
         mean = sum(electrons) / count
         weight = torch.cat(
             [
@@ -248,7 +252,9 @@ class DirectPtychography:
         samples = acq.view_samples.to(device)
         # χ is quadratic: χ(k−q) − χ(k) = χ(q) − ∇χ(k)·q, and ∇χ(k)·q a sum along both axes.
         slope = 2 * math.pi * optics.registering_shift(samples, lam, acq.defocus, acq.astigmatism)
-        own = torch.polar(torch.ones(1, 1, dtype=fx.dtype, device=device), -acq.chi(qx, qy))
+        phase_factor = torch.polar(
+            torch.ones(1, 1, dtype=fx.dtype, device=device), -acq.chi(qx, qy)
+        )
         kernel = torch.empty(
             (acq.scan_shape[0] * acq.scan_shape[1], len(samples), self.aliases**2),
             dtype=torch.complex64,
@@ -257,14 +263,17 @@ class DirectPtychography:
         for index, pixel in enumerate(samples):
             # ψ*(k)·ψ(k−q); its mirror image, conjugated, is ψ(k)·ψ*(k+q).
             minus = torch.zeros((len(fx), len(fy)), dtype=torch.complex128, device=device)
-            lit = optics.aperture((pixel**2).sum(-1), lam, acq.semiangle)
-            for (kx, ky), to_x, to_y, inside in zip(
-                pixel, slope[index] @ along_x, slope[index] @ along_y, lit, strict=True
+            aperture_values = optics.aperture((pixel**2).sum(-1), lam, acq.semiangle)
+            for (kx, ky), to_x, to_y, transmitted in zip(
+                pixel, slope[index] @ along_x, slope[index] @ along_y, aperture_values, strict=True
             ):
                 overlap = optics.aperture((kx - qx) ** 2 + (ky - qy) ** 2, lam, acq.semiangle)
-                ramp = torch.polar(inside, to_x)[:, None] * torch.polar(inside, to_y)[None, :]
+                ramp = (
+                    torch.polar(transmitted, to_x)[:, None]
+                    * torch.polar(transmitted, to_y)[None, :]
+                )
                 minus += overlap * ramp
-            minus *= own
+            minus *= phase_factor
             gamma = (1 + 1j * a) * minus - (1 - 1j * a) * minus.flip(0, 1).conj()
             gamma = torch.fft.ifftshift(gamma[: shape[0], : shape[1]])
             kernel[:, index] = self._gather(gamma / len(pixel))
@@ -276,9 +285,9 @@ class DirectPtychography:
         On the output grid, in the order of ``torch.fft.fft2``. Several acquisitions add up, each
         weighted by its dose over their mean dose.
         """
-        fine = self._spread(self._weight.to(torch.complex128))
+        fine_spectrum = self._spread(self._weight.to(torch.complex128))
         shape = self.acquisition.output_shape(self.upsampling)
-        return optics.resize_spectrum(fine, shape).real.cpu()
+        return optics.resize_spectrum(fine_spectrum, shape).real.cpu()
 
     def _gather(self, spectrum: Tensor) -> Tensor:
         """Group a fine spectrum by sampled frequency: ``(r·Rx, r·Ry) → (Rx·Ry, r²)``."""
@@ -323,7 +332,7 @@ class DirectPtychography:
             Expected power density of the phase [rad²·Å²], the same at all frequencies. By default
             it is estimated ring by ring from the views themselves, and so is the noise.
         solver : {"joint", "wiener", "obf", "ssb"}
-            How the aliases of a frequency are told apart. ``joint`` solves them together. The
+            How the aliases of a frequency are separated. ``joint`` solves them together. The
             others treat each as if the rest were noise, and differ in their weights: ``wiener``
             is least squares with the prior, ``obf`` (optimum bright field) has white noise at all
             frequencies, ``ssb`` (single side band) takes the phase of γ alone and divides by the
@@ -346,11 +355,11 @@ class DirectPtychography:
         if solver not in get_args(Solver):
             raise ValueError(f"solver is {solver!r}; expected one of {get_args(Solver)}")
         if solver == "ssb":
-            # Of the counts as they are: this method knows nothing of noise.
+            # This method takes the counts unweighted: it has no model of the noise.
             spectra = self._spectra(views.reshape(-1, *views.shape[-3:])) * self._lit
             modulus = self._adjoint.abs() * self._lit
-            turned = self._adjoint / self._adjoint.abs().clamp_min(1e-12)
-            phase = -1j * torch.einsum("fam,nfm->nfa", turned, spectra)
+            kernel_phases = self._adjoint / self._adjoint.abs().clamp_min(1e-12)
+            phase = -1j * torch.einsum("fam,nfm->nfa", kernel_phases, spectra)
             images = self._image(phase / modulus.sum(-1).clamp_min(1e-12))
         else:
             images = self.solve(self.statistic(views), prior=prior, solver=solver)
@@ -382,8 +391,9 @@ class DirectPtychography:
         """
         stacks = views.reshape(-1, *views.shape[-3:])
         scores, noises = [], []
-        for one in stacks:  # one at a time: the spectra of a stack are the largest array here
-            spectra = self._spectra(one[None])
+        # One at a time: the spectra of a stack are the largest array here.
+        for measurement in stacks:
+            spectra = self._spectra(measurement[None])
             score = -1j * (self._adjoint @ spectra[0, ..., None])[..., 0]
             scores.append(score)
             noises.append(self._noise(spectra[0], score))
@@ -405,7 +415,7 @@ class DirectPtychography:
         prior, solver
             As for the call.
         signal_scale : float
-            Factor on the expected power: above one, less is smoothed away and more noise let in.
+            Factor on the expected power: above one, it smooths less and keeps more noise.
         """
         score = statistic.score
         if solver == "obf":
@@ -427,16 +437,16 @@ class DirectPtychography:
         if solver == "wiener":
             return score / (self._weight + damping)
         phases = []
-        for one, own in zip(score, damping, strict=True):
-            normal = self._gram + torch.diag_embed(own).to(self._gram.dtype)
+        for measurement_score, measurement_damping in zip(score, damping, strict=True):
+            normal = self._gram + torch.diag_embed(measurement_damping).to(self._gram.dtype)
             factor = torch.linalg.cholesky(normal)
-            phases.append(torch.cholesky_solve(one[..., None], factor)[..., 0])
+            phases.append(torch.cholesky_solve(measurement_score[..., None], factor)[..., 0])
         return torch.stack(phases)
 
     def whitened(self, statistic: Statistic) -> Tensor:
         """Image in which the noise is white with unit variance ``(N, r·Rx, r·Ry)``.
 
-        The optimum bright field in units of its own noise: what is seen of one is signal.
+        The optimum bright field in units of its own noise: visible structure in it is signal.
         """
         scale = (self._weight.clamp_min(1e-12) * statistic.noise[:, None, None]).sqrt()
         shape = self.acquisition.output_shape(self.upsampling)
@@ -461,13 +471,13 @@ class DirectPtychography:
         draws = torch.randn((*shape, 2), generator=generator)
         white = torch.view_as_complex(draws).to(self._gram.device) * math.sqrt(0.5)
         noise = torch.einsum("fab,nfb->nfa", self._noise_factor, white)
-        fine = torch.stack([self._spread(one) for one in noise])
+        fine_spectra = torch.stack([self._spread(spectrum) for spectrum in noise])
         # The spectrum of a real image, with the same covariance: its Hermitian part, times √2.
-        mirrored = torch.roll(torch.flip(fine, (-2, -1)), (1, 1), (-2, -1)).conj()
-        whole = (fine + mirrored) * math.sqrt(0.5)
-        grouped = torch.stack([self._gather(one) for one in whole])
-        scaled: Tensor = grouped * variance.to(grouped.device).sqrt()[:, None, None]
-        return scaled
+        mirrored = torch.roll(torch.flip(fine_spectra, (-2, -1)), (1, 1), (-2, -1)).conj()
+        hermitian_spectra = (fine_spectra + mirrored) * math.sqrt(0.5)
+        grouped = torch.stack([self._gather(spectrum) for spectrum in hermitian_spectra])
+        scaled_noise: Tensor = grouped * variance.to(grouped.device).sqrt()[:, None, None]
+        return scaled_noise
 
     @cached_property
     def _noise_factor(self) -> Tensor:
@@ -478,18 +488,23 @@ class DirectPtychography:
 
     def _spectra(self, stacks: Tensor) -> Tensor:
         """Whitened spectra of the views without their mean ``(N, Rx·Ry, M)``."""
-        given = stacks.to(self._gram.device, torch.float32)
-        spectra: Tensor = torch.fft.fft2(given, norm="forward").flatten(2).mT * self._scale
-        spectra[:, 0] = 0  # the mean intensity says nothing of the phase
+        views = stacks.to(self._gram.device, torch.float32)
+        spectra: Tensor = torch.fft.fft2(views, norm="forward").flatten(2).mT * self._scale
+        spectra[:, 0] = 0  # the mean intensity carries no information about the phase
         return spectra
 
     def _image(self, phase: Tensor) -> Tensor:
         """Images of grouped spectra: ``(N, Rx·Ry, r²) → (N, r·Rx, r·Ry)``."""
-        seen = self._measured & (self._ring > 0)
-        phase = torch.where(seen, phase, torch.zeros_like(phase))
+        determined = self._measured & (self._ring > 0)
+        phase = torch.where(determined, phase, torch.zeros_like(phase))
         shape = self.acquisition.output_shape(self.upsampling)
-        fine = torch.stack([optics.resize_spectrum(self._spread(one), shape) for one in phase])
-        image: Tensor = torch.fft.ifft2(fine, norm="forward").real
+        spectra = torch.stack(
+            [
+                optics.resize_spectrum(self._spread(grouped_spectrum), shape)
+                for grouped_spectrum in phase
+            ]
+        )
+        image: Tensor = torch.fft.ifft2(spectra, norm="forward").real
         return image
 
     def _damping(self, statistic: Statistic, prior: float | None) -> Tensor:
@@ -519,9 +534,9 @@ class DirectPtychography:
         """Estimate the object's isotropic power spectrum, ring by ring ``(N, rings)`` [rad²].
 
         Least squares on E|score|² = |Gram|²·S + noise·Gram, whose variance is its square, iterated,
-        because both the weights and the aliases' share depend on S. Where a ring transfers next to
-        nothing, as near 2α and at the lowest frequencies, noise alone would pass for power there:
-        such a ring is drawn towards its neighbours, each by its error.
+        because both the weights and the aliases' share depend on S. Where a ring transfers almost
+        nothing, as near 2α and at the lowest frequencies, noise would be taken for power: such a
+        ring is shrunk towards its neighbours, each by its error.
         """
         count = int(self._ring.max()) + 1
         ring = self._ring.flatten()
@@ -532,28 +547,32 @@ class DirectPtychography:
             return torch.zeros_like(power).index_add(1, ring, values.flatten(1))
 
         for _ in range(iterations):
-            own = self._weight**2 * power[:, self._ring]
-            mixed = (self._power @ power[:, self._ring].permute(1, 2, 0)).permute(2, 0, 1)
-            model = mixed + noise * self._weight
+            own_power = self._weight**2 * power[:, self._ring]
+            signal_power = (self._power @ power[:, self._ring].permute(1, 2, 0)).permute(2, 0, 1)
+            model = signal_power + noise * self._weight
             inverse = self._measured * (self._weight / torch.where(self._measured, model, 1.0)) ** 2
-            above = total((observed - model + own) * inverse)
-            below = total(self._weight**2 * inverse)
-            power = torch.where(below > 0, above / below.clamp_min(1e-37), 0.0).clamp_min(0)
-        # How well a ring is known that holds nothing itself: by noise and its aliases alone. In
-        # double precision, since these are fourth powers.
-        rest = torch.where(self._measured, (model - own).double(), 1.0).clamp_min(1e-37)
-        certain = torch.zeros(power.shape, dtype=torch.float64, device=score.device).index_add(
-            1, ring, (self._measured * (self._weight**2 / rest) ** 2).flatten(1)
+            numerator = total((observed - model + own_power) * inverse)
+            denominator = total(self._weight**2 * inverse)
+            power = torch.where(
+                denominator > 0, numerator / denominator.clamp_min(1e-37), 0.0
+            ).clamp_min(0)
+        # Precision of a ring's power if the ring were empty, so only noise and its aliases count.
+        # In double precision, since these are fourth powers.
+        noise_and_aliases = torch.where(
+            self._measured, (model - own_power).double(), 1.0
+        ).clamp_min(1e-37)
+        certainty = torch.zeros(power.shape, dtype=torch.float64, device=score.device).index_add(
+            1, ring, (self._measured * (self._weight**2 / noise_and_aliases) ** 2).flatten(1)
         )[:, None, 1:]
         kernel = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0], device=score.device, dtype=torch.float64)
-        kernel, outer = kernel[None, None], power.double()[:, None, 1:]
-        share = torch.conv1d(certain, kernel, padding=2).clamp_min(1e-37)
-        near = torch.conv1d(outer * certain, kernel, padding=2) / share
-        # Against how far a ring may lie from its neighbours: 0 for one that is not known at all.
-        trusted = certain * (_RING_SPREAD * near).square()
-        drawn = (outer * trusted + near) / (trusted + 1)
-        # A ring that noise drove to zero keeps a tenth of its neighbourhood (our choice).
-        smooth = torch.maximum(drawn, 0.1 * near)[:, 0].clamp_min(1e-14).to(power.dtype)
+        kernel, ring_power = kernel[None, None], power.double()[:, None, 1:]
+        neighbour_weight = torch.conv1d(certainty, kernel, padding=2).clamp_min(1e-37)
+        neighbour_mean = torch.conv1d(ring_power * certainty, kernel, padding=2) / neighbour_weight
+        # Weight of the ring against its neighbours' mean: 0 for a ring that is not known at all.
+        trust = certainty * (_RING_SPREAD * neighbour_mean).square()
+        shrunk = (ring_power * trust + neighbour_mean) / (trust + 1)
+        # A ring that noise drove to zero keeps a tenth of its neighbours' mean (our choice).
+        smooth = torch.maximum(shrunk, 0.1 * neighbour_mean)[:, 0].clamp_min(1e-14).to(power.dtype)
         return torch.cat([smooth[:, :1], smooth], 1)
 
 
@@ -561,7 +580,7 @@ class DirectPtychography:
 def starting_point(
     acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
 ) -> DirectPtychography:
-    """Set up direct ptychography as `DirectInformed` starts from it; the last two are kept.
+    """Set up direct ptychography as `DirectInformed` starts from it; the last two are cached.
 
     Parameters
     ----------

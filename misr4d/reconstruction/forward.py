@@ -1,4 +1,4 @@
-"""Views that a phase makes, differentiable: the forward model of the refinement."""
+"""Expected views of a phase, differentiable: the forward model of the refinement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FINEST = 0.75  # Å: the wave field's sampling is at most this
 
 
 class ExpectedViews:
-    """Views that a phase makes, by multislice of tilted plane waves; differentiable.
+    """Expected views of a phase, by multislice of tilted plane waves; differentiable.
 
     The model of :func:`misr4d.simulate.reciprocity.simulate_views` for a specimen that is the same
     at all depths: each of n slices holds 1/n of the phase.
@@ -46,7 +46,7 @@ class ExpectedViews:
     Raises
     ------
     ValueError
-        If thickness or slices make no specimen.
+        If the thickness or the number of slices is out of range.
     """
 
     def __init__(
@@ -73,18 +73,26 @@ class ExpectedViews:
         # A wave's image holds the frequencies in the aperture around its own, which lie in a box.
         # On a scan that drifts the aperture is an ellipse: how far it reaches along each axis.
         axes = acquisition.scan_frequencies(torch.eye(2, dtype=torch.float64))
-        halves = [
-            math.ceil(self._radius * reach * side + 0.5)
-            for reach, side in zip(axes.norm(dim=0).tolist(), acquisition.field, strict=True)
+        half_sizes = [
+            math.ceil(self._radius * reach * field_length + 0.5)
+            for reach, field_length in zip(
+                axes.norm(dim=0).tolist(), acquisition.field, strict=True
+            )
         ]
-        self.box = (2 * halves[0] + 1, 2 * halves[1] + 1)
-        own = acquisition.scan_frequencies(acquisition.view_samples)
-        middle = torch.round(own * torch.tensor(acquisition.field)).long()
-        self._corner = middle - torch.tensor(halves)  # (M, S, 2), counted from frequency zero
-        # Beyond the wave field's grid nothing lives: it is padded by as much as a box stands out.
-        low, high = self._corner.amin((0, 1)), self._corner.amax((0, 1)) + torch.tensor(self.box)
+        self.box = (2 * half_sizes[0] + 1, 2 * half_sizes[1] + 1)
+        wave_frequencies = acquisition.scan_frequencies(acquisition.view_samples)
+        box_centres = torch.round(wave_frequencies * torch.tensor(acquisition.field)).long()
+        # (M, S, 2), counted from frequency zero
+        self._corner = box_centres - torch.tensor(half_sizes)
+        # There is no signal beyond the wave field's grid: it is padded as far as the boxes reach.
+        lowest, highest = (
+            self._corner.amin((0, 1)),
+            self._corner.amax((0, 1)) + torch.tensor(self.box),
+        )
         grid = torch.tensor(self.shape)
-        self._margin = max(0, *(-low - grid // 2).tolist(), *(high - (grid + 1) // 2).tolist())
+        self._margin = max(
+            0, *(-lowest - grid // 2).tolist(), *(highest - (grid + 1) // 2).tolist()
+        )
         self._kept: dict[tuple[int, int], tuple[float, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -92,16 +100,16 @@ class ExpectedViews:
 
     def transmission(self, phase: Tensor) -> Tensor:
         """Transmission of one slice on the wave field's grid."""
-        fine = optics.fourier_resample(phase, self.shape)
-        return torch.polar(torch.ones_like(fine), fine / self.slices)
+        fine_phase = optics.fourier_resample(phase, self.shape)
+        return torch.polar(torch.ones_like(fine_phase), fine_phase / self.slices)
 
     def batches(self) -> list[slice]:
-        """Divide the views into those that are computed at once, by memory."""
+        """Divide the views into batches that are computed at once, by memory."""
         grid = self.shape if self.slices > 1 else self.acquisition.scan_shape
         return self._divided(slice(None), _WAVES // math.prod(grid))
 
     def _divided(self, views: slice, waves: int) -> list[slice]:
-        """Divide views into runs that make about so many waves, of one view at least."""
+        """Divide views into batches of about `waves` waves, each of at least one view."""
         start, stop, _ = views.indices(len(self))
         count = max(1, waves // self.samples.shape[1])
         return [slice(i, min(i + count, stop)) for i in range(start, stop, count)]
@@ -118,33 +126,33 @@ class ExpectedViews:
         views : slice
             Which of them.
         defocus : Tensor, optional
-            Scalar [Å], to be differentiated by; the acquisition's unless given.
+            Scalar [Å], with respect to which to differentiate; by default the acquisition's.
         """
         spectra = self._spectra(transmission, self.samples[views].reshape(-1, 2))
-        found: Tensor = _Imaging.apply(spectra, defocus, self, views)  # type: ignore[no-untyped-call]
-        return found
+        expected_views: Tensor = _Imaging.apply(spectra, defocus, self, views)  # type: ignore[no-untyped-call]
+        return expected_views
 
     def chunks(self, views: slice) -> list[slice]:
         """Divide views into those whose boxes fit the cache of a core, or a device's memory."""
-        room = _CACHED if self.device.type == "cpu" else _WAVES
-        return self._divided(views, room // math.prod(self.box))
+        capacity = _CACHED if self.device.type == "cpu" else _WAVES
+        return self._divided(views, capacity // math.prod(self.box))
 
     def laid_out(self, spectrum: Tensor) -> Tensor:
         """Spectrum with frequency zero in the middle, padded so that it holds every box."""
-        around = (self._margin,) * 4
-        padded: Tensor = functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), around)
+        padding = (self._margin,) * 4
+        padded: Tensor = functional.pad(torch.fft.fftshift(spectrum, (-2, -1)), padding)
         return padded
 
     def taken_back(self, padded: Tensor) -> Tensor:
         """Undo :meth:`laid_out`."""
-        inside = tuple(slice(self._margin, self._margin + n) for n in self.shape)
-        spectrum: Tensor = torch.fft.ifftshift(padded[..., inside[0], inside[1]], (-2, -1))
+        window = tuple(slice(self._margin, self._margin + n) for n in self.shape)
+        spectrum: Tensor = torch.fft.ifftshift(padded[..., window[0], window[1]], (-2, -1))
         return spectrum
 
     def corners(self, views: slice) -> Tensor:
-        """Where in a spectrum that is laid out each wave's box begins ``(m·S, 2)``."""
-        own = self._corner[views].reshape(-1, 2)
-        corners: Tensor = own + self._margin + torch.tensor(self.shape) // 2
+        """First corner of each wave's box in a spectrum from :meth:`laid_out` ``(m·S, 2)``."""
+        unpadded_corners = self._corner[views].reshape(-1, 2)
+        corners: Tensor = unpadded_corners + self._margin + torch.tensor(self.shape) // 2
         return corners
 
     def frequencies(self, views: slice) -> tuple[Tensor, Tensor]:
@@ -164,19 +172,19 @@ class ExpectedViews:
         acq = self.acquisition
         focus = acq.defocus if defocus is None else float(defocus)
         key = (views.start, views.stop)
-        if (kept := self._kept.get(key)) and (kept[0], kept[1].dtype) == (focus, dtype):
-            return kept[1]
+        if (cached := self._kept.get(key)) and (cached[0], cached[1].dtype) == (focus, dtype):
+            return cached[1]
         x, y = self.frequencies(views)
         x2, y2 = x**2, y**2
         # χ is a sum over the axes, so its phase factor is a product; the first slice lies above
         # the middle, from which the defocus counts.
         angle = math.pi * acq.wavelength * (focus + (self.slices - 1) / 2 * self.spacing)
-        # The angles are taken in float64, whatever the image has.
-        along = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
-        pupil = along[0] * along[1]
+        # The angles are float64, whatever the precision of the image.
+        axis_factors = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
+        pupil = axis_factors[0] * axis_factors[1]
         if any(acq.astigmatism):
-            more = optics.astigmatic_chi(x, y, acq.wavelength, acq.astigmatism)
-            pupil *= torch.exp(-1j * more).to(dtype)
+            astigmatic_phase = optics.astigmatic_chi(x, y, acq.wavelength, acq.astigmatism)
+            pupil *= torch.exp(-1j * astigmatic_phase).to(dtype)
         pupil.masked_fill_(x2 + y2 > self._radius**2 * (1 + 1e-9), 0)
         if self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
             self._kept[key] = (focus, pupil)
@@ -185,8 +193,8 @@ class ExpectedViews:
     def _spectra(self, transmission: Tensor, k: Tensor) -> Tensor:
         """Spectrum behind all slices: one for all waves, or ``(B, X, Y)`` where they propagate."""
         if self.slices == 1:
-            single: Tensor = torch.fft.fft2(transmission, norm="forward")
-            return single
+            spectrum: Tensor = torch.fft.fft2(transmission, norm="forward")
+            return spectrum
         lam = self.acquisition.wavelength
         sampling = tuple(s / n for s, n in zip(self.acquisition.field, self.shape, strict=True))
         qx, qy = self.acquisition.specimen_frequencies(
@@ -205,8 +213,9 @@ class ExpectedViews:
 class _Imaging(torch.autograd.Function):
     """Views of a model from the spectra behind its specimen, and the derivative.
 
-    Written out because the boxes, of which there is one for each wave, are passed through the
-    cache a few at a time; by automatic differentiation they would all go through memory.
+    The derivative is written out because there is one box for each wave. Here the boxes pass
+    through the cache a few at a time; by automatic differentiation they would all go through
+    memory.
     """
 
     @staticmethod
@@ -217,19 +226,19 @@ class _Imaging(torch.autograd.Function):
         ctx.model, ctx.views = model, views
         scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
         laid_out = model.laid_out(spectra)
-        keep = any(ctx.needs_input_grad)
+        needs_gradient = any(ctx.needs_input_grad)
         waves, images = [], []
-        for own in model.chunks(views):
-            box = _boxes(laid_out, model, own, views)
-            box *= model.pupils(own, defocus, box.dtype)
+        for chunk in model.chunks(views):
+            box = _boxes(laid_out, model, chunk, views)
+            box *= model.pupils(chunk, defocus, box.dtype)
             # Sampling in space is folding in frequency; where the box begins changes no modulus.
             folded = box.new_zeros((len(box), *scan))
-            for inner, outer in _folds(model):
-                folded[inner] += box[outer]
+            for scan_index, box_index in _folds(model):
+                folded[scan_index] += box[box_index]
             wave = torch.fft.ifft2(folded, norm="forward")
             intensity = wave.real.square() + wave.imag.square()
             images.append(intensity.reshape(-1, samples, *scan).mean(1))
-            if keep:
+            if needs_gradient:
                 waves.append(wave)
         ctx.save_for_backward(laid_out, defocus, *waves)
         return torch.cat(images)
@@ -240,42 +249,48 @@ class _Imaging(torch.autograd.Function):
         laid_out, defocus, *waves = ctx.saved_tensors
         (gradient,) = gradients
         scan, samples = model.acquisition.scan_shape, model.samples.shape[1]
-        turned = torch.zeros_like(laid_out)  # the conjugate of the derivative
-        by_focus = torch.zeros((), dtype=torch.float64, device=laid_out.device)
-        for own, wave in zip(model.chunks(views), waves, strict=True):
-            part = gradient[own.start - views.start : own.stop - views.start]
-            weighted = wave.reshape(-1, samples, *scan) * (2 / samples * part)[:, None]
+        conjugate_gradient = torch.zeros_like(laid_out)  # the conjugate of the derivative
+        defocus_gradient = torch.zeros((), dtype=torch.float64, device=laid_out.device)
+        for chunk, wave in zip(model.chunks(views), waves, strict=True):
+            view_gradient = gradient[chunk.start - views.start : chunk.stop - views.start]
+            weighted = wave.reshape(-1, samples, *scan) * (2 / samples * view_gradient)[:, None]
             folded = torch.fft.fft2(weighted.reshape(wave.shape)).conj().resolve_conj()
-            pupil = model.pupils(own, defocus, wave.dtype)
+            pupil = model.pupils(chunk, defocus, wave.dtype)
             box = torch.empty_like(pupil)
-            for inner, outer in _folds(model):
-                torch.mul(folded[inner], pupil[outer], out=box[outer])
+            for scan_index, box_index in _folds(model):
+                torch.mul(folded[scan_index], pupil[box_index], out=box[box_index])
             if ctx.needs_input_grad[1]:
-                x, y = model.frequencies(own)
-                change = (box * _boxes(laid_out, model, own, views)).imag * (x**2 + y**2)
-                by_focus -= math.pi * model.acquisition.wavelength * change.sum()
-            corners = model.corners(own).tolist()
-            first = (own.start - views.start) * samples
-            for number, (one, (row, column)) in enumerate(zip(box, corners, strict=True)):
-                target = turned if turned.ndim == 2 else turned[first + number]
-                target[row : row + one.shape[0], column : column + one.shape[1]] += one
-        focus = by_focus if ctx.needs_input_grad[1] else None
-        return model.taken_back(turned).conj(), focus, None, None
+                x, y = model.frequencies(chunk)
+                focus_change = (box * _boxes(laid_out, model, chunk, views)).imag * (x**2 + y**2)
+                defocus_gradient -= math.pi * model.acquisition.wavelength * focus_change.sum()
+            corners = model.corners(chunk).tolist()
+            first_wave = (chunk.start - views.start) * samples
+            for index, (wave_box, (row, column)) in enumerate(zip(box, corners, strict=True)):
+                target = (
+                    conjugate_gradient
+                    if conjugate_gradient.ndim == 2
+                    else conjugate_gradient[first_wave + index]
+                )
+                target[row : row + wave_box.shape[0], column : column + wave_box.shape[1]] += (
+                    wave_box
+                )
+        returned_gradient = defocus_gradient if ctx.needs_input_grad[1] else None
+        return model.taken_back(conjugate_gradient).conj(), returned_gradient, None, None
 
 
 def _boxes(laid_out: Tensor, model: ExpectedViews, own: slice, views: slice) -> Tensor:
     """Box of each wave of some views ``(m·S, box)``, from a spectrum for all or one for each."""
     corner, size = model.corners(own).to(laid_out.device), model.box
-    every = laid_out.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
+    all_boxes = laid_out.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
     if laid_out.ndim == 2:
-        return every[corner[:, 0], corner[:, 1]]
-    first = (own.start - views.start) * model.samples.shape[1]
-    wave = torch.arange(first, first + len(corner), device=laid_out.device)
-    return every[wave, corner[:, 0], corner[:, 1]]
+        return all_boxes[corner[:, 0], corner[:, 1]]
+    first_wave = (own.start - views.start) * model.samples.shape[1]
+    wave = torch.arange(first_wave, first_wave + len(corner), device=laid_out.device)
+    return all_boxes[wave, corner[:, 0], corner[:, 1]]
 
 
 def _folds(model: ExpectedViews) -> Iterator[tuple[Any, Any]]:
-    """Pairs of what is added up on the scan's grid, and of what in the box."""
+    """Yield pairs of indices: where to add on the scan's grid, and which part of the box to add."""
     scan = model.acquisition.scan_shape
     for row in range(0, model.box[0], scan[0]):
         for column in range(0, model.box[1], scan[1]):

@@ -1,20 +1,20 @@
 """Phase retrieval under a learned prior: the first stage proposes, the electrons decide.
 
-The first stage is an image with a standard deviation for each pixel. What is sought is the phase φ
-that is likeliest given it and the counts n of every view and position:
+The first stage is an image with a standard deviation for each pixel. The result is the phase φ
+that is most likely given this image and the counts n of every view and position:
 
     minimise  Σ [λ(φ) − n·log λ(φ)]  +  w/2 · Σ t²·log(1 + u²/t²),   u = (φ − μ)/σ,
 
 λ being the electrons that a multislice of φ expects (the Poisson likelihood of the raw counts) and
 μ, σ the first stage's mean and deviation. Near the first stage the prior is a Gaussian of variance
-σ²/w; beyond t deviations it is Cauchy's, which gives way: noise, which is small everywhere, moves
-nothing, and a column that the first stage painted over, which is far off in a few pixels, comes
-back. An infinite t is the Gaussian at any distance.
+σ²/w; beyond t deviations it is Cauchy's, which yields to the data. Noise, which is small
+everywhere, then changes nothing, and a column that the first stage removed, which is far off in a
+few pixels, is restored. An infinite t is the Gaussian at any distance.
 
 It is solved in variables in which both terms together have about unit curvature, known in closed
-form for a weak phase, so that a few steps of L-BFGS do. It ends where nothing changes any more, and
-before that if the counts are explained better than their own noise allows (the discrepancy
-principle; Morozov 1966): what follows would be noise.
+form for a weak phase, so that a few steps of L-BFGS suffice. It ends where nothing changes any
+more, or earlier if the counts are explained better than their own noise allows (the discrepancy
+principle; Morozov 1966): further steps would only fit noise.
 
 The first stage has seen the same electrons, so its deviation is no independent prior. How far it is
 to be trusted, w and t, was chosen on specimens that no page scores
@@ -78,9 +78,9 @@ class PriorStrength:
     Parameters
     ----------
     weight : float
-        w, on the inverse of its variance; 1 takes the deviation at its word.
+        w, on the inverse of its variance; 1 uses the deviation as it is stated.
     tail : float
-        t, beyond how many deviations it gives way; ``inf`` is a Gaussian prior.
+        t, the number of deviations beyond which it yields to the data; ``inf`` is a Gaussian prior.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class PriorStrength:
 
 @dataclass(frozen=True)
 class Refined:
-    """What the electrons made of the first stage's image.
+    """The first stage's image after its refinement by the electrons.
 
     Parameters
     ----------
@@ -146,11 +146,11 @@ class Refined:
 
 
 def _thinned(values: Tensor, count: int) -> Tensor:
-    """Pick about so many of some values, evenly by rank: indices into them."""
+    """Pick about `count` of the values, evenly by rank: indices into them."""
     order = values.flatten().argsort()
-    middle = (torch.arange(min(count, len(order))) + 0.5) * len(order) / min(count, len(order))
-    picked: Tensor = order[middle.long().to(order.device)]
-    return picked
+    ranks = (torch.arange(min(count, len(order))) + 0.5) * len(order) / min(count, len(order))
+    indices: Tensor = order[ranks.long().to(order.device)]
+    return indices
 
 
 class _Freedom:
@@ -192,31 +192,37 @@ class _Freedom:
         self._pixels = _thinned(precision * (1 + heard), self._SIZE)
         self._strength, self._curving = strength, curving
         information = data.flatten()[_thinned(data, self._SIZE)].double()
-        own = precision.flatten()[self._pixels].double()[:, None]
-        self._precision = own
+        pixel_precision = precision.flatten()[self._pixels].double()[:, None]
+        self._precision = pixel_precision
         self._data = heard.flatten()[self._pixels].double()[:, None] * information
         self._weight = precision.numel() / len(self._pixels) / len(information)
-        self._known = torch.zeros_like(own) if independent else torch.ones_like(own)
-        self._prior = own if independent else self._before(own)
+        self._known = (
+            torch.zeros_like(pixel_precision) if independent else torch.ones_like(pixel_precision)
+        )
+        self._prior = pixel_precision if independent else self._before(pixel_precision)
 
     def _before(self, precision: Tensor) -> Tensor:
         """Precision p₀ before the counts, from that after them: 1/σ² = 1/mean(1/(H + p₀))."""
         low, high = 1e-9 * precision, precision
         for _ in range(40):
-            middle = (low * high).sqrt()
-            after = 1 / (1 / (self._data + middle)).mean(1, keepdim=True)
-            low = torch.where(after < precision, middle, low)
-            high = torch.where(after < precision, high, middle)
+            trial = (low * high).sqrt()
+            precision_after = 1 / (1 / (self._data + trial)).mean(1, keepdim=True)
+            low = torch.where(precision_after < precision, trial, low)
+            high = torch.where(precision_after < precision, high, trial)
         return high
 
     def __call__(self, squared: Tensor) -> float:
         """Freedom where the image lies by the squared distance u² from the first stage."""
         distance = squared.flatten()[self._pixels].double()[:, None]
-        trusted = self._strength.weight * self._precision / (1 + distance / self._strength.tail**2)
-        taken = self._known * self._data / (self._data + self._prior)
-        share = (self._data + trusted * taken) / (self._data + trusted)
-        off = share**2 + (1 - share) ** 2 * self._data / self._prior
-        return self._weight * (1 - self._curving) * float((2 * share - off).sum())
+        prior_precision = (
+            self._strength.weight * self._precision / (1 + distance / self._strength.tail**2)
+        )
+        first_stage_gain = self._known * self._data / (self._data + self._prior)
+        image_gain = (self._data + prior_precision * first_stage_gain) / (
+            self._data + prior_precision
+        )
+        error_deviance = image_gain**2 + (1 - image_gain) ** 2 * self._data / self._prior
+        return self._weight * (1 - self._curving) * float((2 * image_gain - error_deviance).sum())
 
 
 @dataclass(frozen=True)
@@ -238,9 +244,9 @@ class _Problem:
     ) -> tuple[float, float, float, float]:
         """Return the counts' deviance, its mean and variance, and the prior's part of the loss.
 
-        With `gradient`, derivatives of the whole loss are left in the arguments' ``grad``.
+        With `gradient`, derivatives of the whole loss are stored in the arguments' ``grad``.
         """
-        found = [0.0, 0.0, 0.0]
+        totals = [0.0, 0.0, 0.0]
         transmission = self.model.transmission(phase)
         # One batch of views is differentiated at a time, up to the transmission that they share.
         leaf = transmission.detach().requires_grad_(gradient)
@@ -249,20 +255,22 @@ class _Problem:
             with torch.set_grad_enabled(gradient):
                 model = self.model(leaf, views, defocus=defocus).double()
                 expected = self.share * gain * model + self.dark
-                part = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
+                batch_deviance = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
-                (part / 2).backward()  # type: ignore[no-untyped-call]
+                (batch_deviance / 2).backward()  # type: ignore[no-untyped-call]
             mean, variance = (self._seen(v) for v in _predicted_deviance(counts, expected.detach()))
-            for index, value in enumerate((part, mean.sum(), variance.sum())):
-                found[index] += float(value.detach())
-        below = (self.lower_phase - phase).clamp_min(0)
-        own = self.strength.penalty((phase - self.mean).square() * self.precision)
-        forbidden = _FORBIDDEN * self.strength.weight / 2 * below.square() * self.precision
-        prior = (own + forbidden).sum(dtype=torch.float64)
+            for index, value in enumerate((batch_deviance, mean.sum(), variance.sum())):
+                totals[index] += float(value.detach())
+        below_vacuum = (self.lower_phase - phase).clamp_min(0)
+        prior_penalty = self.strength.penalty((phase - self.mean).square() * self.precision)
+        vacuum_penalty = (
+            _FORBIDDEN * self.strength.weight / 2 * below_vacuum.square() * self.precision
+        )
+        prior = (prior_penalty + vacuum_penalty).sum(dtype=torch.float64)
         if gradient:
             transmission.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
             prior.backward()  # type: ignore[no-untyped-call]
-        return found[0], found[1], found[2], float(prior.detach())
+        return totals[0], totals[1], totals[2], float(prior.detach())
 
     def _seen(self, values: Tensor) -> Tensor:
         return values if self.scan_mask is None else values * self.scan_mask
@@ -352,33 +360,38 @@ def refine(
     if math.isinf(dose):
         raise ValueError("dose is inf e⁻/Å²; the likelihood of counts needs a finite one")
     device = method.device
-    share = electrons_per_pixel(dose, acq)
+    electrons = electrons_per_pixel(dose, acq)
     mean = prior.mean.to(device)
     precision = prior.deviation.to(device).square().reciprocal()
     model = ExpectedViews(acq, method.upsampling, thickness=thickness, slices=slices, device=device)
     lowest = -math.inf if lower_phase is None else lower_phase
-    seen = None if scan_mask is None else scan_mask.to(device, torch.float64)
+    position_mask = None if scan_mask is None else scan_mask.to(device, torch.float64)
     problem = _Problem(
-        counts.to(device), model, share, dark, mean, precision, strength, lowest, seen
+        counts.to(device), model, electrons, dark, mean, precision, strength, lowest, position_mask
     )
 
     # Curvature of the likelihood for a weak phase, frequency by frequency, and of the prior.
-    data = share / method.upsampling**2 * method.information().to(device).clamp_min(0)
-    flat = strength.weight * float(precision.mean())
-    scale = (data + flat).rsqrt().to(torch.float32)
+    data_curvature = electrons / method.upsampling**2 * method.information().to(device).clamp_min(0)
+    prior_curvature = strength.weight * float(precision.mean())
+    scale = (data_curvature + prior_curvature).rsqrt().to(torch.float32)
     freedom = _Freedom(
-        data, _heard(acq, seen, mean), precision, strength, _curving(share), independent
+        data_curvature,
+        _heard(acq, position_mask, mean),
+        precision,
+        strength,
+        _curving(electrons),
+        independent,
     )
 
     z = torch.zeros_like(mean, requires_grad=True)
-    extra = torch.zeros(2, device=device, requires_grad=True)
+    defocus_and_gain = torch.zeros(2, device=device, requires_grad=True)
     units = torch.tensor([_DEFOCUS_UNIT * fit_defocus, _GAIN_UNIT * fit_gain], device=device)
     stretch = 1.0
 
     def unpack() -> tuple[Tensor, Tensor, Tensor]:
         phase = mean + stretch * torch.fft.ifft2(torch.fft.fft2(z) * scale).real
-        free = stretch * extra * units
-        return phase, torch.exp(free[1]), acq.defocus + free[0]
+        changes = stretch * defocus_and_gain * units
+        return phase, torch.exp(changes[1]), acq.defocus + changes[0]
 
     history: list[tuple[float, float]] = []  # deviance over its expectation, and deviance_z
     best: tuple[float, int, tuple[Tensor, ...]] = (math.inf, 0, ())
@@ -387,29 +400,31 @@ def refine(
     def closure() -> Tensor:
         nonlocal best
         optimiser.zero_grad()
-        outer = unpack()
-        inner = [t.detach().requires_grad_() for t in outer]
-        found, expects, variance, own = problem.evaluate(*inner, gradient=True)
-        squared_change = (inner[0].detach() - mean).square() * precision
-        aim = expects - freedom(squared_change) - fit_defocus - fit_gain
-        history.append((found / aim, (found - aim) / math.sqrt(variance)))
+        parameters = unpack()
+        leaves = [t.detach().requires_grad_() for t in parameters]
+        total_deviance, expected_total, variance, prior_loss = problem.evaluate(
+            *leaves, gradient=True
+        )
+        squared_change = (leaves[0].detach() - mean).square() * precision
+        aim = expected_total - freedom(squared_change) - fit_defocus - fit_gain
+        history.append((total_deviance / aim, (total_deviance - aim) / math.sqrt(variance)))
         progress.update()
         if report is not None:
             report(len(history) - 1, history[-1][0])
-        loss = found / 2 + own
-        gained = best[0] - loss
-        if gained > 0:
-            best = (loss, len(history) - 1, tuple(t.detach() for t in inner))
+        loss = total_deviance / 2 + prior_loss
+        improvement = best[0] - loss
+        if improvement > 0:
+            best = (loss, len(history) - 1, tuple(t.detach() for t in leaves))
         explained_too_well = history[-1][1] < _OVERFITTED
-        if len(history) == evaluations or explained_too_well or 0 <= gained < _SMALL:
+        if len(history) == evaluations or explained_too_well or 0 <= improvement < _SMALL:
             raise _DoneError
-        for whole, leaf in zip(outer, inner, strict=True):
-            if whole.requires_grad and leaf.grad is not None:
-                whole.backward(leaf.grad / stretch**2, retain_graph=True)  # type: ignore[no-untyped-call]
+        for parameter, leaf in zip(parameters, leaves, strict=True):
+            if parameter.requires_grad and leaf.grad is not None:
+                parameter.backward(leaf.grad / stretch**2, retain_graph=True)  # type: ignore[no-untyped-call]
         return torch.tensor(loss / stretch**2, dtype=torch.float64, device=device)
 
     optimiser = torch.optim.LBFGS(
-        [z, extra],
+        [z, defocus_and_gain],
         max_iter=evaluations,
         tolerance_grad=0,
         tolerance_change=0,
@@ -418,19 +433,19 @@ def refine(
     )
     with contextlib.suppress(_DoneError), progress:
         closure()
-        # torch's first step has unit length in the sum of its parts. In variables stretched by
-        # the gradient's, it is the whole gradient, which unit curvature makes the right step.
-        parts = [t.grad for t in (z, extra) if t.grad is not None]
-        stretch = max(1.0, float(sum(t.abs().sum() for t in parts)))
+        # torch's first step has an L1 norm of one. In variables stretched by the gradient's L1 norm
+        # it is the whole gradient, which is the right step at unit curvature.
+        gradients = [t.grad for t in (z, defocus_and_gain) if t.grad is not None]
+        stretch = max(1.0, float(sum(t.abs().sum() for t in gradients)))
         history.clear()
         best = (math.inf, 0, ())
         optimiser.step(closure)  # type: ignore[no-untyped-call]
     _, index, (phase, gain, defocus) = best
     image = phase - phase.mean()
-    first = mean - mean.mean()
+    first_image = mean - mean.mean()
     return Refined(
         image,
-        (image - first) / prior.deviation.to(device),
+        (image - first_image) / prior.deviation.to(device),
         history[index][0],
         history[index][1],
         tuple(ratio for ratio, _ in history),
@@ -440,15 +455,15 @@ def refine(
 
 
 def _heard(acquisition: Acquisition, scan_mask: Tensor | None, image: Tensor) -> Tensor:
-    """Share of the views that see each pixel of an image from a recorded position, of its shape."""
+    """Share of the views that see each pixel of an image from a recorded position, same shape."""
     if scan_mask is None:
         return torch.ones_like(image)
     factor = image.shape[0] // acquisition.scan_shape[0]
-    fine = scan_mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    heard = torch.zeros_like(fine)
+    fine_mask = scan_mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    view_count = torch.zeros_like(fine_mask)
     for shift in (acquisition.registering_shifts / torch.tensor(acquisition.step)).tolist():
-        heard += fine.roll((round(factor * shift[0]), round(factor * shift[1])), (0, 1))
-    return (heard / len(acquisition.registering_shifts)).to(image.dtype)
+        view_count += fine_mask.roll((round(factor * shift[0]), round(factor * shift[1])), (0, 1))
+    return (view_count / len(acquisition.registering_shifts)).to(image.dtype)
 
 
 def refine_scan(
@@ -513,9 +528,9 @@ def refine_scan(
             f"{acquisition.output_shape(UPSAMPLING)}"
         )
     shape = (min(tile, scan[0]), min(tile, scan[1]))
-    own = replace(acquisition, scan_shape=shape)
-    # What is not recorded may be anything that the whole field shows.
-    least = float(prior.mean.std())
+    tile_acquisition = replace(acquisition, scan_shape=shape)
+    # Where nothing is recorded the phase may vary as much as in the whole field.
+    least_deviation = float(prior.mean.std())
     options = {
         "strength": strength,
         "independent": independent,
@@ -527,26 +542,28 @@ def refine_scan(
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows, columns in tiles(scan, shape):
             x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
-            # A slice that is sent to a worker would take all of its tensor along.
-            first = Estimate(prior.mean[x, y].clone(), prior.deviation[x, y].clone())
-            part = counts(rows, columns) if callable(counts) else counts[:, rows, columns].clone()
-            yield part, own, dose, first, least, device, options
+            # Copies, since a slice that is sent to a worker would take its whole tensor along.
+            tile_prior = Estimate(prior.mean[x, y].clone(), prior.deviation[x, y].clone())
+            tile_counts = (
+                counts(rows, columns) if callable(counts) else counts[:, rows, columns].clone()
+            )
+            yield tile_counts, tile_acquisition, dose, tile_prior, least_deviation, device, options
 
-    parts: list[Refined] = []
+    refined_tiles: list[Refined] = []
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:
-        for part in pool(_refined_tile, tasks()):
-            yield part.image, part.change
-            parts.append(replace(part, image=_NOTHING, change=_NOTHING))
+        for refined_tile in pool(_refined_tile, tasks()):
+            yield refined_tile.image, refined_tile.change
+            refined_tiles.append(replace(refined_tile, image=_NOTHING, change=_NOTHING))
 
     image, change = blend_tiles(images(), scan, shape)
-    worst = max(parts, key=lambda part: part.deviance_z)
+    worst_tile = max(refined_tiles, key=lambda part: part.deviance_z)
     return replace(
-        worst,
+        worst_tile,
         image=image,
         change=change,
-        defocus=sum(part.defocus for part in parts) / len(parts),
-        gain=sum(part.gain for part in parts) / len(parts),
+        defocus=sum(refined_tile.defocus for refined_tile in refined_tiles) / len(refined_tiles),
+        gain=sum(refined_tile.gain for refined_tile in refined_tiles) / len(refined_tiles),
     )
 
 
@@ -560,26 +577,26 @@ def _refined_tile(
     options: dict[str, Any],
 ) -> Refined:
     """Refine one tile in a rim of unknown counts, here or on a worker; the images without it."""
-    # As far as a view can show what lies beside it, and a little more for diffraction.
+    # The largest displacement of a view, and a little more for diffraction.
     rim = [math.ceil(acquisition.largest_view_shift / s) + _DIFFRACTED for s in acquisition.step]
     nx, ny = acquisition.scan_shape
     padded = replace(acquisition, scan_shape=(nx + 2 * rim[0], ny + 2 * rim[1]))
-    around = (rim[1], rim[1], rim[0], rim[0])
-    fine = tuple(UPSAMPLING * n for n in around)
-    widest = max(least, float(prior.deviation.max()))
-    found = refine(
-        functional.pad(counts, around),
+    padding = (rim[1], rim[1], rim[0], rim[0])
+    fine_padding = tuple(UPSAMPLING * n for n in padding)
+    largest_deviation = max(least, float(prior.deviation.max()))
+    refined = refine(
+        functional.pad(counts, padding),
         starting_point(padded, device=device),
         dose,
         Estimate(
-            functional.pad(prior.mean[None, None], fine, mode="replicate")[0, 0],
-            functional.pad(prior.deviation, fine, value=widest),
+            functional.pad(prior.mean[None, None], fine_padding, mode="replicate")[0, 0],
+            functional.pad(prior.deviation, fine_padding, value=largest_deviation),
         ),
-        scan_mask=functional.pad(torch.ones(nx, ny, dtype=torch.bool), around),
+        scan_mask=functional.pad(torch.ones(nx, ny, dtype=torch.bool), padding),
         **options,
     )
-    inside = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
-    return replace(found, image=found.image[inside].cpu(), change=found.change[inside].cpu())
+    window = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
+    return replace(refined, image=refined.image[window].cpu(), change=refined.change[window].cpu())
 
 
 def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
@@ -601,17 +618,22 @@ def as_weak(views: Tensor, model: ExpectedViews, image: Tensor) -> Tensor:
     """
     if model.slices > 1:
         raise ValueError(f"the model has {model.slices} slices; expected one")
-    fine = optics.fourier_resample(image, model.shape)
-    blank = torch.ones_like(fine)
-    full = torch.polar(blank, fine)
+    fine_phase = optics.fourier_resample(image, model.shape)
+    ones = torch.ones_like(fine_phase)
+    strong_transmission = torch.polar(ones, fine_phase)
     # With 1 ± iφ the intensity is that of vacuum ± its linear part + the same square.
-    plus, vacuum = torch.complex(blank, fine), torch.complex(blank, torch.zeros_like(fine))
-    parts = []
+    weak_transmission, vacuum = (
+        torch.complex(ones, fine_phase),
+        torch.complex(ones, torch.zeros_like(fine_phase)),
+    )
+    weak_views = []
     with torch.no_grad():
-        for own in model.batches():
-            linear = (model(plus, own) - model(plus.conj(), own)) / 2
-            parts.append(views[own] - model(full, own) + model(vacuum, own) + linear)
-    return torch.cat(parts)
+        for batch in model.batches():
+            linear = (model(weak_transmission, batch) - model(weak_transmission.conj(), batch)) / 2
+            weak_views.append(
+                views[batch] - model(strong_transmission, batch) + model(vacuum, batch) + linear
+            )
+    return torch.cat(weak_views)
 
 
 def plug_and_play(
@@ -646,9 +668,9 @@ def plug_and_play(
         raise ValueError(f"rounds is {rounds}; expected 1 or more")
     model = ExpectedViews(method.acquisition, method.upsampling, device=method.device)
     views = counts.to(method.device) / electrons_per_pixel(dose, method.acquisition)
-    found = refine(counts, method, dose, denoise(views), strength=strength)
-    for number in range(1, rounds):
-        prior = denoise(as_weak(views, model, found.image))
-        less = replace(strength, weight=strength.weight / 2**number)
-        found = refine(counts, method, dose, prior, strength=less)
-    return found
+    refined = refine(counts, method, dose, denoise(views), strength=strength)
+    for round_number in range(1, rounds):
+        prior = denoise(as_weak(views, model, refined.image))
+        weaker_strength = replace(strength, weight=strength.weight / 2**round_number)
+        refined = refine(counts, method, dose, prior, strength=weaker_strength)
+    return refined

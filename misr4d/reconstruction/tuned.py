@@ -84,14 +84,14 @@ def ptychography_settings(regime: str, dose: float) -> PtychographySettings:
         )
 
     def distance(row: dict[str, Any]) -> float:
-        known = float(row["dose"])
-        if math.isinf(known) or math.isinf(dose):
-            return 0.0 if known == dose else math.inf
-        return abs(math.log(known / dose))
+        recorded_dose = float(row["dose"])
+        if math.isinf(recorded_dose) or math.isinf(dose):
+            return 0.0 if recorded_dose == dose else math.inf
+        return abs(math.log(recorded_dose / dose))
 
-    best = min(choices, key=distance)
-    tuned = ("step_size", "batches", "iterations", "object_type", "lowpass", "start")
-    return PtychographySettings(**{name: best[name] for name in tuned})
+    nearest = min(choices, key=distance)
+    setting_names = ("step_size", "batches", "iterations", "object_type", "lowpass", "start")
+    return PtychographySettings(**{name: nearest[name] for name in setting_names})
 
 
 @dataclass(frozen=True)

@@ -66,30 +66,30 @@ def reconstruct(
     level_dose : bool
         Whether a dose that changes over the scan, where the counts show one, is divided out.
     seed : int
-        Of the dealing of electrons into two half-sets.
+        Of the random division of electrons into two half-sets.
     device : str, optional
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
     workers : int, optional
         Processes that share the tiles of a scan larger than 64 × 64.
     **known
-        Whatever else is known, by the names of :data:`misr4d.io.scan.QUANTITIES`, such as
+        Other known quantities, by the names of :data:`misr4d.io.scan.QUANTITIES`, such as
         ``centre``, ``gain`` or ``thickness``.
 
     Returns
     -------
     Report
         ``phase`` and ``deviation`` are NumPy arrays ``(3·Rx, 3·Ry)`` [rad]; ``show()`` draws them,
-        ``write(folder)`` keeps all of it; ``warnings`` says what speaks against the image.
+        ``write(folder)`` saves all of it; ``warnings`` says what is doubtful about the image.
 
     Raises
     ------
     ValueError
-        If a value is missing or out of range, the file cannot be read, or the patterns are none;
-        the message says what to do.
+        If a value is missing or out of range, the file cannot be read, or the array holds no
+        patterns; the message says what to do.
     TypeError
         For a quantity that does not exist.
     """
-    named = {
+    main_quantities = {
         "energy": energy,
         "step": step,
         "semiangle": semiangle,
@@ -97,23 +97,23 @@ def reconstruct(
         "detector_pixel": detector_pixel,
         "rotation": rotation,
     }
-    given: Mapping[str, Any] = {
-        **{name: value for name, value in named.items() if value is not None},
+    quantities: Mapping[str, Any] = {
+        **{name: value for name, value in main_quantities.items() if value is not None},
         **known,
     }
     if isinstance(scan, Scan):
-        if given or scan_shape is not None or dataset is not None:
-            name = next(iter(given), "scan_shape" if scan_shape is not None else "dataset")
+        if quantities or scan_shape is not None or dataset is not None:
+            name = next(iter(quantities), "scan_shape" if scan_shape is not None else "dataset")
             raise ValueError(f"{name} is given beside a Scan, which holds its own; read it with it")
-        opened = scan
+        opened_scan = scan
     elif isinstance(scan, str | Path):
-        opened = read_scan(scan, dataset=dataset, scan_shape=scan_shape, **given)
+        opened_scan = read_scan(scan, dataset=dataset, scan_shape=scan_shape, **quantities)
     else:
         if dataset is not None:
             raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
-        opened = Scan.from_array(scan, scan_shape=scan_shape, **given)
+        opened_scan = Scan.from_array(scan, scan_shape=scan_shape, **quantities)
     return reconstruct_scan(
-        opened,
+        opened_scan,
         method=method,
         seed=seed,
         bad_pixels=bad_pixels,

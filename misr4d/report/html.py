@@ -1,4 +1,4 @@
-"""The report of one scan as a page of HTML that needs nothing beside it."""
+"""The report of one scan as a page of HTML that needs no other file."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def report_page(
     totals: NDArray[np.float64],
     search: Search | None = None,
 ) -> str:
-    """Write a page with its pictures in it, which asks for nothing and runs no script.
+    """Write a page that contains its pictures, loads nothing and runs no script.
 
     Parameters
     ----------
@@ -178,9 +178,9 @@ def _images(record: Mapping[str, Any], image: bytes) -> _Picture:
     deviation = " and the network's standard deviation" if record["deviation"]["value"] else ""
     size = f"{record['shape'][0]} × {record['shape'][1]} pixels"
     pitch = " × ".join(f"{v:.4g}" for v in record["pixel"]["value"])
-    shown = f"Projected phase, {size} of {pitch} Å; all images under the same grey limits"
+    caption = f"Projected phase, {size} of {pitch} Å; all images under the same grey limits"
     return _Picture(
-        image, f"Reconstructed images{deviation}", f"{shown}{deviation and ','}{deviation}."
+        image, f"Reconstructed images{deviation}", f"{caption}{deviation and ','}{deviation}."
     )
 
 
@@ -242,22 +242,22 @@ def _totals(totals: NDArray[np.float64]) -> bytes:
         figure = Figure(figsize=(4.8, 4.0), layout="constrained")
         axes = figure.subplots()
         low, high = np.quantile(totals, (0.005, 0.995))
-        shown = axes.imshow(totals, cmap="gray", vmin=low, vmax=high)
+        colour_image = axes.imshow(totals, cmap="gray", vmin=low, vmax=high)
         axes.set(xlabel="Ry [position]", ylabel="Rx [position]")
-        figure.colorbar(shown, ax=axes, shrink=0.8, label="counts a position")
+        figure.colorbar(colour_image, ax=axes, shrink=0.8, label="counts a position")
         return _png(figure)
 
 
 def _search(search: Search, quantities: Mapping[str, Any]) -> _Picture:
-    """Draw the trials of defocus, and of rotation if that was sought, with what was found."""
-    found = float(quantities["defocus"]["value"])
+    """Draw the trials of defocus, and of rotation if it was estimated, with the estimate."""
+    defocus = float(quantities["defocus"]["value"])
     with mpl.rc_context():
         use_style()
         figure = Figure(figsize=(4.8, 4.0), layout="constrained")
         axes = figure.subplots()
         if search.score.ndim == 1:
             axes.plot(search.defoci, search.score, color="#332288")
-            axes.axvline(found, color="#d55e00", lw=0.8)
+            axes.axvline(defocus, color="#d55e00", lw=0.8)
             axes.set(xlabel="defocus [Å]", ylabel="standard deviations above the median")
             return _Picture(
                 _png(figure),
@@ -265,16 +265,22 @@ def _search(search: Search, quantities: Mapping[str, Any]) -> _Picture:
                 "How well the views register for every trial of the defocus, and the estimate "
                 "(orange).",
             )
-        turn = math.radians(float(quantities["rotation"]["value"]))
-        edge = (search.defoci[1] - search.defoci[0]) / 2
-        ends = (search.defoci[0] - edge, search.defoci[-1] + edge)
-        shown = axes.imshow(
-            search.score.T, extent=(*ends, *ends), origin="lower", cmap="viridis", vmin=0
+        rotation = math.radians(float(quantities["rotation"]["value"]))
+        half_spacing = (search.defoci[1] - search.defoci[0]) / 2
+        axis_limits = (search.defoci[0] - half_spacing, search.defoci[-1] + half_spacing)
+        colour_image = axes.imshow(
+            search.score.T,
+            extent=(*axis_limits, *axis_limits),
+            origin="lower",
+            cmap="viridis",
+            vmin=0,
         )
-        place = (found * math.cos(turn), found * math.sin(turn))
-        axes.plot(*place, "+", color="white", ms=14, mew=1.5)
+        estimate_position = (defocus * math.cos(rotation), defocus * math.sin(rotation))
+        axes.plot(*estimate_position, "+", color="white", ms=14, mew=1.5)
         axes.set(xlabel="defocus · cos(rotation) [Å]", ylabel="defocus · sin(rotation) [Å]")
-        figure.colorbar(shown, ax=axes, shrink=0.8, label="standard deviations above the median")
+        figure.colorbar(
+            colour_image, ax=axes, shrink=0.8, label="standard deviations above the median"
+        )
         return _Picture(
             _png(figure),
             "How well the views register against defocus and rotation",
@@ -289,10 +295,10 @@ def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> b
         use_style()
         figure = Figure(figsize=(4.8, 4.0), layout="constrained")
         axes = figure.subplots()
-        good = mean[~bad]
-        axes.imshow(np.sqrt(mean), vmax=math.sqrt(float(good.max())), cmap="gray")
+        good_pixels = mean[~bad]
+        axes.imshow(np.sqrt(mean), vmax=math.sqrt(float(good_pixels.max())), cmap="gray")
         axes.imshow(np.where(bad, 1.0, np.nan), cmap="autumn", vmin=1, vmax=2)
-        middle = (disc.centre[1], disc.centre[0])
-        axes.add_patch(Circle(middle, disc.radius, fill=False, color="#56b4e9", lw=1.2))
+        disc_centre = (disc.centre[1], disc.centre[0])
+        axes.add_patch(Circle(disc_centre, disc.radius, fill=False, color="#56b4e9", lw=1.2))
         axes.set(xlabel="Qy [pixel]", ylabel="Qx [pixel]")
         return _png(figure)

@@ -1,4 +1,4 @@
-"""A scan made ready: bad pixels, disc, descan, electrons, defocus, rotation and drift."""
+"""Scan preparation: bad pixels, disc, descan, electrons, defocus, rotation and drift."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
 
-# Our choice: a departure from what the network was trained at that is worth a warning.
+# Our choice: a larger ratio to the value that the network was trained at gives a warning.
 _FAR = 1.25
 
-# Our choice: less than this costs less contrast than the dose is known to.
+# Our choice: a smaller replaced share costs less contrast than the dose's uncertainty.
 _MUCH_REPLACED = 0.03
 
-# Our choice: clipped values are rarer than this in a scan whose disc is well within the counter.
+# Our choice: clipped values are rarer than this if the disc is well within the counter's range.
 _CLIPPED = 1e-4
 
 # Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
@@ -58,7 +58,7 @@ _MIDDLE = 256
 
 @dataclass(frozen=True)
 class Detector:
-    """What the detector saw, which of its pixels were not believed, and what its views showed.
+    """What the detector recorded, which pixels were replaced, and how its views register.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ class Detector:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan made ready: recentred patterns, the measurement they are of, and what that rests on.
+    """A prepared scan: recentred patterns, their acquisition, and the quantities that it rests on.
 
     Parameters
     ----------
     cube : Datacube
-        Recentred; on disk, where it was.
+        Recentred; it stays on disk if it was there.
     acquisition : Acquisition
         Its defocus counts from the specimen's middle; a turned one if the detector is turned.
     quantities : mapping
@@ -135,10 +135,10 @@ def prepare(
     energy, step = scan.value("energy"), scan.value("step")
     known = dict(scan.known)
     warnings = list(scan.notes)
-    scan, seen, recorded, bad, floor = _replace_bad_pixels(scan, bad_pixels, known, warnings)
+    scan, scan_survey, recorded, bad, floor = _replace_bad_pixels(scan, bad_pixels, known, warnings)
     dose = None
     if level_dose:
-        dose = find_beam_dose(_beam_electrons(seen, floor, known))
+        dose = find_beam_dose(_beam_electrons(scan_survey, floor, known))
         scan = replace(scan, patterns=cropped(scan.patterns, dose.part))
     positions = scan.patterns.shape[:2]
     if min(positions) < 32:
@@ -146,18 +146,18 @@ def prepare(
             f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
             f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
         )
-    cube, disc = _recentred(scan, seen, known, warnings)
+    cube, disc = _recentred(scan, scan_survey, known, warnings)
     if dose is not None:
-        dose = _with_flicker(cube, disc, seen, floor, dose, known)
-    _check_counter(seen, _as_recorded(disc, known), warnings)
-    share = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
-    if share > _MUCH_REPLACED:
+        dose = _with_flicker(cube, disc, scan_survey, floor, dose, known)
+    _check_counter(scan_survey, _as_recorded(disc, known), warnings)
+    bad_fraction = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
+    if bad_fraction > _MUCH_REPLACED:
         warnings.append(
-            f"bad pixels cover {share:.0%} of the bright-field disc and were replaced by noise: "
-            "the contrast is lower by as much"
+            f"bad pixels cover {bad_fraction:.0%} of the bright-field disc and were replaced by "
+            "noise: the contrast is lower by as much"
         )
     semiangle, pixel = _angles(disc, known, warnings)
-    electrons, counted = _electrons(seen, floor, dose, step, known, warnings)
+    electrons, counted = _electrons(scan_survey, floor, dose, step, known, warnings)
     if dose is not None and dose.even:
         dose = None
     cube = _levelled(cube, dose, floor)
@@ -178,8 +178,10 @@ def prepare(
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
-        lens = _said(known, "astigmatism", (0.0, 0.0))
-        midplane = replace(acquisition, astigmatism=lens).refocused(known["thickness"].value / 2)
+        astigmatism = _said(known, "astigmatism", (0.0, 0.0))
+        midplane = replace(acquisition, astigmatism=astigmatism).refocused(
+            known["thickness"].value / 2
+        )
     midplane.check_upsampling(UPSAMPLING)
     if midplane.largest_view_shift > min(midplane.field):
         raise ValueError(
@@ -187,15 +189,15 @@ def prepare(
             f"{midplane.largest_view_shift:.3g} Å, out of the field of {midplane.field[0]:g} × "
             f"{midplane.field[1]:g} Å; check --defocus and --step"
         )
-    turned = _turned(cube, midplane, known, warnings)
+    turned_acquisition = _turned(cube, midplane, known, warnings)
     # Nearer to the edge than this, some views show what lies outside the field.
-    known["rim"] = Quantity(turned.largest_view_shift, "Å", "estimated")
-    detector = Detector(recorded, bad, _as_recorded(disc, known), seen.totals, search)
-    return Prepared(cube, turned, known, counted, tuple(warnings), detector)
+    known["rim"] = Quantity(turned_acquisition.largest_view_shift, "Å", "estimated")
+    detector = Detector(recorded, bad, _as_recorded(disc, known), scan_survey.totals, search)
+    return Prepared(cube, turned_acquisition, known, counted, tuple(warnings), detector)
 
 
 def _check_known(scan: Scan) -> None:
-    """Raise if what a scan says of itself is too little to start with."""
+    """Raise if too little is known of a scan to start."""
     positions = scan.patterns.shape[:2]
     if min(positions) < 32:
         raise ValueError(
@@ -213,16 +215,16 @@ def _check_known(scan: Scan) -> None:
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
         return
-    first, second = scan.value("detector_pixel")
-    if abs(first - second) > 1e-3 * first:
+    pixel_x, pixel_y = scan.value("detector_pixel")
+    if abs(pixel_x - pixel_y) > 1e-3 * pixel_x:
         raise ValueError(
-            f"the detector pixel is {first:g} × {second:g} mrad; expected a square one: bin "
+            f"the detector pixel is {pixel_x:g} × {pixel_y:g} mrad; expected a square one: bin "
             "the patterns first"
         )
 
 
 def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
-    """Return the value of a quantity, or what holds where nothing says it."""
+    """Return the value of a quantity, or `otherwise` if it is not known."""
     return known[name].value if name in known else otherwise
 
 
@@ -233,7 +235,7 @@ def _replace_bad_pixels(
 
     Returns
     -------
-    scan, seen : Scan, Survey
+    scan, scan_survey : Scan, Survey
     recorded, bad : ndarray
         Mean as recorded and the mask ``(Qx, Qy)``.
     floor : float
@@ -245,12 +247,12 @@ def _replace_bad_pixels(
     if isinstance(choice, str):
         if choice not in ("found", "none"):
             raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
-        seen = survey(scan)
+        scan_survey = survey(scan)
         bad = np.zeros(shape[2:], dtype=bool)
         if choice == "found":
-            # Per electron, since counting noise is what the search allows for.
-            found = find_bad_pixels(seen.mean * (positions / gain))
-            bad = found.mask
+            # In electrons, since the search allows for counting noise.
+            pixel_search = find_bad_pixels(scan_survey.mean * (positions / gain))
+            bad = pixel_search.mask
     else:
         bad = np.asarray(choice, dtype=bool)
         if bad.shape != shape[2:]:
@@ -258,27 +260,29 @@ def _replace_bad_pixels(
                 f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
             )
         known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
-        # What they hold need not even be a number.
-        seen = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
-    recorded, whole = seen.mean, seen.whole
-    pedestal, floor = _floor(seen, ~bad, positions, known, warnings)
+        # Bad pixels may hold values that are not even numbers.
+        scan_survey = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
+    recorded, whole_numbers = scan_survey.mean, scan_survey.whole
+    pedestal, floor = _floor(scan_survey, ~bad, positions, known, warnings)
     if pedestal:
         scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
-        lowered = seen.totals - pedestal * seen.mean.size
-        seen = replace(seen, mean=seen.mean - pedestal, totals=lowered)
+        totals = scan_survey.totals - pedestal * scan_survey.mean.size
+        scan_survey = replace(scan_survey, mean=scan_survey.mean - pedestal, totals=totals)
     if isinstance(choice, str) and choice == "found":
-        summed = np.maximum(seen.mean - floor, 0) * (positions / gain)
-        dead = found.dead | find_dead_areas(np.where(bad, 0, summed), found.hot)
+        summed = np.maximum(scan_survey.mean - floor, 0) * (positions / gain)
+        dead = pixel_search.dead | find_dead_areas(np.where(bad, 0, summed), pixel_search.hot)
         if pedestal or floor:
-            dead |= find_bad_pixels(summed).dead & ~found.hot
-        known["hot_pixels"] = Quantity(int(found.hot.sum()), "pixel", "estimated")
+            dead |= find_bad_pixels(summed).dead & ~pixel_search.hot
+        known["hot_pixels"] = Quantity(int(pixel_search.hot.sum()), "pixel", "estimated")
         known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
         bad = bad | dead
     if bad.any():
-        replaced = PixelsReplaced(scan.patterns, bad, seen.mean, counted=whole and gain == 1.0)
+        replaced = PixelsReplaced(
+            scan.patterns, bad, scan_survey.mean, counted=whole_numbers and gain == 1.0
+        )
         scan = replace(scan, patterns=replaced)
-        seen = replace(survey(scan, signed=bool(pedestal)), whole=whole)
-    return scan, seen, recorded, bad, floor
+        scan_survey = replace(survey(scan, signed=bool(pedestal)), whole=whole_numbers)
+    return scan, scan_survey, recorded, bad, floor
 
 
 def _floor(
@@ -288,27 +292,29 @@ def _floor(
     known: dict[str, Quantity],
     warnings: list[str],
 ) -> tuple[float, float]:
-    """Split what a pixel reads without electrons: to subtract from values, and from views."""
+    """Split a pixel's reading without electrons: a part to subtract from values, one from views."""
     counted = seen.whole and _said(known, "gain", 1.0) == 1.0
-    least = seen.least if seen.whole else None
+    least_values = seen.least if seen.whole else None
     if "offset" in known:
         level = float(known["offset"].value)
-        constant = least is not None and float(np.quantile(least[good], 0.05)) >= level
+        constant = (
+            least_values is not None and float(np.quantile(least_values[good], 0.05)) >= level
+        )
         pedestal = level if constant and level.is_integer() else 0.0
     else:
-        found = find_floor(seen.mean, good, least, positions)
-        if found is None:
+        floor_estimate = find_floor(seen.mean, good, least_values, positions)
+        if floor_estimate is None:
             return 0.0, 0.0
-        level, pedestal = found.level, float(found.pedestal)
-        known["offset"] = Quantity(level, "count", "estimated", found.error)
-        share = level * seen.mean.size / float(seen.mean.sum())
+        level, pedestal = floor_estimate.level, float(floor_estimate.pedestal)
+        known["offset"] = Quantity(level, "count", "estimated", floor_estimate.error)
+        fraction = level * seen.mean.size / float(seen.mean.sum())
         warnings.append(
             f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
-            f"from the disc, {share:.0%} of all that was counted: subtracted. Pass --offset 0 if "
-            "it is scattering, or the offset if it is known better"
+            f"from the disc, {fraction:.0%} of all that was counted: subtracted. Pass --offset 0 "
+            "if it is scattering, or the offset if it is known better"
         )
     if counted:
-        # A constant can be taken off each value; of what comes and goes only the mean.
+        # A constant can be subtracted from each value; of a changing level only the mean can.
         return pedestal, level - pedestal
     return level, 0.0
 
@@ -317,8 +323,8 @@ def _beam_electrons(
     seen: Survey, floor: float, known: Mapping[str, Quantity]
 ) -> NDArray[np.float64]:
     """Sum the electrons of every position ``(Rx, Ry)``, without the floor."""
-    lowered: NDArray[np.float64] = seen.totals - floor * seen.mean.size
-    return lowered / float(_said(known, "gain", 1.0))
+    totals_above_floor: NDArray[np.float64] = seen.totals - floor * seen.mean.size
+    return totals_above_floor / float(_said(known, "gain", 1.0))
 
 
 def _with_flicker(
@@ -332,11 +338,15 @@ def _with_flicker(
     """Add flicker of the beam, if both halves of the disc show it."""
     totals = _beam_electrons(seen, floor, known)
     if flicker(totals, dose):
-        part = replace(dose, part=(slice(None), slice(None)))
-        here = replace(part, relative=dose.relative[dose.part], blank=dose.blank[dose.part])
-        lowered = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
-        first, second = (half - lowered for half in halves_of_totals(cube, disc))
-        variance = common_flicker((first, second), here)
+        uncropped_dose = replace(dose, part=(slice(None), slice(None)))
+        cropped_dose = replace(
+            uncropped_dose, relative=dose.relative[dose.part], blank=dose.blank[dose.part]
+        )
+        floor_per_half = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
+        first_half, second_half = (
+            half_totals - floor_per_half for half_totals in halves_of_totals(cube, disc)
+        )
+        variance = common_flicker((first_half, second_half), cropped_dose)
         if variance:
             dose = with_flicker(dose, totals, variance)
     return dose
@@ -360,21 +370,21 @@ def _levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> Datacube:
 
 
 def _check_counter(seen: Survey, disc: Disc, warnings: list[str]) -> None:
-    """Warn of values that a counter could not count."""
+    """Warn of values that were clipped at the counter's end."""
     if not seen.clipped or seen.at_end is None:
         return
-    inside = disc.mask((seen.mean.shape[0], seen.mean.shape[1]))
-    share = float(seen.at_end[inside].sum()) / (inside.sum() * seen.totals.size)
-    if share > _CLIPPED:
+    in_disc = disc.mask((seen.mean.shape[0], seen.mean.shape[1]))
+    clipped_fraction = float(seen.at_end[in_disc].sum()) / (in_disc.sum() * seen.totals.size)
+    if clipped_fraction > _CLIPPED:
         warnings.append(
-            f"{share:.2g} of the values in the disc are at {seen.largest:g} and none is above, as "
-            "many would be: the counter ended there. Dose and contrast are too low; "
+            f"{clipped_fraction:.2g} of the values in the disc are at {seen.largest:g} and none is "
+            "above, as many would be: the counter ended there. Dose and contrast are too low; "
             "record with less current or a deeper counter"
         )
 
 
 def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
-    """Put the disc, found after recentring, back to where the detector saw it."""
+    """Move the disc, fitted after recentring, back to its place on the detector."""
     return replace(disc, centre=known["centre"].value)
 
 
@@ -382,29 +392,29 @@ def _recentred(
     scan: Scan, seen: Survey, known: dict[str, Quantity], warnings: list[str]
 ) -> tuple[Datacube, Disc]:
     """Move the axis to the middle of the detector, along a drift if there is one."""
-    nowhere = (math.nan, math.nan)  # neither step nor pixel matters here
-    cube = Datacube(scan.patterns, nowhere, nowhere)
-    middle = tuple(n // 2 for n in scan.patterns.shape[2:])
+    unknown_size = (math.nan, math.nan)  # neither step nor pixel matters here
+    cube = Datacube(scan.patterns, unknown_size, unknown_size)
+    detector_centre = tuple(n // 2 for n in scan.patterns.shape[2:])
     if "centre" in known:
         x, y = known["centre"].value
-        moved = recentre(cube, (x, y))
-        shift = (middle[0] - round(x), middle[1] - round(y))
+        recentred_cube = recentre(cube, (x, y))
+        shift = (detector_centre[0] - round(x), detector_centre[1] - round(y))
         _check_centre(seen.mean, (x, y))
         disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
-        away = math.hypot(*(c - m for c, m in zip(disc.centre, middle, strict=True)))
-        if away > max(1.5, 0.15 * disc.radius):
+        distance = math.hypot(*(c - m for c, m in zip(disc.centre, detector_centre, strict=True)))
+        if distance > max(1.5, 0.15 * disc.radius):
             warnings.append(
-                f"the brightest disc lies {away:.1f} pixels from the given centre: check --centre, "
-                "unless that disc is a Bragg reflection brighter than the beam"
+                f"the brightest disc lies {distance:.1f} pixels from the given centre: check "
+                "--centre, unless that disc is a Bragg reflection brighter than the beam"
             )
-        return moved, disc
+        return recentred_cube, disc
     drift = fit_descan(cube)
-    # Whole pixels are all that counts can be moved by; less than one over the scan is left alone.
+    # Counts can be moved by whole pixels only; less than one over the scan is left as it is.
     span = np.abs(drift.slope) @ (np.array(scan.patterns.shape[:2]) - 1)
     error = drift.slope_error @ np.array(scan.patterns.shape[:2])
     if (span > np.maximum(1.0, 3 * error)).any():
-        moved = recentre(cube, drift)
-        disc = find_disc(moved.mean_pattern())
+        recentred_cube = recentre(cube, drift)
+        disc = find_disc(recentred_cube.mean_pattern())
         nx, ny = cube.patterns.shape[:2]
         _check_on_detector(drift.centres((nx, ny)), disc.radius, seen.mean.shape)
         known["descan"] = Quantity(
@@ -412,13 +422,13 @@ def _recentred(
         )
         centre: tuple[float, float] = drift.middle
     else:
-        found = find_disc(seen.mean)
-        centre = found.centre
-        moved = recentre(cube, found)
-        shift = (middle[0] - round(centre[0]), middle[1] - round(centre[1]))
+        fitted_disc = find_disc(seen.mean)
+        centre = fitted_disc.centre
+        recentred_cube = recentre(cube, fitted_disc)
+        shift = (detector_centre[0] - round(centre[0]), detector_centre[1] - round(centre[1]))
         disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
     known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
-    return moved, disc
+    return recentred_cube, disc
 
 
 def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> None:
@@ -430,7 +440,7 @@ def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> Non
 def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple[int, ...]) -> None:
     """Raise if the disc leaves the detector around any of these centres ``(2, Rx, Ry)``."""
     low, high = centres.min((1, 2)), centres.max((1, 2))
-    # Half a pixel is what the fit of a radius and rounding to pixels may be off by.
+    # The fit of a radius and rounding to pixels may be wrong by half a pixel.
     if (low - radius < -1.0).any() or (high + radius > np.array(shape)).any():
         raise ValueError(
             f"a disc of radius {radius:.1f} pixels around ({low[0]:.1f}, {low[1]:.1f}) to "
@@ -441,17 +451,19 @@ def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple
 
 
 def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
-    """Semi-angle and detector pixel [mrad], one from the other if need be by the disc's radius."""
+    """Semi-angle and detector pixel [mrad], if needed one from the other by the disc's radius."""
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
-    relative = disc.radius_error / disc.radius
+    relative_error = disc.radius_error / disc.radius
     if "detector_pixel" in known:
         pixel = float(known["detector_pixel"].value[0])
         if "semiangle" not in known:
             value = disc.semiangle(pixel)
-            known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative)
+            known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative_error)
     else:
         pixel = disc.detector_pixel(known["semiangle"].value)
-        known["detector_pixel"] = Quantity((pixel, pixel), "mrad", "estimated", pixel * relative)
+        known["detector_pixel"] = Quantity(
+            (pixel, pixel), "mrad", "estimated", pixel * relative_error
+        )
     semiangle = float(known["semiangle"].value)
     if abs(disc.radius * pixel / semiangle - 1) > 0.05:
         warnings.append(
@@ -470,15 +482,15 @@ def _electrons(
     known: dict[str, Quantity],
     warnings: list[str],
 ) -> tuple[float, bool]:
-    """Electrons that a position receives, on the scale of the patterns; and whether they count."""
+    """Electrons of a position, on the scale of the patterns, and whether these are counts."""
     area = step[0] * step[1]
     totals = seen.totals - floor * seen.mean.size if floor else seen.totals
     if dose is not None and not dose.even:
-        good = ~dose.blank[dose.part]
-        spread = float(dose.relative[dose.part][good].std())
+        with_beam = ~dose.blank[dose.part]
+        spread = float(dose.relative[dose.part][with_beam].std())
         known["dose_variation"] = Quantity(spread, "of the dose", "estimated")
         warnings += dose.notes
-        totals = totals[dose.part][good]
+        totals = totals[dose.part][with_beam]
     electrons = float(totals.mean())  # all detected; those scattered past it are missed
     if electrons <= 0:
         raise ValueError(
@@ -490,13 +502,13 @@ def _electrons(
     if "dose" in known:
         electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
     elif seen.whole or gain != 1.0:
-        # Of the mean over the positions; what is scattered past the detector is not in it.
+        # Error of the mean over positions; electrons scattered past the detector are not in it.
         error = float(totals.std()) / math.sqrt(totals.size) / gain / area
         known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)
     if not counted:
-        why = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
+        reason = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
         warnings.append(
-            f"the patterns {why}, so electrons cannot be dealt into half-sets: there is no "
+            f"the patterns {reason}, so electrons cannot be dealt into half-sets: there is no "
             "half-set resolution"
         )
     empty = int((totals == 0).sum())
@@ -506,9 +518,9 @@ def _electrons(
 
 
 def _binning(radius: float) -> int:
-    """Odd number of detector pixels that leaves a disc of about the radius trained on."""
-    odd = range(1, max(2, math.floor(radius / 3)) + 1, 2)
-    return min(odd, key=lambda n: abs(math.log(radius / n / _DISC_RADIUS)))
+    """Odd binning that gives a disc of about the radius that the network was trained on."""
+    odd_numbers = range(1, max(2, math.floor(radius / 3)) + 1, 2)
+    return min(odd_numbers, key=lambda n: abs(math.log(radius / n / _DISC_RADIUS)))
 
 
 def _focused(
@@ -519,39 +531,46 @@ def _focused(
     orientation = None
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
-    part, seen = _middle(cube, acquisition)
-    drift, lens = _said(known, "drift", None), _said(known, "astigmatism", None)
-    found = estimate_defocus(part.views(seen), seen, orientation, drift, lens)
-    if found.ambiguous:
+    middle_cube, middle_acquisition = _middle(cube, acquisition)
+    drift, astigmatism = _said(known, "drift", None), _said(known, "astigmatism", None)
+    estimate = estimate_defocus(
+        middle_cube.views(middle_acquisition), middle_acquisition, orientation, drift, astigmatism
+    )
+    if estimate.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
-            f"all trials, {found.defocus:.0f} Å, stands out by {found.score:.1f} standard "
+            f"all trials, {estimate.defocus:.0f} Å, stands out by {estimate.score:.1f} standard "
             "deviations only; pass --defocus, in Å"
         )
-    known["defocus"] = Quantity(found.defocus, "Å", "estimated", found.error)
+    known["defocus"] = Quantity(estimate.defocus, "Å", "estimated", estimate.error)
     if drift is None:
-        known["drift"] = Quantity(found.drift, "Å a line", "estimated", max(found.drift_error))
-        if any(found.drift):
-            warnings.append(_drifted(found.drift, acquisition))
-    elif lens is None:
-        error = max(found.astigmatism_error)
-        known["astigmatism"] = Quantity(found.astigmatism, "Å", "estimated", error)
+        known["drift"] = Quantity(
+            estimate.drift, "Å a line", "estimated", max(estimate.drift_error)
+        )
+        if any(estimate.drift):
+            warnings.append(_drifted(estimate.drift, acquisition))
+    elif astigmatism is None:
+        error = max(estimate.astigmatism_error)
+        known["astigmatism"] = Quantity(estimate.astigmatism, "Å", "estimated", error)
     if orientation is None:
-        known["rotation"] = Quantity(found.rotation, "deg", "estimated", found.rotation_error)
-        known["transposed"] = Quantity(found.transposed, "", "estimated")
+        known["rotation"] = Quantity(estimate.rotation, "deg", "estimated", estimate.rotation_error)
+        known["transposed"] = Quantity(estimate.transposed, "", "estimated")
         warnings.append(
-            f"the views register at a defocus of {found.defocus:.0f} Å and a rotation of "
-            f"{found.rotation:.1f}°, and as well at {-found.defocus:.0f} Å and half a turn from "
+            f"the views register at a defocus of {estimate.defocus:.0f} Å and a rotation of "
+            f"{estimate.rotation:.1f}°, and as well at {-estimate.defocus:.0f} Å and half a turn "
+            "from "
             "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
         )
-    return replace(acquisition, defocus=found.defocus, astigmatism=found.astigmatism), found.search
+    return replace(
+        acquisition, defocus=estimate.defocus, astigmatism=estimate.astigmatism
+    ), estimate.search
 
 
 def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
-    """Cut out as much of the scan as its geometry is estimated from."""
-    part = cube.middle(_MIDDLE)
-    nx, ny = part.patterns.shape[:2]
-    return part, replace(acquisition, scan_shape=(nx, ny))
+    """Cut out the middle of the scan, from which its geometry is estimated."""
+    middle_cube = cube.middle(_MIDDLE)
+    nx, ny = middle_cube.patterns.shape[:2]
+    return middle_cube, replace(acquisition, scan_shape=(nx, ny))
 
 
 def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
@@ -579,16 +598,17 @@ def _check_orientation(known: dict[str, Quantity]) -> None:
 def _turned(
     cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
 ) -> Acquisition:
-    """Turn the detector as it lies in the scan: known, or estimated from the views."""
+    """Set the detector's rotation against the scan: known, or estimated from the views."""
     _check_orientation(known)
     if "rotation" not in known:
-        found = estimate_rotation(*_middle(cube, acquisition))
-        known["rotation"] = Quantity(found.rotation, "deg", "estimated")
-        known["transposed"] = Quantity(found.transposed, "", "estimated")
-        if found.ambiguous:
+        estimate = estimate_rotation(*_middle(cube, acquisition))
+        known["rotation"] = Quantity(estimate.rotation, "deg", "estimated")
+        known["transposed"] = Quantity(estimate.transposed, "", "estimated")
+        if estimate.ambiguous:
             warnings.append(
-                f"the rotation of {found.rotation:.1f}° between scan and detector is uncertain "
-                f"(transpose by {found.transpose_score:.1f} and sign by {found.sign_score:.1f} "
+                f"the rotation of {estimate.rotation:.1f}° between scan and detector is uncertain "
+                f"(transpose by {estimate.transpose_score:.1f} and sign by "
+                f"{estimate.sign_score:.1f} "
                 "standard deviations): measure it at a higher dose and pass --rotation"
             )
     rotation, transposed = known["rotation"].value, known["transposed"].value

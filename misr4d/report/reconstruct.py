@@ -1,4 +1,4 @@
-"""A scan that was made ready, reconstructed and judged by half-sets."""
+"""A prepared scan, reconstructed and judged by half-sets."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ __all__ = ["plan", "reconstruct_scan"]
 
 
 def plan(scan: Scan, method: Method = "informed") -> str:
-    """Say what a reconstruction would rest on, do and take, without reading a pattern.
+    """Describe what a reconstruction would use, do and need, without reading a pattern.
 
     Raises
     ------
     ValueError
-        If it could not begin: as :func:`misr4d.report.preparation.prepare` for what must be known.
+        If it could not start: as :func:`misr4d.report.preparation.prepare` for what must be known.
     """
     _check_known(scan)
     nx, ny = scan.patterns.shape[:2]
     lines = [scan.described()]
     lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
-    wanted = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
-    missing = [name.replace("_", " ") for name in wanted if name not in scan.known]
+    quantity_names = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
+    missing = [name.replace("_", " ") for name in quantity_names if name not in scan.known]
     if missing:
         lines.append("  to be estimated: " + ", ".join(missing))
     lines += [f"warning: {note}" for note in scan.notes]
@@ -100,14 +100,14 @@ def reconstruct_scan(
         network's image refined by the counted electrons (:mod:`misr4d.reconstruction.refine`;
         minutes).
     seed : int
-        Of the dealing of electrons into two half-sets.
+        Of the random division of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
     level_dose : bool
         As in :func:`misr4d.report.preparation.prepare`.
     device : str, optional
         Where to reconstruct, such as ``cpu``; by default a GPU if there is one.
     scheduler, workers
-        Deal the tiles of a scan larger than 64 × 64 to dask workers, as
+        Distribute the tiles of a scan larger than 64 × 64 to dask workers, as
         :func:`misr4d.core.workers.task_pool`; by default this process does them all.
 
     Returns
@@ -125,10 +125,10 @@ def reconstruct_scan(
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHOD_NAMES)}")
     _check_known(scan)  # before workers are started
     if max(scan.patterns.shape[:2]) <= TILE:
-        scheduler = workers = None  # one tile is not dealt
+        scheduler = workers = None  # one tile is not distributed
     with task_pool(scheduler, workers) as pool:
-        ready = prepare(scan, bad_pixels, level_dose=level_dose)
-        return _reconstruct(scan, ready, method, seed, device, pool)
+        prepared = prepare(scan, bad_pixels, level_dose=level_dose)
+        return _reconstruct(scan, prepared, method, seed, device, pool)
 
 
 def _reconstruct(
@@ -141,9 +141,9 @@ def _reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    made = _images(views, ready, method, device, pool, share=1.0)
-    direct = made["direct"].mean
-    deviation = None if method == "direct" else made["informed"].deviation.numpy()
+    estimates = _images(views, ready, method, device, pool, share=1.0)
+    direct = estimates["direct"].mean
+    deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     pixel = _fine(acquisition)
     limits: dict[str, dict[str, float]] = {}
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -153,13 +153,15 @@ def _reconstruct(
             _noise(views, ready, device), "times that of counting", "estimated"
         )
         warnings += _miscounted(known["noise"].value)
-        pairs: dict[str, list[Tensor]] = {name: [] for name in made}
+        half_set_images: dict[str, list[Tensor]] = {name: [] for name in estimates}
         for half in _halves(views, ready, seed):
-            for name, found in _images(half, ready, method, device, pool, share=0.5).items():
-                pairs[name].append(found.mean)
+            for name, estimate in _images(half, ready, method, device, pool, share=0.5).items():
+                half_set_images[name].append(estimate.mean)
         del views, half  # before the spectra, which take as much memory
-        for name, pair in pairs.items():
-            curves[name] = _half_set_curve(pair[0], pair[1], pixel, acquisition.information_limit)
+        for name, images in half_set_images.items():
+            curves[name] = _half_set_curve(
+                images[0], images[1], pixel, acquisition.information_limit
+            )
             limits[name] = _half_set_resolution(*curves[name])
     provenance = {
         "misr4d": __version__,
@@ -170,7 +172,7 @@ def _reconstruct(
     }
     if method != "direct":
         provenance["weights"] = card("DirectInformed")["sha256"]
-    refined = made.get("refined")
+    refined = estimates.get("refined")
     if isinstance(refined, _Second):
         strength = prior_strength(nearest_regime(acquisition))
         provenance["prior_strength"] = {"weight": strength.weight, "tail": str(strength.tail)}
@@ -184,10 +186,10 @@ def _reconstruct(
     report = Report(
         scan.path.name,
         method,
-        made[method].mean,
+        estimates[method].mean,
         deviation,
         direct,
-        made["informed"].mean if method == "refined" else None,
+        estimates["informed"].mean if method == "refined" else None,
         pixel,
         known,
         limits,
@@ -202,9 +204,9 @@ def _reconstruct(
 
 @dataclass(frozen=True)
 class _Second(Estimate):
-    """A refined image under its first stage's deviation, and what else refinement found.
+    """A refined image with its first stage's deviation, and the other results of refinement.
 
-    The first stage's calibration is not its own: no interval can be named.
+    The first stage's calibration does not hold for it: it states no intervals.
     """
 
     result: Refined = field(kw_only=True)
@@ -213,20 +215,20 @@ class _Second(Estimate):
 def _images(
     views: Tensor, ready: Prepared, method: str, device: str, pool: TaskPool, *, share: float
 ) -> dict[str, Estimate]:
-    """Make a method's image, after those that it starts from, of so large a share of the dose."""
+    """Make a method's image, after the images that it starts from, at a share of the dose."""
     acquisition = ready.acquisition
-    found = {"direct": _image(views, acquisition, "direct", device, pool)}
+    estimates = {"direct": _image(views, acquisition, "direct", device, pool)}
     if method != "direct":
-        found["informed"] = _image(views, acquisition, "informed", device, pool)
+        estimates["informed"] = _image(views, acquisition, "informed", device, pool)
     if method == "refined":
-        first = found["informed"]
+        network_estimate = estimates["informed"]
         dose = share * ready.cube.electrons / math.prod(acquisition.step)
         electrons = electrons_per_pixel(dose, acquisition)
         result = refine_scan(
             lambda rows, columns: (views[:, rows, columns] * electrons).round(),
             acquisition,
             dose,
-            first,
+            network_estimate,
             strength=prior_strength(nearest_regime(acquisition)),
             tile=TILE,
             fit_defocus=ready.quantities["defocus"].origin == "estimated",
@@ -234,8 +236,8 @@ def _images(
             device=device,
             pool=pool,
         )
-        found["refined"] = _Second(result.image, first.deviation, result=result)
-    return {name: _straightened(one, acquisition) for name, one in found.items()}
+        estimates["refined"] = _Second(result.image, network_estimate.deviation, result=result)
+    return {name: _straightened(estimate, acquisition) for name, estimate in estimates.items()}
 
 
 def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
@@ -244,7 +246,7 @@ def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
         return found
     pixel = _fine(acquisition)
     mean = straighten(found.mean, pixel, acquisition.scan_matrix)
-    # A spline may swing below zero beside a peak; no deviation is.
+    # A spline may fall below zero beside a peak; a deviation must not.
     deviation = straighten(found.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
     return replace(found, mean=mean - mean.mean(), deviation=deviation)
 
@@ -263,49 +265,51 @@ def _image(
         return informed_tiled(
             views, acquisition, tile=TILE, device=device, network=network, pool=pool
         )
-    found = informed(starting_point(acquisition, device=device), views, network=network)
-    return replace(found, mean=found.mean.cpu(), deviation=found.deviation.cpu())
+    estimate = informed(starting_point(acquisition, device=device), views, network=network)
+    return replace(estimate, mean=estimate.mean.cpu(), deviation=estimate.deviation.cpu())
 
 
 def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
-    """Deal the counted electrons of the bright field into two independent measurements.
+    """Divide the counted electrons of the bright field into two independent measurements.
 
-    The second takes the place of the first: a scan of a million positions has a gigabyte of views.
+    The second overwrites the first: a scan of a million positions has a gigabyte of views.
     """
-    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
     generator = torch.Generator().manual_seed(seed)
     half = torch.empty_like(views)
     cube, acquisition = ready.cube, ready.acquisition
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        if isinstance(cube, LevelledCube):  # electrons are dealt as they were counted
-            counted = cube.recorded(view, acquisition) * share
-            dealt = thin(counted.round(), generator)[0] * (2 / share)
-            half[index] = cube.levelled(dealt, acquisition)
+        if isinstance(cube, LevelledCube):  # electrons are divided as they were counted
+            counted = cube.recorded(view, acquisition) * electrons_in_pixel
+            half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
+            half[index] = cube.levelled(half_counts, acquisition)
         else:
-            half[index] = thin((view * share).round(), generator)[0] * (2 / share)
+            half[index] = thin((view * electrons_in_pixel).round(), generator)[0] * (
+                2 / electrons_in_pixel
+            )
     yield half
-    for own, view in zip(half, views, strict=True):
-        own.neg_().add_(view, alpha=2)
+    for half_view, view in zip(half, views, strict=True):
+        half_view.neg_().add_(view, alpha=2)
     yield half
 
 
 def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     """Variance that no object explains, over that of counted electrons; of the first tile."""
     tile = [min(n, TILE) for n in ready.acquisition.scan_shape]
-    part = views[:, : tile[0], : tile[1]]
+    tile_views = views[:, : tile[0], : tile[1]]
     method = starting_point(
         replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
     )
-    share = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    level = ready.acquisition.relative_to_vacuum(part).mean()
-    expected = float(level) / (share * tile[0] * tile[1])
+    electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
+    level = ready.acquisition.relative_to_vacuum(tile_views).mean()
+    expected = float(level) / (electrons_in_pixel * tile[0] * tile[1])
     if isinstance(ready.cube, LevelledCube):
         expected *= ready.cube.noise(float(level), ready.acquisition)
-    return float(method.statistic(part).noise) / expected
+    return float(method.statistic(tile_views).noise) / expected
 
 
 def _miscounted(noise: float) -> list[str]:
-    """Doubt that values are counts of electrons if their noise is not that of counting."""
+    """Warn if the noise of the values is not that of counted electrons."""
     if noise > 1.5:
         return [
             f"the noise is {noise:.3g} times that of counted electrons: either the camera gives "
@@ -339,10 +343,10 @@ def _half_set_curve(
 
 
 def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:
-    """Period at which the half-sets' images stop to agree [Å], by two thresholds.
+    """Period at which the half-sets' images stop agreeing [Å], by two thresholds.
 
-    A crystal's stop at the first gap between its reflections, which without a truth nobody can
-    tell from the end: the period of the finest ring that agrees stands beside them.
+    A crystal's images stop agreeing at the first gap between its reflections. Without a truth this
+    cannot be distinguished from the end, so the period of the finest ring that agrees is given too.
     """
     threshold = half_bit_threshold(count)
     # Beyond chance: 100 rings without signal have one above three deviations in a scan of eight.
@@ -355,13 +359,13 @@ def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dic
 
 
 def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[str]:
-    """Where the network was not trained, and where its prior and not the data drew the image."""
+    """Warn where the network was not trained, and where its prior, not the data, made the image."""
     if report.method == "direct":
         return []
     warnings = []
     regime = nearest_regime(acquisition)
     trained = REGIMES[regime]
-    for name, here, there, unit in (
+    for name, value, trained_value, unit in (
         ("step", min(acquisition.step), trained.step[0], "Å"),
         ("semi-angle", acquisition.semiangle, trained.semiangle, "mrad"),
         ("energy", acquisition.energy / 1e3, trained.energy / 1e3, "keV"),
@@ -372,10 +376,10 @@ def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[s
             "steps",
         ),
     ):
-        if max(here / there, there / here) > _FAR:
+        if max(value / trained_value, trained_value / value) > _FAR:
             warnings.append(
-                f"the {name} is {here:.3g} {unit} and the network was trained at {there:.3g} "
-                f"{unit} ({regime} regime): compare with direct"
+                f"the {name} is {value:.3g} {unit} and the network was trained at "
+                f"{trained_value:.3g} {unit} ({regime} regime): compare with direct"
             )
     if any(acquisition.astigmatism):
         warnings.append(
@@ -392,12 +396,16 @@ def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[s
 def _prior(report: Report) -> list[str]:
     if not report.resolution:
         return []
-    data, shown = report.resolution["direct"]["half-bit"], report.resolution[report.method]
-    if math.isinf(data):
+    direct_resolution, method_resolution = (
+        report.resolution["direct"]["half-bit"],
+        report.resolution[report.method],
+    )
+    if math.isinf(direct_resolution):
         return ["the half-sets of direct ptychography agree at no frequency: the prior drew this"]
-    if shown["half-bit"] < data / _FAR:
+    if method_resolution["half-bit"] < direct_resolution / _FAR:
         return [
-            f"half-sets agree to {_period(shown['half-bit'])} with the network and to "
-            f"{_period(data)} without: detail between the two rests on the network's prior"
+            f"half-sets agree to {_period(method_resolution['half-bit'])} with the network and to "
+            f"{_period(direct_resolution)} without: detail between the two rests on the network's "
+            "prior"
         ]
     return []

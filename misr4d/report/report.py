@@ -1,4 +1,4 @@
-"""From a scan of one's own to an image, what it rests on, and where not to trust it.
+"""Report of a scan: its image, what the image rests on, and where not to trust it.
 
 :func:`misr4d.report.reconstruct.reconstruct_scan` is what ``misr4d reconstruct`` calls: calibrate
 what is not known, cut the views, reconstruct, compare half-sets, warn.
@@ -40,13 +40,13 @@ __all__ = ["METHOD_NAMES", "Report"]
 Method = Literal["informed", "direct", "refined"]
 METHOD_NAMES = get_args(Method)
 FILES = ("image.h5", "image.npz", "image.png", "report.html", "report.json")
-"""What a report writes."""
+"""Files that a report writes."""
 _LAST = "report.json"
 
 
 @dataclass(frozen=True)
 class Report:
-    """An image with its deviation, its resolution, what it rests on and what speaks against it.
+    """An image with its deviation, its resolution, what it rests on and its warnings.
 
     Parameters
     ----------
@@ -127,10 +127,10 @@ class Report:
         return {name: image for name, image in stages.items() if image is not None}
 
     def record(self) -> dict[str, Any]:
-        """Return all but the images, as JSON can hold it; no resolution at all is ``null``."""
+        """Return everything except the images, as JSON can hold it; no resolution is ``null``."""
         limits = {
-            name: {k: v if math.isfinite(v) else None for k, v in found.items()}
-            for name, found in self.resolution.items()
+            name: {k: v if math.isfinite(v) else None for k, v in resolutions.items()}
+            for name, resolutions in self.resolution.items()
         }
         return {
             "source": self.source,
@@ -151,7 +151,7 @@ class Report:
         }
 
     def summary(self) -> str:
-        """Say in a few lines what came out, for a terminal."""
+        """Describe the result in a few lines, for a terminal."""
         lines = [
             f"{self.source}: {self.mean.shape[0]} × {self.mean.shape[1]} pixels of "
             f"{self.pixel[0]:.4g} × {self.pixel[1]:.4g} Å, {self.method}"
@@ -159,18 +159,18 @@ class Report:
         lines += [_shown_quantity(name, q) for name, q in self.quantities.items()]
         spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
-        for name, found in self.resolution.items():
-            limits = ", ".join(f"{_period(v)} by {k}" for k, v in found.items())
+        for name, resolutions in self.resolution.items():
+            limits = ", ".join(f"{_period(v)} by {k}" for k, v in resolutions.items())
             lines.append(f"  {'half-sets':<15}{limits} ({name})")
-        lines += [f"warning: {text}" for text in self.warnings]
+        lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write image.h5, image.npz, image.png, report.html and report.json, all of them or none.
 
-        Into a folder that exists they move one after the other, each whole, ``report.json`` last:
-        where that is missing, the others may be of two reports. ``image.h5`` is EMD 1.0, which
-        emdfile and py4DSTEM read.
+        If the folder exists, the complete files move into it one after the other, ``report.json``
+        last. Where that is missing, the others may come from two reports. ``image.h5`` is EMD 1.0,
+        which emdfile and py4DSTEM read.
 
         Raises
         ------
@@ -196,18 +196,18 @@ class Report:
         )
         self._write_emd(folder / "image.h5", arrays, record)
         self._draw(folder / "image.png")
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-        seen = self.detector
+        json_text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "report.json").write_text(json_text + "\n", encoding="utf-8")
+        detector = self.detector
         page = report_page(
             record,
             (folder / "image.png").read_bytes(),
             self.curves,
-            seen.mean,
-            seen.bad,
-            seen.disc,
-            seen.totals,
-            seen.search,
+            detector.mean,
+            detector.bad,
+            detector.disc,
+            detector.totals,
+            detector.search,
         )
         (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -232,9 +232,9 @@ class Report:
 
         field = tuple(n * p for n, p in zip(self.mean.shape, self.pixel, strict=True))
         dose = self.quantities.get("dose")
-        at = f", {dose_label(float(f'{dose.value:.3g}'))}" if dose is not None else ""
+        dose_text = f", {dose_label(float(f'{dose.value:.3g}'))}" if dose is not None else ""
         images = [
-            (f"{'direct ptychography' if name == 'direct' else name}{at}", image)
+            (f"{'direct ptychography' if name == 'direct' else name}{dose_text}", image)
             for name, image in self.images.items()
         ]
         limits = display_limits([image for _, image in images])
@@ -255,41 +255,41 @@ class Report:
                     bar=bar if index == 0 else None,
                 )
             if self.deviation is not None:
-                shown = axes[-1].imshow(
+                colour_image = axes[-1].imshow(
                     self.deviation, cmap="viridis", extent=(0, field[1], field[0], 0)
                 )
                 axes[-1].set(xticks=[], yticks=[], title="standard deviation [rad]")
                 axes[-1].spines[:].set_visible(False)
-                figure.colorbar(shown, ax=axes[-1], shrink=0.8)
+                figure.colorbar(colour_image, ax=axes[-1], shrink=0.8)
         return figure
 
 
 @contextlib.contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into; what it then holds goes to its place at once."""
-    made: list[Path] = []
+    """Yield a hidden folder to write into; afterwards its contents move to their place at once."""
+    created_folders: list[Path] = []
     try:
-        made = [p for p in folder.absolute().parents if not p.exists()]
+        created_folders = [p for p in folder.absolute().parents if not p.exists()]
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = folder if folder.is_dir() else folder.parent
-        scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=beside))
+        parent = folder if folder.is_dir() else folder.parent
+        scratch = Path(tempfile.mkdtemp(prefix=".misr4d-", dir=parent))
     except OSError as error:
-        _remove_empty(made)
+        _remove_empty(created_folders)
         raise ValueError(f"{folder} cannot be written to: {error.strerror}") from None
     try:
-        inner = scratch / "whole"
-        inner.mkdir()
-        yield inner
+        content_folder = scratch / "whole"
+        content_folder.mkdir()
+        yield content_folder
         if folder.is_dir():
             (folder / _LAST).unlink(missing_ok=True)
-            for path in sorted(inner.iterdir(), key=lambda p: (p.name == _LAST, p.name)):
+            for path in sorted(content_folder.iterdir(), key=lambda p: (p.name == _LAST, p.name)):
                 os.replace(path, folder / path.name)
         else:
-            os.replace(inner, folder)
-        made = []
+            os.replace(content_folder, folder)
+        created_folders = []
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        _remove_empty(made)
+        _remove_empty(created_folders)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
@@ -307,7 +307,7 @@ def _period(value: float) -> str:
 
 
 def _round_length(length: float) -> float:
-    """Largest of 1, 2, 5, 10, 20, 50, … that is no longer."""
+    """Largest of 1, 2, 5, 10, 20, 50, … that is not longer than the given length."""
     power = 10.0 ** math.floor(math.log10(length))
     return max(m * power for m in (1.0, 2.0, 5.0) if m * power <= length)
 
