@@ -16,7 +16,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from scipy.spatial import cKDTree
 
-from misr4d.specimens.catalogue import octahedral_rotations
+from misr4d.specimens.cutting import octahedral_rotations
 
 
 def main(path: str) -> None:

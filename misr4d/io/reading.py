@@ -7,25 +7,22 @@ each kind of file, one set of units, and errors that say what to do. It never lo
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import math
 import os
 import stat
-import warnings
-import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  # registers the compressions that detectors write
 import numpy as np
 import zarr
 
 from misr4d.core import optics
+from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
     QUANTITIES,
     Quantity,
@@ -39,20 +36,13 @@ from misr4d.io.scan import (
     _one_line,
     _UnfitError,
 )
+from misr4d.io.units import ANGLES, FREQUENCIES, LENGTHS, Calibration, Reading, choose_array
 
-__all__ = ["READERS", "Reader", "read_scan"]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Result of a reader: numbers in the units of the file, to be checked and converted."""
-
-    patterns: Any
-    values: Mapping[str, Any] = field(default_factory=dict)
-    # The unit of a detector pixel is an angle, or a frequency while the wavelength is not known.
-    pixel: tuple[tuple[float, float], str] | None = None
-    notes: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+__all__ = [
+    "READERS",
+    "Reader",
+    "read_scan",
+]
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ class Reader:
     name: str
     what: str
     takes: Callable[[Path], bool]
-    read: Callable[[Path, str | None], _Found]
+    read: Callable[[Path, str | None], Reading]
 
 
 def read_scan(
@@ -138,10 +128,10 @@ def read_scan(
         known[name] = Quantity(_checked(name, value, path.name), QUANTITIES[name][0], "file")
     if contents.pixel is not None and "detector_pixel" not in known:
         size, unit = contents.pixel
-        if unit in _ANGLES:
-            scale: float | None = _ANGLES[unit]
+        if unit in ANGLES:
+            scale: float | None = ANGLES[unit]
         elif "energy" in known:
-            scale = _FREQUENCIES[unit] * optics.wavelength(known["energy"].value) * 1e3
+            scale = FREQUENCIES[unit] * optics.wavelength(known["energy"].value) * 1e3
         else:
             scale = None
             notes.append(f"the detector pixel is {size[0]:g} {unit}: without energy, no angle")
@@ -172,6 +162,7 @@ def _check_there(path: Path) -> None:
 
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nhdf", ".emd", ".de5", ".hspy", ".nxs")
+
 _BEGINNINGS: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
     b"\x93NUMPY": ("a NumPy array (.npy)", (".npy",)),
     b"PK\x03\x04": ("a zip archive (.npz)", (".npz",)),
@@ -193,68 +184,9 @@ def _guess(path: Path) -> str:
     return "is it complete?"
 
 
-# --- Units -------------------------------------------------------------------------------------
+LENGTHS |= {"um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
 
-_LENGTHS = {"a": 1.0, "å": 1.0, "ang": 1.0, "angstrom": 1.0, "pm": 0.01, "nm": 10.0}
-_LENGTHS |= {"um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
-_ANGLES = {"mrad": 1.0, "rad": 1e3, "urad": 1e-3, "µrad": 1e-3, "μrad": 1e-3}
-_ANGLES |= {"deg": math.radians(1) * 1e3}
-_FREQUENCIES = {
-    spelt: 1 / _LENGTHS[unit]
-    for unit in _LENGTHS
-    for spelt in (f"1/{unit}", f"{unit}^-1", f"{unit}-1", f"{unit}⁻¹")
-}
-
-
-_ENERGIES = {"ev", "kev"}
-
-
-def _spelt(unit: Any) -> str:
-    text = unit.decode() if isinstance(unit, bytes) else str(unit)
-    return text.strip().strip("$").replace("{", "").replace("}", "").replace(" ", "").lower()
-
-
-class _Calibration:
-    """Collects step and pixel from the axes, and notes unknown units."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.pixel: tuple[tuple[float, float], str] | None = None
-        self.notes: list[str] = []
-
-    @contextlib.contextmanager
-    def noting(self) -> Iterator[None]:
-        """Note a calibration that cannot be understood, so that the user can give it instead."""
-        try:
-            yield
-        except _UnfitError:
-            raise
-        except Exception as error:  # a file may contain anything
-            self.notes.append(
-                f"what the file says of its calibration makes no sense ({_one_line(error)})"
-            )
-
-    def scan(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        lengths = [_LENGTHS.get(_spelt(u)) for u in units]
-        if None not in lengths:
-            self.values["step"] = tuple(
-                float(size) * length
-                for size, length in zip(sizes, lengths, strict=True)
-                if length is not None
-            )
-        else:
-            self._note("scan step", sizes, units)
-
-    def detector(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        unit_x, unit_y = (_spelt(u) for u in units)
-        if unit_x == unit_y and (unit_x in _ANGLES or unit_x in _FREQUENCIES):
-            self.pixel = ((float(sizes[0]), float(sizes[1])), unit_x)
-        else:
-            self._note("detector pixel", sizes, units)
-
-    def _note(self, what: str, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        if {_spelt(u) for u in units} - {"", "none", "<undefined>", "pixels", "pixel", "px"}:
-            self.notes.append(f"the file's {what} has the unit {units[0]!s}, which is not known")
+ANGLES |= {"deg": math.radians(1) * 1e3}
 
 
 # --- NumPy -------------------------------------------------------------------------------------
@@ -263,7 +195,7 @@ class _Calibration:
 _PICKLED = "pickled objects, which are never loaded"
 
 
-def _read_numpy(path: Path, dataset: str | None) -> _Found:
+def _read_numpy(path: Path, dataset: str | None) -> Reading:
     if zipfile.is_zipfile(path):
         return _read_archive(path, dataset)
     try:
@@ -276,7 +208,7 @@ def _read_numpy(path: Path, dataset: str | None) -> _Found:
             ) from None
         raise
     chunks = ("auto",) * (loaded.ndim - 2) + (-1, -1) if loaded.ndim > 2 else "auto"
-    return _Found(_lazy(loaded, chunks))
+    return Reading(_lazy(loaded, chunks))
 
 
 @dataclass(frozen=True)
@@ -287,7 +219,7 @@ class _Member:
     dtype: np.dtype[Any]
 
 
-def _read_archive(path: Path, dataset: str | None) -> _Found:
+def _read_archive(path: Path, dataset: str | None) -> Reading:
     with zipfile.ZipFile(path) as archive:
         members = {
             n.removesuffix(".npy"): _member(archive, n)
@@ -297,7 +229,7 @@ def _read_archive(path: Path, dataset: str | None) -> _Found:
     for name, member in members.items():
         if member.dtype.hasobject:
             raise _UnfitError(f"its array {name!r} holds {_PICKLED}; save numbers")
-    chosen = _choose({k: m for k, m in members.items() if len(m.shape) in (3, 4)}, dataset)
+    chosen = choose_array({k: m for k, m in members.items() if len(m.shape) in (3, 4)}, dataset)
     key = next(k for k, m in members.items() if m is chosen)
     _check_fits(
         math.prod(chosen.shape) * chosen.dtype.itemsize,
@@ -307,7 +239,7 @@ def _read_archive(path: Path, dataset: str | None) -> _Found:
     # An archive may also contain quantities, under the names used here.
     quantities = [k for k in QUANTITIES if k in members and math.prod(members[k].shape) <= 2]
     with np.load(path, allow_pickle=False) as loaded:
-        return _Found(loaded[key], {k: loaded[k].tolist() for k in quantities})
+        return Reading(loaded[key], {k: loaded[k].tolist() for k in quantities})
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> _Member:
@@ -325,23 +257,6 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Member:
     return _Member(tuple(shape), dtype)
 
 
-def _choose(arrays: Mapping[str, Any], dataset: str | None) -> Any:
-    """Choose the only array, or the named one."""
-    listing = ", ".join(f"{k} {tuple(v.shape)}" for k, v in arrays.items()) or "none"
-    if dataset is not None:
-        if dataset not in arrays:
-            raise _UnfitError(f"has no array {dataset!r} of three or four axes; it has {listing}")
-        return arrays[dataset]
-    if not arrays:
-        raise _UnfitError("holds no array of three or four axes, so no scan")
-    candidates = {k: v for k, v in arrays.items() if len(v.shape) == 4} or arrays
-    if len(candidates) != 1:
-        raise _UnfitError(
-            f"holds several arrays that could be a scan: {listing}; name one: --dataset"
-        )
-    return next(iter(candidates.values()))
-
-
 # --- HDF5: EMD 1.0 of py4DSTEM and emdfile, and any other with one array -------------------------
 
 
@@ -354,13 +269,13 @@ def _is_emd1(path: Path) -> bool:
         return False
     try:
         with h5py.File(path, "r") as file:
-            kinds = [_text(group.attrs.get("emd_group_type")) for group in file.values()]
+            kinds = [plain_text(group.attrs.get("emd_group_type")) for group in file.values()]
     except Exception:  # damaged: the reader chosen by its suffix explains how
         return False
     return "root" in kinds
 
 
-def _text(value: Any) -> Any:
+def plain_text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -375,7 +290,7 @@ def _hdf5_arrays(file: h5py.File) -> dict[str, Any]:
     return arrays
 
 
-def _written(patterns: Any) -> Any:
+def check_written(patterns: Any) -> Any:
     """Return an HDF5 array; raise if nothing was ever written to it."""
     if not patterns.is_virtual and not patterns.external and not patterns.id.get_storage_size():
         raise _UnfitError(
@@ -385,20 +300,20 @@ def _written(patterns: Any) -> Any:
     return patterns
 
 
-def _read_hdf5(path: Path, dataset: str | None) -> _Found:
-    patterns = _written(_choose(_hdf5_arrays(h5py.File(path, "r")), dataset))
-    calibration = _Calibration()
+def _read_hdf5(path: Path, dataset: str | None) -> Reading:
+    patterns = check_written(choose_array(_hdf5_arrays(h5py.File(path, "r")), dataset))
+    calibration = Calibration()
     with calibration.noting():
         _read_nion(patterns, calibration)
-    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
+    return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_nion(patterns: h5py.Dataset, found: _Calibration) -> None:
+def _read_nion(patterns: h5py.Dataset, found: Calibration) -> None:
     """Read the properties that Nion Swift writes with an array, as a JSON text."""
     text = patterns.attrs.get("properties")
     if text is None:
         return
-    properties = json.loads(_text(text))
+    properties = json.loads(plain_text(text))
     if properties.get("datum_dimension_count") == 1:
         raise _UnfitError(
             f"holds spectra of shape {tuple(patterns.shape)} and not diffraction patterns"
@@ -416,24 +331,24 @@ def _read_nion(patterns: h5py.Dataset, found: _Calibration) -> None:
             break
 
 
-def _read_emd1(path: Path, dataset: str | None) -> _Found:
+def _read_emd1(path: Path, dataset: str | None) -> Reading:
     file = h5py.File(path, "r")
     arrays = _hdf5_arrays(file)
-    patterns = _written(_choose(arrays, dataset))
-    calibration, provenance = _Calibration(), {}
+    patterns = check_written(choose_array(arrays, dataset))
+    calibration, provenance = Calibration(), {}
     with calibration.noting():
         provenance = _read_bundle(file, patterns, calibration)
-    return _Found(
+    return Reading(
         patterns, calibration.values, calibration.pixel, tuple(calibration.notes), provenance
     )
 
 
-def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -> dict[str, Any]:
+def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: Calibration) -> dict[str, Any]:
     """Read the calibration of py4DSTEM, and return the provenance that misr4d wrote."""
     root = file[patterns.name.split("/")[1]]
     bundle = root.get("metadatabundle", {})
-    calibration = _entries(bundle.get("calibration", {}))
-    provenance = _entries(bundle.get("misr4d", {}))
+    calibration = entries_of(bundle.get("calibration", {}))
+    provenance = entries_of(bundle.get("misr4d", {}))
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
     if step is not None:
         found.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
@@ -456,14 +371,14 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: _Calibration) -
     return provenance
 
 
-def _entries(group: Any) -> dict[str, Any]:
+def entries_of(group: Any) -> dict[str, Any]:
     """Scalars and short rows of a metadata group of EMD 1.0, and its dictionaries."""
     entries: dict[str, Any] = {}
     for name, item in group.items():
         if isinstance(item, h5py.Group):
-            entries[name] = _entries(item)
+            entries[name] = entries_of(item)
         elif item.size is not None and item.size <= 16:
-            value = _text(np.asarray(item[()]).tolist())
+            value = plain_text(np.asarray(item[()]).tolist())
             entries[name] = None if value == "_None" else value
     return entries
 
@@ -479,24 +394,24 @@ def _is_zarr(path: Path) -> bool:
     return path.is_dir() and path.suffix != ".zspy" and marked
 
 
-def _read_zarr(path: Path, dataset: str | None) -> _Found:
+def _read_zarr(path: Path, dataset: str | None) -> Reading:
     opened = zarr.open(path, mode="r")
     if isinstance(opened, zarr.Array):
         _check_chunks_written(path)
-        return _Found(opened)
+        return Reading(opened)
     arrays = {k: v for k, v in opened.arrays() if v.ndim in (3, 4)}
-    patterns = _choose(arrays, dataset)
+    patterns = choose_array(arrays, dataset)
     _check_chunks_written(path / patterns.path)
     number = Path(patterns.path).name.removeprefix("array")
     stated = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
     if stated is None:  # abTEM 1.0.11
         attributes = opened.attrs.get(f"metadata{number}", {})
         stated = attributes.get("kwargs", {}) if isinstance(attributes, dict) else {}
-    calibration = _Calibration()
+    calibration = Calibration()
     if isinstance(stated, dict):
         with calibration.noting():
             _read_abtem(stated, calibration)
-    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
+    return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 def _check_chunks_written(folder: Path) -> None:
@@ -507,7 +422,7 @@ def _check_chunks_written(folder: Path) -> None:
         )
 
 
-def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
+def _read_abtem(said: Mapping[str, Any], found: Calibration) -> None:
     """Read the metadata that abTEM writes with a measurement."""
     axes = said.get("ensemble_axes_metadata") or []
     if len(axes) == 2:
@@ -524,211 +439,6 @@ def _read_abtem(said: Mapping[str, Any], found: _Calibration) -> None:
     for name, key in (("energy", "energy"), ("semiangle", "semiangle_cutoff")):
         if isinstance(metadata.get(key), int | float):
             found.values[name] = metadata[key]
-
-
-# --- Everything else: RosettaSciIO ----------------------------------------------------------------
-
-
-# By name, because some of its other readers evaluate or unpickle the content of a file.
-ROSETTA: Mapping[str, str] = {
-    ".mib": "quantumdetector",
-    ".dm3": "digitalmicrograph",
-    ".dm4": "digitalmicrograph",
-    ".blo": "blockfile",
-    ".hspy": "hspy",
-    ".zspy": "zspy",
-    ".emd": "emd",
-    ".de5": "emd",
-    ".xml": "empad",
-    ".tvips": "tvips",
-    ".nxs": "nexus",
-    ".ser": "tia",
-    ".emi": "tia",
-    ".app5": "topspin",
-    ".mrc": "mrc",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
-"""Plugin of RosettaSciIO that reads a file, by its extension."""
-
-
-def _read_rosetta(path: Path, dataset: str | None) -> _Found:
-    name = ROSETTA[path.suffix.lower()]
-    # Only this reader would open the file for writing.
-    options = {"mode": "r"} if name == "zspy" else {}
-    if name == "empad":
-        empad_map = _read_empad(path)
-        if empad_map is not None:
-            return empad_map
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # some readers leave the file open
-        read_file = importlib.import_module(f"rsciio.{name}").file_reader
-        signals = read_file(str(path), lazy=True, **options)
-    arrays: dict[str, Any] = {}
-    for index, signal in enumerate(signals):
-        title = signal.get("metadata", {}).get("General", {}).get("title") or f"signal {index}"
-        if signal["data"].ndim in (3, 4):
-            arrays[title if title not in arrays else f"{title} {index}"] = signal["data"]
-    patterns = _choose(arrays, dataset)
-    signal = next(s for s in signals if s["data"] is patterns)
-    _refuse_spectra(signal)
-    calibration = _Calibration()
-    with calibration.noting():
-        patterns = _read_signal(signal, calibration)
-    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
-
-
-def _read_signal(signal: Mapping[str, Any], found: _Calibration) -> Any:
-    """Read axes and microscope of a signal; return its patterns, with the scan's axes first."""
-    for name, key, scale in (
-        ("energy", "beam_energy", 1e3),
-        ("semiangle", "convergence_angle", 1.0),
-    ):
-        value = _of_microscope(signal, key)
-        if isinstance(value, int | float | np.number) and value > 0:  # 0 means not set
-            found.values[name] = float(value) * scale
-    patterns, axes = signal["data"], signal["axes"]
-    camera_info = signal.get("original_metadata", {}).get("de_metadata")
-    if camera_info is not None:
-        _read_direct_electron(camera_info, patterns.ndim == 4, found)
-        return patterns
-    if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
-        return patterns
-    axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
-    sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
-    angular = [_spelt(u) in _ANGLES or _spelt(u) in _FREQUENCIES for u in units]
-    if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
-        patterns = patterns.transpose(2, 3, 0, 1)
-        sizes, units = sizes[2:] + sizes[:2], units[2:] + units[:2]
-    found.scan((sizes[0], sizes[1]), (units[0], units[1]))
-    found.detector((sizes[2], sizes[3]), (units[2], units[3]))
-    return patterns
-
-
-def _refuse_spectra(signal: Mapping[str, Any]) -> None:
-    """Raise if a signal has a spectrum at each position and not a pattern."""
-    axes = signal.get("axes", [])
-    units = {_spelt(a.get("units") or "") for a in axes}
-    kind = str(signal.get("metadata", {}).get("Signal", {}).get("signal_type") or "")
-    flags = [a["navigate"] for a in axes if "navigate" in a]
-    one_axis = len(flags) == len(axes) > 0 and flags.count(False) == 1
-    if one_axis or units & _ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
-        raise _UnfitError(
-            f"holds spectra{f' ({kind})' if kind else ''} of shape {tuple(signal['data'].shape)} "
-            "and not diffraction patterns"
-        )
-
-
-def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: _Calibration) -> None:
-    """Read the sidecar of a Direct Electron camera, since RosettaSciIO replaces each scale.
-
-    Numbers that the camera software does not know are −1 in it.
-    """
-
-    def number(key: str) -> float | None:
-        try:
-            value = float(said.get(key, -1))
-        except (TypeError, ValueError):
-            return None
-        return value if math.isfinite(value) and value > 0 else None
-
-    energy = number("Instrument Accelerating Voltage (V)")
-    if energy is not None:
-        found.values["energy"] = energy
-    for quantity, unit, key in (
-        ("scan step", "nm", "Specimen Pixel Size {} (nanometers)"),
-        ("detector pixel", "1/nm", "Diffraction Pixel Size {}"),
-    ):
-        size_x, size_y = (number(key.format(axis)) for axis in "YX")
-        if size_x is None or size_y is None:
-            found.notes.append(f"the camera's info file does not know the {quantity}")
-        elif quantity == "detector pixel":
-            found.detector((size_x, size_y), (unit, unit))
-        elif mapped:
-            found.scan((size_x, size_y), (unit, unit))
-
-
-_EMPAD = np.dtype([("data", "<f4", (128, 128)), ("footer", "<f4", (2, 128))])
-
-
-def _read_empad(path: Path) -> _Found | None:
-    """Read a map of EMPAD's software from version 1.2 on; return None for an older XML.
-
-    Its sidecar lists the settings of several kinds of scan under the same keys. The size of the raw
-    file shows which was recorded. Only a fraction ``scan_size`` of the field was scanned.
-    """
-    root = ET.parse(path).getroot()
-    scans = [s for s in root.findall("scan_parameters") if s.find("scan_resolution_x") is not None]
-    raw = root.find("raw_file")
-    if raw is None or not scans:
-        return None
-    name = raw.get("filename") or (raw.text or "").strip()
-    file = path.parent / Path(name.replace("\\", "/")).name
-    if not file.is_file():
-        raise _UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
-    frames, remainder = divmod(file.stat().st_size, _EMPAD.itemsize)
-    if remainder or not frames:
-        raise _UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
-
-    def number(element: ET.Element, key: str) -> float:
-        return float(element.findtext(key, "nan"))
-
-    fitting = {}
-    for scan in scans:
-        nx, ny = (int(number(scan, f"scan_resolution_{axis}")) for axis in "yx")
-        if nx * ny == frames:
-            fitting[nx, ny, number(scan, "scan_size")] = scan.get("mode")
-    if not fitting:
-        listed = ", ".join(
-            f"{number(s, 'scan_resolution_y'):g} × {number(s, 'scan_resolution_x'):g}"
-            for s in scans
-        )
-        raise _UnfitError(
-            f"{file.name} holds {frames} frames, and the scans that the XML lists have {listed} "
-            "positions; is it complete?"
-        )
-    shapes = {key[:2] for key in fitting}
-    if len(shapes) > 1:
-        raise _UnfitError(
-            f"its {frames} frames fit several of the scans that it lists ({sorted(shapes)}); keep "
-            "the one that was recorded in the XML"
-        )
-    nx, ny = shapes.pop()
-    calibration = _Calibration()
-    with calibration.noting():
-        field = root.find("iom_measurements/full_scan_field_of_view")
-        sizes = {key[2] for key in fitting}
-        if field is not None and len(sizes) == 1:
-            # The field is that of the longer side. It is stored multiplied by the scale factor.
-            width = number(field, "x") / float(field.findtext("scale_factor", "1"))
-            step = width * sizes.pop() / max(nx, ny)
-            if math.isfinite(step):
-                calibration.scan((step, step), ("m", "m"))
-        if "step" not in calibration.values:
-            calibration.notes.append(
-                "the XML does not say which part of the field was scanned: no step"
-            )
-        pixel = root.findtext("iom_measurements/calibrated_pixelsize")
-        if pixel is not None:
-            calibration.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
-    frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
-    patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
-    return _Found(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
-
-
-def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
-    """Look up a microscope setting, also if RosettaSciIO only maps it to other metadata."""
-    instrument = signal.get("metadata", {}).get("Acquisition_instrument", {})
-    if key in instrument.get("TEM", {}):
-        return instrument["TEM"][key]
-    for place, (target, convert) in signal.get("mapping", {}).items():
-        if target.split(".")[0] == "Acquisition_instrument" and target.split(".")[-1] == key:
-            value: Any = signal.get("original_metadata", {})
-            for key_part in place.split("."):
-                value = value.get(key_part) if isinstance(value, Mapping) else None
-            if value is not None:
-                return convert(value) if convert else value
-    return None
 
 
 READERS: tuple[Reader, ...] = (
@@ -752,7 +462,7 @@ READERS: tuple[Reader, ...] = (
         "RosettaSciIO",
         "of cameras and microscopes: " + ", ".join(ROSETTA),
         lambda p: p.suffix.lower() in ROSETTA and (p.is_file() or p.suffix.lower() == ".zspy"),
-        _read_rosetta,
+        read_rosetta,
     ),
 )
 """Readers, in the order in which they are tried."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,22 +14,24 @@ from ase.data import atomic_numbers
 from ase.spacegroup import crystal
 from numpy.typing import ArrayLike, NDArray
 
+from misr4d.specimens.cutting import (
+    CLEARANCE,
+    beam_frame,
+    fill_block,
+    in_box,
+    octahedral_rotations,
+    tilt_matrix,
+)
 from misr4d.specimens.structures import draw_occupied, load_structure, read_crystal, share_places
 
 __all__ = [
     "SPECIMENS",
     "Specimen",
-    "beam_frame",
     "describe",
-    "fill_block",
     "format_description",
-    "load_structure",
     "make_specimen",
     "read_specimen",
 ]
-
-# Vacuum above and below the atoms [Å]: our choice, so that no nucleus sits on a face of the box.
-_CLEARANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ class _Protein:
 
 
 _PDB = "CC0 (PDB)"
+
 _HEAVY = "hydrogen, water, ions and ligands left out"
+
 # The beam is perpendicular to the long axis of the last three: the side view is the usual one of a
 # fibril, with its 4.8 Å repeat in the image, and the one that identifies a membrane protein.
 _PROTEINS = {
@@ -250,12 +253,14 @@ _PROTEINS = {
         "Pmt1–Pmt2 6P25",
     ),
 }
+
 _GLASSES = {
     "PEO": "poly(ethylene oxide)",
     "CuZr": "Cu₅₀Zr₅₀ metallic glass",
     "LiPON": "LiPON glass, Li₇P₂O₇N",
     "LLNO_glass": "Li₅La₃Nb₂O₁₂ glass",
 }
+
 SPECIMENS: tuple[str, ...] = (
     *("MoS2", "AlPO", "NCM", "CaTiO3"),
     *("apoferritin", "synuclein", "neurotensin_receptor", "Pmt"),
@@ -265,7 +270,9 @@ SPECIMENS: tuple[str, ...] = (
 """Names that :func:`make_specimen` knows, in the order of the paper's Fig. 3 and Fig. 4."""
 
 _OURS = "coordinates are facts; this file's compilation is GPL-3.0-or-later"
+
 _THICKNESS = 20.0  # Å, paper Fig. 4: 2 nm
+
 _DALTON_PER_A3 = 1.66053907  # in g/cm³, CODATA 2018
 
 
@@ -324,7 +331,7 @@ def make_specimen(
         raise ValueError(f"unknown specimen {name!r}; known: {', '.join(SPECIMENS)}")
     if name in _PROTEINS:
         protein = _PROTEINS[name]
-        atoms = _in_box(protein.atoms(), _pair(field, 256.0), thickness, tilt, ice)
+        atoms = in_box(protein.atoms(), _pair(field, 256.0), thickness, tilt, ice)
         return Specimen(
             name,
             _title(protein.title, protein.stands_in_for),
@@ -472,7 +479,7 @@ def read_specimen(
     patch = None
     if zone_axis is None:
         atoms = load_structure(path, seed=seed, block=block)
-        slab = _in_box(atoms, size, thickness, tilt, ice)
+        slab = in_box(atoms, size, thickness, tilt, ice)
     else:
         atoms = read_crystal(path, block=block)
         _refuse_ice(ice, Path(path).name)
@@ -498,17 +505,6 @@ def _pair(value: float | tuple[float, float] | None, default: float) -> tuple[fl
     return float(pair[0]), float(pair[1])
 
 
-def _rotation(tilt: tuple[float, float]) -> NDArray[np.float64]:
-    """Right-handed rotation about x, then about y."""
-    if len(tilt) != 2 or not all(math.isfinite(angle) for angle in tilt):
-        raise ValueError(f"tilt is {tilt!r}; expected two finite angles in mrad")
-    (cx, sx), (cy, sy) = ((math.cos(1e-3 * a), math.sin(1e-3 * a)) for a in tilt)
-    about_x = np.array([[1.0, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1.0, 0], [-sy, 0, cy]])
-    rotation: NDArray[np.float64] = about_y @ about_x
-    return rotation
-
-
 def _refuse_ice(ice: float | None, name: str) -> None:
     if ice:
         raise ValueError(f"ice is {ice:g} Å for {name}; ice goes around a molecule, leave it out")
@@ -529,37 +525,6 @@ def _patch(
     return patch
 
 
-def _in_box(
-    atoms: Atoms,
-    field: tuple[float, float],
-    thickness: float | None,
-    tilt: tuple[float, float],
-    ice: float | None,
-) -> Atoms:
-    """Centre a molecule in a box of the given field. The height fits, unless more is given."""
-    turned = atoms.positions @ _rotation(tilt).T
-    extent = np.ptp(turned, axis=0)
-    if (extent[:2] > field).any():
-        raise ValueError(
-            f"the atoms span {extent[0]:.1f} × {extent[1]:.1f} Å and do not fit the field of "
-            f"{field[0]:g} × {field[1]:g} Å; take a larger field, or give a zone axis if this is "
-            "a crystal"
-        )
-    molecule_height = extent[2] + 2 * _CLEARANCE
-    for label, value in (("thickness", thickness), ("ice", ice or None)):
-        if value is not None and not (math.isfinite(value) and value >= molecule_height):
-            raise ValueError(
-                f"{label} is {value!r} Å and the molecule is {molecule_height:.1f} Å high; "
-                "expected that height or more, or leave it out"
-            )
-    if thickness and ice and ice > thickness:
-        raise ValueError(f"ice is {ice:g} Å in a slab of {thickness:g} Å; expected no more")
-    height = thickness or ice or molecule_height
-    middle = (turned.max(0) + turned.min(0)) / 2
-    placed = turned - middle + np.array([field[0] / 2, field[1] / 2, height / 2])
-    return Atoms(atoms.numbers, placed, cell=[*field, height], pbc=(True, True, False))
-
-
 def _slab(
     unit: Atoms,
     zone_axis: ArrayLike,
@@ -578,40 +543,9 @@ def _slab(
             f"the cell {unit.cell.cellpar().round(4).tolist()} spans no volume and cannot be made "
             "orthogonal; expected a crystal's three independent lattice vectors"
         )
-    rotation = _rotation(tilt) @ beam_frame(lattice, axis)
+    rotation = tilt_matrix(tilt) @ beam_frame(lattice, axis)
     positions, numbers = fill_block(unit, rotation, patch)
     return _cut(positions + np.array(patch) / 2, numbers, patch, border)
-
-
-def fill_block(
-    unit: Atoms, rotation: NDArray[np.float64], sides: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
-    """Repeat a turned unit cell until it covers a block about the origin.
-
-    Parameters
-    ----------
-    unit : ase.Atoms
-    rotation : ndarray
-        ``(3, 3)``, from the cell's frame to the block's.
-    sides : array_like
-        Of the block [Å].
-
-    Returns
-    -------
-    positions, numbers : ndarray
-        ``(n, 3)`` [Å] and ``(n,)``; atoms outside the block are among them.
-    """
-    rotated = np.asarray(unit.cell) @ rotation.T
-    # The ball around the block, in fractional coordinates, bounds the cells that can reach it.
-    radius = np.linalg.norm(sides) / 2 + 1e-6
-    reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(rotated), axis=0)).astype(int) + 1
-    shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach)))) @ rotated
-    # Cells that do not reach the block are left out before their atoms are placed.
-    margin = np.abs(rotated).sum(0)
-    reaches_block = (np.abs(shifts) <= np.asarray(sides) / 2 + 2 * margin).all(1)
-    unit_positions = unit.positions @ rotation.T
-    positions = (unit_positions[None] + shifts[reaches_block][:, None]).reshape(-1, 3)
-    return positions, np.tile(unit.numbers, int(reaches_block.sum()))
 
 
 def _cut(
@@ -630,8 +564,8 @@ def _cut(
         )
     return Atoms(
         numbers[inside],
-        positions[inside] + np.array([border, border, _CLEARANCE]),
-        cell=[patch[0] + 2 * border, patch[1] + 2 * border, patch[2] + 2 * _CLEARANCE],
+        positions[inside] + np.array([border, border, CLEARANCE]),
+        cell=[patch[0] + 2 * border, patch[1] + 2 * border, patch[2] + 2 * CLEARANCE],
         pbc=(True, True, False),
     )
 
@@ -656,26 +590,3 @@ def _glass(
         )
     positions = positions % cell - (cell - np.array(patch)) / 2
     return _cut(positions, numbers, patch, border), source
-
-
-def beam_frame(lattice: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation that puts [uvw] along z and the least parallel lattice vector in the xz plane."""
-    z = axis @ lattice
-    z /= np.linalg.norm(z)
-    unit = lattice / np.linalg.norm(lattice, axis=1)[:, None]
-    x = lattice[int(np.argmin(np.abs(unit @ z).round(6)))]
-    x = x - (x @ z) * z
-    x /= np.linalg.norm(x)
-    return np.array([x, np.cross(z, x), z])
-
-
-def octahedral_rotations() -> NDArray[np.float64]:
-    """List the 24 proper rotations of the octahedral group about x, y, z ``(24, 3, 3)``."""
-    rotations = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            matrix = np.zeros((3, 3))
-            matrix[range(3), order] = signs
-            if np.linalg.det(matrix) > 0:
-                rotations.append(matrix)
-    return np.array(rotations)

@@ -19,9 +19,9 @@ from misr4d.specimens.catalogue import (
     format_description,
     load_structure,
     make_specimen,
-    octahedral_rotations,
     read_specimen,
 )
+from misr4d.specimens.cutting import octahedral_rotations
 
 RUTILE = (4.594, 4.594, 2.959, 90, 90, 90)
 

@@ -8,14 +8,8 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from misr4d.specimens.catalogue import SPECIMENS, make_specimen
-from misr4d.specimens.corpus import (
-    _CATIONS,
-    HELD_OUT,
-    PROTOTYPES,
-    _closest,
-    draw_specimen,
-    is_held_out,
-)
+from misr4d.specimens.corpus import HELD_OUT, draw_specimen, is_held_out
+from misr4d.specimens.random_crystals import _CATIONS, PROTOTYPES, closest_distance
 
 PROTEINS = {"apoferritin", "synuclein", "neurotensin_receptor", "Pmt"}
 
@@ -94,13 +88,13 @@ def test_prototypes_are_crystals() -> None:
             cellpar=(6.0, 6.0 * b, 6.0 * c, *angles),
         )
         assert len(unit) > 0, name
-        assert _closest(unit) > 0.25, name
+        assert closest_distance(unit) > 0.25, name
 
 
 def test_closest_pair_counts_images() -> None:
     """A single atom of a cubic cell meets its own images a cell away."""
     unit = Atoms("Cu", [[0, 0, 0]], cell=[3, 3, 3], pbc=True)
-    assert _closest(unit) == pytest.approx(3 / (2 * 1.32), rel=1e-6)
+    assert closest_distance(unit) == pytest.approx(3 / (2 * 1.32), rel=1e-6)
 
 
 def test_proteins_are_as_dense_as_proteins() -> None:

@@ -1,0 +1,229 @@
+"""Files that rosettasciio reads, and what its readers leave out or set wrong."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from misr4d.io.scan import _lazy, _UnfitError
+from misr4d.io.units import (
+    ANGLES,
+    ENERGIES,
+    FREQUENCIES,
+    Calibration,
+    Reading,
+    choose_array,
+    spelling,
+)
+
+__all__ = ["ROSETTA", "read_rosetta"]
+
+
+# By name, because some of its other readers evaluate or unpickle the content of a file.
+ROSETTA: Mapping[str, str] = {
+    ".mib": "quantumdetector",
+    ".dm3": "digitalmicrograph",
+    ".dm4": "digitalmicrograph",
+    ".blo": "blockfile",
+    ".hspy": "hspy",
+    ".zspy": "zspy",
+    ".emd": "emd",
+    ".de5": "emd",
+    ".xml": "empad",
+    ".tvips": "tvips",
+    ".nxs": "nexus",
+    ".ser": "tia",
+    ".emi": "tia",
+    ".app5": "topspin",
+    ".mrc": "mrc",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+"""Plugin of RosettaSciIO that reads a file, by its extension."""
+
+
+def read_rosetta(path: Path, dataset: str | None) -> Reading:
+    """Read a file of a format of :data:`ROSETTA`."""
+    name = ROSETTA[path.suffix.lower()]
+    # Only this reader would open the file for writing.
+    options = {"mode": "r"} if name == "zspy" else {}
+    if name == "empad":
+        empad_map = _read_empad(path)
+        if empad_map is not None:
+            return empad_map
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # some readers leave the file open
+        read_file = importlib.import_module(f"rsciio.{name}").file_reader
+        signals = read_file(str(path), lazy=True, **options)
+    arrays: dict[str, Any] = {}
+    for index, signal in enumerate(signals):
+        title = signal.get("metadata", {}).get("General", {}).get("title") or f"signal {index}"
+        if signal["data"].ndim in (3, 4):
+            arrays[title if title not in arrays else f"{title} {index}"] = signal["data"]
+    patterns = choose_array(arrays, dataset)
+    signal = next(s for s in signals if s["data"] is patterns)
+    _refuse_spectra(signal)
+    calibration = Calibration()
+    with calibration.noting():
+        patterns = _read_signal(signal, calibration)
+    return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
+
+
+def _read_signal(signal: Mapping[str, Any], found: Calibration) -> Any:
+    """Read axes and microscope of a signal; return its patterns, with the scan's axes first."""
+    for name, key, scale in (
+        ("energy", "beam_energy", 1e3),
+        ("semiangle", "convergence_angle", 1.0),
+    ):
+        value = _of_microscope(signal, key)
+        if isinstance(value, int | float | np.number) and value > 0:  # 0 means not set
+            found.values[name] = float(value) * scale
+    patterns, axes = signal["data"], signal["axes"]
+    camera_info = signal.get("original_metadata", {}).get("de_metadata")
+    if camera_info is not None:
+        _read_direct_electron(camera_info, patterns.ndim == 4, found)
+        return patterns
+    if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
+        return patterns
+    axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
+    sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
+    angular = [spelling(u) in ANGLES or spelling(u) in FREQUENCIES for u in units]
+    if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
+        patterns = patterns.transpose(2, 3, 0, 1)
+        sizes, units = sizes[2:] + sizes[:2], units[2:] + units[:2]
+    found.scan((sizes[0], sizes[1]), (units[0], units[1]))
+    found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+    return patterns
+
+
+def _refuse_spectra(signal: Mapping[str, Any]) -> None:
+    """Raise if a signal has a spectrum at each position and not a pattern."""
+    axes = signal.get("axes", [])
+    units = {spelling(a.get("units") or "") for a in axes}
+    kind = str(signal.get("metadata", {}).get("Signal", {}).get("signal_type") or "")
+    flags = [a["navigate"] for a in axes if "navigate" in a]
+    one_axis = len(flags) == len(axes) > 0 and flags.count(False) == 1
+    if one_axis or units & ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
+        raise _UnfitError(
+            f"holds spectra{f' ({kind})' if kind else ''} of shape {tuple(signal['data'].shape)} "
+            "and not diffraction patterns"
+        )
+
+
+def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: Calibration) -> None:
+    """Read the sidecar of a Direct Electron camera, since RosettaSciIO replaces each scale.
+
+    Numbers that the camera software does not know are −1 in it.
+    """
+
+    def number(key: str) -> float | None:
+        try:
+            value = float(said.get(key, -1))
+        except (TypeError, ValueError):
+            return None
+        return value if math.isfinite(value) and value > 0 else None
+
+    energy = number("Instrument Accelerating Voltage (V)")
+    if energy is not None:
+        found.values["energy"] = energy
+    for quantity, unit, key in (
+        ("scan step", "nm", "Specimen Pixel Size {} (nanometers)"),
+        ("detector pixel", "1/nm", "Diffraction Pixel Size {}"),
+    ):
+        size_x, size_y = (number(key.format(axis)) for axis in "YX")
+        if size_x is None or size_y is None:
+            found.notes.append(f"the camera's info file does not know the {quantity}")
+        elif quantity == "detector pixel":
+            found.detector((size_x, size_y), (unit, unit))
+        elif mapped:
+            found.scan((size_x, size_y), (unit, unit))
+
+
+_EMPAD = np.dtype([("data", "<f4", (128, 128)), ("footer", "<f4", (2, 128))])
+
+
+def _read_empad(path: Path) -> Reading | None:
+    """Read a map of EMPAD's software from version 1.2 on; return None for an older XML.
+
+    Its sidecar lists the settings of several kinds of scan under the same keys. The size of the raw
+    file shows which was recorded. Only a fraction ``scan_size`` of the field was scanned.
+    """
+    root = ET.parse(path).getroot()
+    scans = [s for s in root.findall("scan_parameters") if s.find("scan_resolution_x") is not None]
+    raw = root.find("raw_file")
+    if raw is None or not scans:
+        return None
+    name = raw.get("filename") or (raw.text or "").strip()
+    file = path.parent / Path(name.replace("\\", "/")).name
+    if not file.is_file():
+        raise _UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
+    frames, remainder = divmod(file.stat().st_size, _EMPAD.itemsize)
+    if remainder or not frames:
+        raise _UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
+
+    def number(element: ET.Element, key: str) -> float:
+        return float(element.findtext(key, "nan"))
+
+    fitting = {}
+    for scan in scans:
+        nx, ny = (int(number(scan, f"scan_resolution_{axis}")) for axis in "yx")
+        if nx * ny == frames:
+            fitting[nx, ny, number(scan, "scan_size")] = scan.get("mode")
+    if not fitting:
+        listed = ", ".join(
+            f"{number(s, 'scan_resolution_y'):g} × {number(s, 'scan_resolution_x'):g}"
+            for s in scans
+        )
+        raise _UnfitError(
+            f"{file.name} holds {frames} frames, and the scans that the XML lists have {listed} "
+            "positions; is it complete?"
+        )
+    shapes = {key[:2] for key in fitting}
+    if len(shapes) > 1:
+        raise _UnfitError(
+            f"its {frames} frames fit several of the scans that it lists ({sorted(shapes)}); keep "
+            "the one that was recorded in the XML"
+        )
+    nx, ny = shapes.pop()
+    calibration = Calibration()
+    with calibration.noting():
+        field = root.find("iom_measurements/full_scan_field_of_view")
+        sizes = {key[2] for key in fitting}
+        if field is not None and len(sizes) == 1:
+            # The field is that of the longer side. It is stored multiplied by the scale factor.
+            width = number(field, "x") / float(field.findtext("scale_factor", "1"))
+            step = width * sizes.pop() / max(nx, ny)
+            if math.isfinite(step):
+                calibration.scan((step, step), ("m", "m"))
+        if "step" not in calibration.values:
+            calibration.notes.append(
+                "the XML does not say which part of the field was scanned: no step"
+            )
+        pixel = root.findtext("iom_measurements/calibrated_pixelsize")
+        if pixel is not None:
+            calibration.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
+    frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
+    patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
+    return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
+
+
+def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
+    """Look up a microscope setting, also if RosettaSciIO only maps it to other metadata."""
+    instrument = signal.get("metadata", {}).get("Acquisition_instrument", {})
+    if key in instrument.get("TEM", {}):
+        return instrument["TEM"][key]
+    for place, (target, convert) in signal.get("mapping", {}).items():
+        if target.split(".")[0] == "Acquisition_instrument" and target.split(".")[-1] == key:
+            value: Any = signal.get("original_metadata", {})
+            for key_part in place.split("."):
+                value = value.get(key_part) if isinstance(value, Mapping) else None
+            if value is not None:
+                return convert(value) if convert else value
+    return None
