@@ -48,6 +48,7 @@ CORNER = {
     "quantem": {"atomic": 24, "molecular": 24},
 }
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
+NOTHING = 0.02  # Å of smoothing: a hundredth of the finest period
 GAIN = 0.002  # our choice: of a score, what more epochs must bring
 PARTS = HOME / "tuning"
 Settings = dict[str, Any]
@@ -227,7 +228,9 @@ class Tuner:
             if factor is None or best in ends:
                 return best, values
             if best == values[0]:
-                values.insert(0, type(best)(best / factor))
+                lower = type(best)(best / factor)
+                # Half of next to nothing is nothing, where a setting has that end.
+                values.insert(0, 0.0 if 0.0 in ends and lower < NOTHING else lower)
             elif best == values[-1]:
                 values.append(type(best)(best * factor))
             else:
