@@ -65,6 +65,7 @@ __all__ = [
     "run_bench",
     "score",
     "score_image",
+    "still_climbing",
     "write_tables",
     "write_whole",
 ]
@@ -505,6 +506,29 @@ def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def still_climbing() -> list[tuple[str, str, float]]:
+    """Name peers that were stopped while more epochs still gained in their tuning.
+
+    Returns
+    -------
+    list of (str, str, float)
+        Peer, regime and dose [e⁻/Å²] for which the second half of the epochs that were tried
+        gained :data:`GAIN` or more on the tuning's score.
+    """
+    record = json.loads((STUDY_FOLDER / "peers_tuning.json").read_text(encoding="utf-8"))
+    climbing = []
+    for choice in record["choice"]:
+        courses = [
+            row["scores"]
+            for row in record["scores"][f"{choice['peer']}, {choice['regime']}"]
+            if (row["dose"], row["settings"]) == (choice["dose"], choice["settings"])
+        ]
+        means = [sum(scores) / len(scores) for scores in zip(*courses, strict=True)]
+        if len(means) > 1 and max(means) - max(means[: len(means) // 2]) >= GAIN:
+            climbing.append((choice["peer"], choice["regime"], float(choice["dose"])))
+    return climbing
+
+
 def stale_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the rows of a table that today's code would measure anew, and why no page may show them.
 
@@ -542,6 +566,7 @@ def row_of(entry: Mapping[str, Any]) -> Row:
     )
 
 
+GAIN = 0.002  # our choice: of a tuning's score, what more epochs must bring
 TOLERANCE = 0.005
 """How far a score may differ on another processor, of itself or of one where it is smaller."""
 
