@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from misr4d.io import reading
+from misr4d.io import rosetta
 from misr4d.io.reading import read_scan
 
 
@@ -58,7 +58,7 @@ def test_spectrum_images_are_no_patterns(
         def file_reader(*_: Any, **__: Any) -> list[dict[str, Any]]:
             return [signal]
 
-    monkeypatch.setattr(reading.importlib, "import_module", lambda _: Plugin)  # type: ignore[attr-defined]
+    monkeypatch.setattr(rosetta.importlib, "import_module", lambda _: Plugin)  # type: ignore[attr-defined]
     (tmp_path / "map.dm4").write_bytes(b"x")
     with pytest.raises(ValueError, match="holds spectra"):
         read_scan(tmp_path / "map.dm4", scan_shape=(4, 4))
