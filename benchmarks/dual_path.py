@@ -29,7 +29,7 @@ from torch.nn import functional
 from misr4d.companion.bench import write_whole
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
-from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, view_geometry
+from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, register, view_geometry
 from misr4d.learn.examples import example, make_batch
 from misr4d.learn.losses import PaperLoss
 from misr4d.learn.networks import AttentionUNet, _GatedUNet
@@ -39,16 +39,6 @@ OUT = Path(__file__).with_suffix(".json")
 STEPS, BATCH, SPECIMENS, VIEWS = 300, 4, 40, 177
 DOSES = (100.0, 300.0, 1000.0)  # e⁻/Å², at which it is scored
 UNSEEN = range(12)  # specimens from seed 1
-
-
-def register(views: Tensor, shifts: Tensor) -> Tensor:
-    """Move views ``(N, M, Rx, Ry)`` by known displacements [scan steps], in Fourier space."""
-    nx, ny = views.shape[-2:]
-    qx, qy = torch.fft.fftfreq(nx)[:, None], torch.fft.rfftfreq(ny)[None, :]
-    turns = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
-    moved = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * turns)
-    registered: Tensor = torch.fft.irfft2(moved, s=(nx, ny))
-    return registered
 
 
 class KernelDualPath(nn.Module):

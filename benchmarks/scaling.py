@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import misr4d
 from misr4d.companion.bench import score_image, write_whole
 from misr4d.companion.study import Scene, place
-from misr4d.core.acquisition import UPSAMPLING, Acquisition
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, build_network
 from misr4d.learn.examples import example
@@ -35,7 +35,7 @@ from misr4d.learn.learned import attention_unet, dual_path, informed
 from misr4d.learn.training import train
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
-from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
+from misr4d.reconstruction.direct import DirectPtychography, starting_point
 from misr4d.specimens.catalogue import make_specimen
 
 SPECIMENS, EPOCHS = 400, 512  # paper §2.1.2 and released code
@@ -73,14 +73,6 @@ def reconstruct(network: nn.Module, name: str, views: Tensor, method: DirectPtyc
     return apply(views, method.acquisition, network=network)
 
 
-def method_of(regime: str, acquisition: Acquisition) -> DirectPtychography:
-    """Direct ptychography as the training has it."""
-    contrast = AMPLITUDE_CONTRAST[regime]
-    return DirectPtychography(
-        acquisition, UPSAMPLING, aliases=UPSAMPLING, amplitude_contrast=contrast
-    )
-
-
 def score_unseen(network: nn.Module | None, name: str) -> list[dict[str, Any]]:
     """Score specimens of the training's kind; without a network, direct ptychography."""
     rows = []
@@ -89,7 +81,7 @@ def score_unseen(network: nn.Module | None, name: str) -> list[dict[str, Any]]:
             with np.load(example(regime, 1, index), allow_pickle=False) as stored:
                 views, truth = (torch.from_numpy(stored[k]).float() for k in ("views", "truth"))
             acquisition = acquisition_of(regime, index % len(DEFOCI[regime]))
-            method = method_of(regime, acquisition)
+            method = starting_point(acquisition)
             pixel = (acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING)
             inside = specimen_mask(truth, pixel)
             for dose in DOSES:

@@ -236,11 +236,11 @@ def launch_text() -> str:
     )
 
 
-def read_verdicts(folder: Path) -> list[dict[str, Any]]:
-    """Claims and verdicts, as the claims page saved them in a profile's folder."""
+def read_judged(folder: Path) -> dict[str, Any]:
+    """Read what the claims page saved: ``claims`` and ``what_changed``."""
     text = (folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8")
-    found: list[dict[str, Any]] = json.loads(text)["claims"]
-    return found
+    judged: dict[str, Any] = json.loads(text)
+    return judged
 
 
 def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
@@ -255,23 +255,22 @@ def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
     return before + marks[0] + block + marks[1] + rest.split(marks[1])[1]
 
 
-def front_text(folder: Path) -> str:
+def front_text(claims: list[dict[str, Any]]) -> str:
     """Write what book and README open with: result, table and claims in words."""
     rows = read_study()
-    words = claims_in_words(read_verdicts(folder))
-    return f"{opening(rows)}\n\n{table(rows)}\n{words}"
+    return f"{opening(rows)}\n\n{table(rows)}\n{claims_in_words(claims)}"
 
 
 def refresh_readme(folder: Path) -> None:
     """Give README and change log the picture and the verdicts of a profile's run."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    block = f"{front_text(folder)}\n{plain_strip(read_verdicts(folder))}"
+    judged = read_judged(folder)
+    block = f"{front_text(judged['claims'])}\n{plain_strip(judged['claims'])}"
     readme.write_text(between(text, block), encoding="utf-8")
     log = ROOT / "book" / "changes.md"
-    results = json.loads((folder / "results" / f"{JUDGE}.json").read_text(encoding="utf-8"))
-    table = f"\n{results['what_changed']}\n\n"
-    log.write_text(between(log.read_text(encoding="utf-8"), table, CHANGED), encoding="utf-8")
+    block = f"\n{judged['what_changed']}\n\n"
+    log.write_text(between(log.read_text(encoding="utf-8"), block, CHANGED), encoding="utf-8")
     shutil.copy(folder / "figures" / "hero.png", ROOT / "book" / "images")
 
 
@@ -302,9 +301,10 @@ def stage(folder: Path) -> None:
         [sys.executable, ROOT / "book" / "live.py", STAGE / "extra" / "live"], check=True
     )
     (STAGE / "fragments").mkdir()
-    found = strip(read_verdicts(folder), f"../notebooks/{JUDGE}.html")
-    (STAGE / "fragments" / "verdicts.md").write_text(found, encoding="utf-8")
-    (STAGE / "fragments" / "front.md").write_text(front_text(folder), encoding="utf-8")
+    claims = read_judged(folder)["claims"]
+    chips = strip(claims, f"../notebooks/{JUDGE}.html")
+    (STAGE / "fragments" / "verdicts.md").write_text(chips, encoding="utf-8")
+    (STAGE / "fragments" / "front.md").write_text(front_text(claims), encoding="utf-8")
     (STAGE / "fragments" / "launch.md").write_text(launch_text(), encoding="utf-8")
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):

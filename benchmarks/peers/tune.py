@@ -30,7 +30,7 @@ from environments import HOME, install, versions
 from exchange import run_peer, write_counts
 from torch import Tensor
 
-from misr4d.companion.bench import write_whole
+from misr4d.companion.bench import GAIN, late_gain, write_whole
 from misr4d.companion.study import place
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import electrons_per_probe
@@ -49,7 +49,6 @@ CORNER = {
 }
 OUT = Path(__file__).resolve().parents[2] / "notebooks" / "study" / "peers_tuning.json"
 NOTHING = 0.02  # Å of smoothing: a hundredth of the finest period
-GAIN = 0.002  # our choice: of a score, what more epochs must bring
 PARTS = HOME / "tuning"
 Settings = dict[str, Any]
 Corner = tuple[Path, Tensor, Tensor, tuple[float, float]]
@@ -152,9 +151,7 @@ class Tuner:
                 courses.append(means)
             # An end of the epochs matters only where the settings may be chosen.
             number = results.index(max(results))
-            course = courses[number]
-            late = course.max() - course[: len(course) // 2].max() if len(course) > 1 else 0.0
-            if late < GAIN or EPOCHS[self.peer] == 1:
+            if late_gain(courses[number]) < GAIN or EPOCHS[self.peer] == 1:
                 return results
             epochs = [2 * n if i == number else 1 for i, n in enumerate(lengths)]
 

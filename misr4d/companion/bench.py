@@ -51,6 +51,7 @@ from misr4d.specimens.catalogue import SPECIMENS
 __all__ = [
     "COLUMNS",
     "FULL",
+    "GAIN",
     "PLANS",
     "QUICK",
     "STUDY",
@@ -58,6 +59,7 @@ __all__ = [
     "Plan",
     "Row",
     "differing",
+    "late_gain",
     "read_part",
     "read_study",
     "read_table",
@@ -506,6 +508,11 @@ def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def late_gain(course: Sequence[float]) -> float:
+    """Say what the second half of a run's epochs gained over its first; 0 of a single one."""
+    return max(course) - max(course[: len(course) // 2]) if len(course) > 1 else 0.0
+
+
 def still_climbing() -> list[tuple[str, str, float]]:
     """Name peers that were stopped while more epochs still gained in their tuning.
 
@@ -524,7 +531,7 @@ def still_climbing() -> list[tuple[str, str, float]]:
             if (row["dose"], row["settings"]) == (choice["dose"], choice["settings"])
         ]
         means = [sum(scores) / len(scores) for scores in zip(*courses, strict=True)]
-        if len(means) > 1 and max(means) - max(means[: len(means) // 2]) >= GAIN:
+        if late_gain(means) >= GAIN:
             climbing.append((choice["peer"], choice["regime"], float(choice["dose"])))
     return climbing
 
@@ -566,7 +573,8 @@ def row_of(entry: Mapping[str, Any]) -> Row:
     )
 
 
-GAIN = 0.002  # our choice: of a tuning's score, what more epochs must bring
+GAIN = 0.002
+"""Of a tuning's score, what more epochs must bring (our choice)."""
 TOLERANCE = 0.005
 """How far a score may differ on another processor, of itself or of one where it is smaller."""
 

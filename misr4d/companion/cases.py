@@ -14,10 +14,13 @@ from misr4d.plotting import dose_label
 __all__ = [
     "CLASSICAL",
     "CONTRAST",
+    "CRYSTAL",
+    "GLASS",
     "MEASURE_NAMES",
     "OURS",
     "PEERS",
     "PERIODS",
+    "PROTEIN",
     "PTYCHOGRAPHY",
     "Case",
     "Rows",
@@ -52,6 +55,8 @@ CONTRAST = "contrast_to_error"
 PERIODS = ("resolution", "last_ring", "half_bit", "half_0143")
 
 Rows = Sequence[Mapping[str, Any]]
+
+CRYSTAL, GLASS, PROTEIN = "Li2CoO3", "CuZr", "apoferritin"  # of the paper's Fig. 4
 
 MEASURE_NAMES = {
     "correlation": "correlation inside the specimen",

@@ -10,7 +10,7 @@ below :data:`misr4d.companion.verdicts.SEEN`) meets no claim on it, whatever ano
 Fewer than :data:`misr4d.companion.verdicts.FEWEST` draws decide nothing, but at infinite dose,
 where there is no noise to draw. And ptychography, the rival in most claims, is the best that was
 measured: py4DSTEM's, which is the paper's program, or one of today's strongest
-(:data:`misr4d.companion.goals.PTYCHOGRAPHY`).
+(:data:`misr4d.companion.cases.PTYCHOGRAPHY`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from misr4d.companion.cases import PTYCHOGRAPHY, program, scores
+from misr4d.companion.cases import CRYSTAL, PROTEIN, PTYCHOGRAPHY, Rows, program, scores
 from misr4d.companion.chapter_claims import (
     LEVEL,
     Results,
@@ -40,7 +40,7 @@ from misr4d.companion.comparison_claims import (
     frequency,
     sub_angstrom,
 )
-from misr4d.companion.dose_claims import CRYSTAL, PROTEIN, Rows, electrons, inside, lattice, shell
+from misr4d.companion.dose_claims import electrons, inside, lattice, shell
 from misr4d.companion.verdicts import (
     JUDGED_METHODS,
     NOT_RUN,

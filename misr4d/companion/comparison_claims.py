@@ -9,6 +9,7 @@ from misr4d.companion.cases import CONTRAST as CONTRAST_TO_ERROR
 from misr4d.companion.cases import (
     PTYCHOGRAPHY,
     Case,
+    Rows,
     behind,
     best_ptychography,
     compare_methods,
@@ -16,7 +17,6 @@ from misr4d.companion.cases import (
 )
 from misr4d.companion.chapter_claims import LEVEL, Results
 from misr4d.companion.dose_claims import (
-    Rows,
     blind_text,
     counted_part,
     curve_of,

@@ -4,7 +4,7 @@ The specimen is one of the paper's. Everything else is as at a microscope: the d
 number, the detector lies turned and perhaps transposed against the scan, its axis is not in the
 middle, a row and some pixels are hot, two are dead, an electron may be counted in a neighbouring
 pixel, and the specimen drifts. :func:`make_stand_in` simulates that, :meth:`StandIn.expose` counts
-electrons, and :func:`run` does what ``misr4d reconstruct`` does with the file, and compares.
+electrons, and :func:`run_demo` does what ``misr4d reconstruct`` does with the file, and compares.
 
 Nothing is interpolated. The simulation's axes are the detector's, and the probe stands at each of
 the turned and drifting scan's positions, between pixels of the potential; the detector's own pixels

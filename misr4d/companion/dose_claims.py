@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from misr4d.companion.cases import PTYCHOGRAPHY, Case, behind, best_ptychography, program, scores
+from misr4d.companion.cases import (
+    CRYSTAL,
+    PROTEIN,
+    PTYCHOGRAPHY,
+    Case,
+    Rows,
+    behind,
+    best_ptychography,
+    program,
+    scores,
+)
 from misr4d.companion.goals import dose_ratio
 from misr4d.companion.verdicts import (
     JUDGED_METHODS,
@@ -28,10 +37,7 @@ from misr4d.measure.summary import Summary, summarise
 from misr4d.plotting import dose_label
 
 __all__ = [
-    "CRYSTAL",
-    "PROTEIN",
     "Curve",
-    "Rows",
     "blind_text",
     "counted_part",
     "curve_of",
@@ -44,8 +50,6 @@ __all__ = [
     "specimens_of",
 ]
 
-CRYSTAL, PROTEIN = "Li2CoO3", "apoferritin"  # of the paper's Fig. 4
-
 LATTICE = 0.5  # our choice: the threshold of every ring correlation with the truth here
 
 LATTICE_DOSE, LATTICE_RIVAL = 200.0, 500.0  # e⁻/Å², paper §3.2
@@ -55,8 +59,6 @@ SHELL = 20.0  # Å: apoferritin's wall, between a hollow of 80 Å and an outside
 SHELL_RIVAL = 1000.0  # e⁻/Å², paper §3.2
 
 SHARE = 0.4  # of the electrons: the paper's 60 % fewer
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def _against(holds: bool | None, rival_fails: bool | None) -> str:
@@ -143,11 +145,14 @@ def _best_curve(
     return best
 
 
-def _holds_from(curve: Curve, holds: Callable[[float, Summary], bool]) -> float:
-    """Lowest dose from which on a condition holds at every dose; inf if at none."""
+def _shown_from(curve: Curve, within: Curve, holds: Callable[[Summary], bool]) -> float:
+    """Lowest dose from which on a condition holds at every dose, in an image; inf if at none.
+
+    An image is what correlates with the truth by :data:`SEEN` or more inside (`within`).
+    """
     start = math.inf
     for dose in sorted(curve, reverse=True):
-        if not holds(dose, curve[dose]):
+        if not (holds(curve[dose]) and dose in within and within[dose].median >= SEEN):
             break
         start = dose
     return start
@@ -222,19 +227,15 @@ def lattice(rows: Rows) -> Claim:
         if not curve:
             findings[method] = NOT_RUN
             continue
-        inside = curve_of(rows, CRYSTAL, method, "correlation")
-
-        def holds(dose: float, ring: Summary, inside: Curve = inside) -> bool:
-            return ring.least >= LATTICE and dose in inside and inside[dose].median >= SEEN
-
-        start = _holds_from(curve, holds)
+        within = curve_of(rows, CRYSTAL, method, "correlation")
+        start = _shown_from(curve, within, lambda ring: ring.least >= LATTICE)
         n = _drawn(curve, best)
         met: bool | None = start <= LATTICE_DOSE
         if not met and LATTICE_DOSE not in curve and _first_above(curve, LATTICE_DOSE) == start:
             met = None  # shown as soon as it was looked for
         text = (
             f"the lattice is shown {_since(start)}: ring correlation {_ends(curve, Summary.text)}, "
-            f"correlation inside the crystal {_ends(inside, Summary.text)}"
+            f"correlation inside the crystal {_ends(within, Summary.text)}"
         )
         findings[method] = Finding(_against(enough(met, n), fails), text, n=n)
     return Claim(
@@ -263,17 +264,13 @@ def shell(rows: Rows) -> Claim:
         if not curve:
             findings[method] = NOT_RUN
             continue
-        inside = curve_of(rows, PROTEIN, method, "correlation")
-
-        def holds(dose: float, period: Summary, inside: Curve = inside) -> bool:
-            return period.largest <= SHELL and dose in inside and inside[dose].median >= SEEN
-
-        start = _holds_from(curve, holds)
+        within = curve_of(rows, PROTEIN, method, "correlation")
+        start = _shown_from(curve, within, lambda period: period.largest <= SHELL)
         n = _drawn(curve, best)
         met = start < SHELL_RIVAL if min(curve) < SHELL_RIVAL else None
         text = (
             f"the shell is resolved {_since(start)}: {_ends(curve, _period)}, correlation inside "
-            f"the protein {_ends(inside, Summary.text)}"
+            f"the protein {_ends(within, Summary.text)}"
         )
         findings[method] = Finding(_against(enough(met, n), fails), text, n=n)
     return Claim(

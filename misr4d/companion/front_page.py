@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from misr4d.companion.cases import PTYCHOGRAPHY, best_ptychography, program
+from misr4d.companion.cases import CRYSTAL, PROTEIN, Rows, best_ptychography, program
 from misr4d.companion.verdicts import MARKS
 from misr4d.measure.summary import select, summarise
 from misr4d.plotting import period_label
 
 __all__ = ["SHOWN_CLAIMS", "claims_in_words", "opening", "table"]
 
-CRYSTAL, PROTEIN = "Li2CoO3", "apoferritin"
 DOSE = 300.0  # e⁻/Å², of the picture and of the paper's line scans
 METHODS = {
     "attention U-Net": "the paper's network, as trained here",
@@ -22,7 +21,6 @@ METHODS = {
 }
 SHOWN_CLAIMS = ("C1", "C2", "C3", "C4", "C10")
 """Claims that the front page has in words."""
-Rows = Sequence[Mapping[str, Any]]
 
 
 def _middle(rows: Rows, specimen: str, method: str, column: str) -> float:
@@ -36,7 +34,7 @@ def _middle(rows: Rows, specimen: str, method: str, column: str) -> float:
 
 
 def _best(rows: Rows, specimen: str) -> str:
-    best = best_ptychography(rows, specimen, DOSE, among=PTYCHOGRAPHY)
+    best = best_ptychography(rows, specimen, DOSE)
     if best is None:
         raise ValueError(f"the study has no ptychography of {specimen} at {DOSE:g} e⁻/Å²")
     return best

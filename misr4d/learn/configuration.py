@@ -26,6 +26,7 @@ __all__ = [
     "aligned",
     "build_network",
     "recorded_training",
+    "register",
     "view_geometry",
 ]
 
@@ -208,7 +209,20 @@ def view_geometry(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
 
 def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
     """Register views ``(..., M, Rx, Ry)`` by the known geometry, in Fourier space, cyclically."""
-    shifts = view_geometry(acquisition)[0].to(views.device)  # (M, 2), scan steps
+    return register(views, view_geometry(acquisition)[0])
+
+
+def register(views: Tensor, shifts: Tensor) -> Tensor:
+    """Move views by known displacements, in Fourier space, cyclically.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(..., M, Rx, Ry)``.
+    shifts : Tensor
+        ``(M, 2)`` [scan steps].
+    """
+    shifts = shifts.to(views.device)
     nx, ny = views.shape[-2:]
     qx = torch.fft.fftfreq(nx, device=views.device)[:, None]
     qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]

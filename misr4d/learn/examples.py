@@ -213,7 +213,7 @@ _SURE = 12.0  # counts above which the corrected normal quantile replaces Poisso
 
 
 def quick_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw Poisson counts for training, up to three times as fast as :func:`torch.poisson`.
+    """Draw Poisson counts for training, up to three times as fast as ``torch.poisson``.
 
     Where few are expected, the draws are exact within float32. Where a part of the views expects
     twelve or more throughout, the quantile of a normal distribution is rounded, with the

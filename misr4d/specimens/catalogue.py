@@ -462,7 +462,7 @@ def read_specimen(
         Seed of the random choice of atoms for sites that several atoms share, or that are not
         always occupied. Every site of the slab is drawn separately.
     block : str, optional
-        As in :func:`load_structure`.
+        As in :func:`misr4d.specimens.structures.load_structure`.
 
     Returns
     -------
