@@ -43,7 +43,7 @@ check_parameters(globals())
 
 # %% tags=["hide-input"]
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -52,7 +52,7 @@ import torch
 from IPython.display import Image, Markdown
 from matplotlib.patches import Circle
 
-from misr4d import Acquisition, plotting
+from misr4d import plotting
 from misr4d.calibrate.defocus import registered_power
 from misr4d.companion import figures
 from misr4d.companion.demo import compare_with_truth, make_stand_in
@@ -180,12 +180,11 @@ Image(path)
 
 # %%
 views = ready.cube.views(ready.acquisition)
-unturned = Acquisition(**{f.name: getattr(ready.acquisition, f.name) for f in fields(Acquisition)})
 found = {n: ready.quantities[n].value for n in ("defocus", "rotation", "transposed", "drift")}
 defoci = np.linspace(0.05, 2.0, 79) * truth.defocus
 angles = np.arange(-180.0, 180.0, 2.5)
 power = {
-    way: registered_power(views, unturned, defoci, angles, way)
+    way: registered_power(views, ready.acquisition.unturned, defoci, angles, way)
     for way in (found["transposed"], not found["transposed"])
 }
 

@@ -148,6 +148,11 @@ class Acquisition:
         return self.rotation != 0 or self.transposed or self.drifts
 
     @property
+    def unturned(self) -> Acquisition:
+        """The same measurement as if its detector stood straight and its scan did not drift."""
+        return replace(self, rotation=0.0, transposed=False, scan_matrix=STRAIGHT)
+
+    @property
     def drifts(self) -> bool:
         """Whether the scan on the specimen differs from the stated one."""
         return self.scan_matrix != STRAIGHT
