@@ -9,7 +9,7 @@ import torch
 
 from misr4d import ATOMIC, Acquisition
 from misr4d.core.datacube import Datacube, centre_of_mass, patterns_from_views
-from misr4d.core.detector import detector_axes
+from misr4d.core.detector import STRAIGHT, detector_axes
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.direct import DirectPtychography
 from misr4d.reconstruction.dpc import idpc
@@ -148,7 +148,7 @@ def test_views_of_a_drifting_scan_are_expected_where_the_probe_was(
 ) -> None:
     """On the straight scan, which has the same positions."""
     potential, phase = weak_phase(0.3)
-    straight = ExpectedViews(sheared.unturned)
+    straight = ExpectedViews(replace(sheared, scan_matrix=STRAIGHT))
     views = along_the_shear(straight(straight.transmission(phase)))
     model = ExpectedViews(sheared)
     expected = model(model.transmission(along_the_shear(phase)))
@@ -162,9 +162,17 @@ def test_direct_ptychography_sees_the_specimen_under_a_drifting_scan(
     sheared: Acquisition,
 ) -> None:
     potential, _ = weak_phase(0.01)
-    straight = sheared.unturned
+    straight = replace(sheared, scan_matrix=STRAIGHT)
     views = along_the_shear(simulate_views(potential, straight))
     image = DirectPtychography(sheared)(views)
     expected = along_the_shear(DirectPtychography(straight)(simulate_views(potential, straight)))
     assert correlation(image, expected) > 0.999
     assert correlation(DirectPtychography(straight)(views), expected) < 0.7
+
+
+def test_an_unturned_acquisition_keeps_all_but_rotation_axes_and_drift(
+    sheared: Acquisition,
+) -> None:
+    turned = replace(sheared, rotation=10.0, transposed=True)
+    assert not turned.unturned.turned
+    assert turned.unturned == replace(sheared, rotation=0.0, transposed=False, scan_matrix=STRAIGHT)
