@@ -379,6 +379,25 @@ def simulate(
     "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."
 )
 @click.option(
+    "--skip-frames",
+    type=click.IntRange(0),
+    help="Frames of a list before the first position; 0 if surplus ones come last.",
+)
+@click.option(
+    "--frames-per-position",
+    type=_POSITIVE,
+    default=1,
+    show_default=True,
+    help="Consecutive frames of a position, which are summed.",
+)
+@click.option(
+    "--scan-crop",
+    type=click.IntRange(0),
+    nargs=4,
+    help="Use only these positions: RX from and to, RY from and to, counted from 0, the last "
+    "not included.",
+)
+@click.option(
     "--bad-pixels",
     type=click.Path(path_type=Path),
     help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
@@ -403,6 +422,9 @@ def reconstruct(
     method: Literal["informed", "direct", "refined"],
     dataset: str | None,
     scan_shape: tuple[int, int] | None,
+    skip_frames: int | None,
+    frames_per_position: int,
+    scan_crop: tuple[int, int, int, int] | None,
     bad_pixels: Path | None,
     keep_all_pixels: bool,
     keep_dose: bool,
@@ -433,7 +455,15 @@ def reconstruct(
     if bad_pixels is not None and keep_all_pixels:
         raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
     try:
-        scan = read_scan(file, dataset=dataset, scan_shape=scan_shape or None, **given)
+        scan = read_scan(
+            file,
+            dataset=dataset,
+            scan_shape=scan_shape or None,
+            skip_frames=skip_frames,
+            frames_per_position=frames_per_position,
+            scan_crop=scan_crop or None,
+            **given,
+        )
         if dry_run:
             click.echo(plan(scan, method))
             click.echo(f"nothing was written; it would be to {out}")

@@ -294,6 +294,13 @@ FILES: tuple[BadFile, ...] = (
         "which is not 8 × 9 positions",
         (*KNOWN, "--scan-shape", "8", "9"),
     ),
+    BadFile(
+        "surplus frames, without --skip-frames",
+        "scan.npy",
+        _save(_counts((66, 9, 9))),
+        "frames are left over",
+        (*KNOWN, "--scan-shape", "8", "8"),
+    ),
     BadFile("an empty scan", "scan.npy", _save(_counts((0, 32, 9, 9))), "there is nothing in it"),
     BadFile("few positions", "scan.npy", _save(_counts((31, 32, 9, 9))), "at least 32 × 32"),
     BadFile("a detector of 1 pixel", "scan.npy", _save(_counts((32, 32, 1, 1))), "5 pixels a side"),

@@ -22,6 +22,7 @@ import numpy as np
 import zarr
 
 from misr4d.core import optics
+from misr4d.io.layout import Layout
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
     QUANTITIES,
@@ -31,7 +32,6 @@ from misr4d.io.scan import (
     _check_fits,
     _check_names,
     _checked,
-    _four_axes,
     _lazy,
     _one_line,
     _UnfitError,
@@ -72,6 +72,9 @@ def read_scan(
     *,
     dataset: str | None = None,
     scan_shape: tuple[int, int] | None = None,
+    skip_frames: int | None = None,
+    frames_per_position: int = 1,
+    scan_crop: tuple[int, int, int, int] | None = None,
     **given: Any,
 ) -> Scan:
     """Open a scan; its patterns stay on disk until they are used.
@@ -83,6 +86,9 @@ def read_scan(
         Name of the array, if the file holds several.
     scan_shape : (int, int), optional
         Positions along (Rx, Ry) of a file that lists its patterns one after the other.
+    skip_frames, frames_per_position, scan_crop
+        Frames before the first position, consecutive frames of a position to sum, and the part
+        of the scan to use: as for :class:`misr4d.io.layout.Layout`.
     **given
         Values that replace those of the file, by the names of :data:`misr4d.io.scan.QUANTITIES`
         and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
@@ -101,6 +107,7 @@ def read_scan(
     """
     path = Path(path)
     _check_names(given, scan_shape)
+    layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop)
     _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
@@ -118,12 +125,12 @@ def read_scan(
             f"{path} cannot be read by {reader.name}: {_one_line(error)}; {_guess(path)}"
         ) from error
     try:
-        patterns = _four_axes(contents.patterns, scan_shape)
+        patterns, left_out = layout.arrange(contents.patterns)
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
     known = _as_given(given)
     stated = {k: v for k, v in contents.values.items() if k not in known}
-    notes = list(contents.notes)
+    notes = [*contents.notes, *left_out]
     for name, value in stated.items():
         known[name] = Quantity(_checked(name, value, path.name), QUANTITIES[name][0], "file")
     if contents.pixel is not None and "detector_pixel" not in known:

@@ -102,7 +102,14 @@ class Scan:
 
     @classmethod
     def from_array(
-        cls, patterns: ArrayLike, *, scan_shape: tuple[int, int] | None = None, **given: Any
+        cls,
+        patterns: ArrayLike,
+        *,
+        scan_shape: tuple[int, int] | None = None,
+        skip_frames: int | None = None,
+        frames_per_position: int = 1,
+        scan_crop: tuple[int, int, int, int] | None = None,
+        **given: Any,
     ) -> Scan:
         """Wrap patterns in memory and their known quantities.
 
@@ -113,6 +120,8 @@ class Scan:
             a tensor, or anything else that NumPy takes.
         scan_shape : (int, int), optional
             Positions along (Rx, Ry) of patterns that are listed one after the other.
+        skip_frames, frames_per_position, scan_crop
+            As for :class:`misr4d.io.layout.Layout`.
         **given
             As for :func:`misr4d.io.reading.read_scan`.
 
@@ -123,13 +132,16 @@ class Scan:
         TypeError
             For a quantity that does not exist.
         """
+        from misr4d.io.layout import Layout
+
         _check_names(given, scan_shape)
+        layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop)
         array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
         try:
-            four_axes = _four_axes(array, scan_shape)
+            four_axes, notes = layout.arrange(array)
         except _UnfitError as error:
             raise ValueError(f"the array {error}") from None
-        return cls(Path("array"), "NumPy", four_axes, _as_given(given))
+        return cls(Path("array"), "NumPy", four_axes, _as_given(given), notes)
 
     def value(self, name: str) -> Any:
         """Return the value of a quantity that must be known.

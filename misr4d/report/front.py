@@ -29,6 +29,9 @@ def reconstruct(
     method: Method = "informed",
     scan_shape: tuple[int, int] | None = None,
     dataset: str | None = None,
+    skip_frames: int | None = None,
+    frames_per_position: int = 1,
+    scan_crop: tuple[int, int, int, int] | None = None,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
     seed: int = 0,
@@ -59,8 +62,8 @@ def reconstruct(
     method : {"informed", "direct", "refined"}
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
-    scan_shape, dataset
-        Of a file, as for :func:`misr4d.io.reading.read_scan`.
+    scan_shape, dataset, skip_frames, frames_per_position, scan_crop
+        Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
     bad_pixels : {"found", "none"} or ndarray
         Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
     level_dose : bool
@@ -101,17 +104,27 @@ def reconstruct(
         **{name: value for name, value in main_quantities.items() if value is not None},
         **known,
     }
+    arrangement: dict[str, Any] = {
+        "scan_shape": scan_shape,
+        "skip_frames": skip_frames,
+        "frames_per_position": frames_per_position,
+        "scan_crop": scan_crop,
+    }
     if isinstance(scan, Scan):
-        if quantities or scan_shape is not None or dataset is not None:
-            name = next(iter(quantities), "scan_shape" if scan_shape is not None else "dataset")
+        said = {**arrangement, "dataset": dataset, "frames_per_position": None}
+        if frames_per_position != 1:
+            said["frames_per_position"] = frames_per_position
+        names = [*quantities, *(name for name, value in said.items() if value is not None)]
+        if names:
+            name = names[0]
             raise ValueError(f"{name} is given beside a Scan, which holds its own; read it with it")
         opened_scan = scan
     elif isinstance(scan, str | Path):
-        opened_scan = read_scan(scan, dataset=dataset, scan_shape=scan_shape, **quantities)
+        opened_scan = read_scan(scan, dataset=dataset, **arrangement, **quantities)
     else:
         if dataset is not None:
             raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
-        opened_scan = Scan.from_array(scan, scan_shape=scan_shape, **quantities)
+        opened_scan = Scan.from_array(scan, **arrangement, **quantities)
     return reconstruct_scan(
         opened_scan,
         method=method,
