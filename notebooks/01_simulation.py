@@ -41,7 +41,7 @@ dose: float = 300.0  # e⁻/Å², of that section
 draws: int = 8  # noise draws of that section
 seed: int = 0  # of the counting noise
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
@@ -127,6 +127,31 @@ Markdown(
 # %% [markdown]
 # ## Views and their displacements
 #
+# A view is one detector pixel, read at every position of the scan. Here is one cut by hand: the small pixels of
+# the wave field inside one pixel of the detector are added, on a scale where a fully lit pixel in vacuum is 1.
+
+# %%
+chosen_view = 17
+factor = round(acquisition.detector_pixel / cube.detector_pixel[0])  # small pixels along a side
+x, y = (
+    n // 2 + factor * index - factor // 2
+    for n, index in zip(
+        cube.patterns.shape[2:], acquisition.detector_index[chosen_view].tolist(), strict=True
+    )
+)
+block = cube.patterns[:, :, x : x + factor, y : y + factor]  # (Rx, Ry, factor, factor)
+by_hand = block.sum((2, 3)) * acquisition.pixels_per_disc
+assert np.allclose(by_hand, views[chosen_view], atol=1e-4)
+
+# %% [markdown]
+# Its displacement, from the pixel's angle and the defocus alone:
+
+# %%
+angle = acquisition.view_angles[chosen_view]  # (2,) [mrad]
+displacement = acquisition.defocus * angle * 1e-3  # Å: −C₁₀·λk, with C₁₀ = −defocus
+assert torch.allclose(displacement, -acquisition.registering_shifts[chosen_view])
+
+# %% [markdown]
 # Nine views, laid out by where their pixel sits in the disc, beside the displacement of all of them.
 # The displacement is −∇χ(k)/2π = −λ·C₁₀·k, with the wavelength λ and C₁₀ the {term}`defocus` with its
 # sign reversed, as in {eq}`eq-chi`: proportional to the pixel's angle λ·k and to the defocus, and known before
@@ -533,6 +558,9 @@ def over_defoci(method):
 Markdown(
     f"""
 ## What was seen
+
+Views displaced by known sub-pixel amounts come out of a simulation that is true to scale. At {doses[0]:g} e⁻/Å² one view
+correlates with its own noiseless self by {signal[0]:.2f}.
 
 * The chain of §2.2–2.3 runs true to scale, and views displaced by known sub-pixel amounts come out
   of it. **Fig. 1a and 2 are reproduced** in substance.
