@@ -42,7 +42,7 @@ swapped_radius: float = 10.0  # Å, of the disc whose lattice is turned by 90°
 with_ptychography: bool = True  # minutes the first time
 ptychography_dose: float = 1000.0  # e⁻/Å², one of the doses
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
@@ -713,6 +713,9 @@ if with_ptychography:
 Markdown(
     f"""
 ## What was seen
+
+What a method adds to the truth differs by method, dose and test, and is counted below; a word such as "no artefacts"
+does not cover it. A *draw* is one random counting of the electrons.
 
 Numbers are medians of {draws} draws where nothing else is said, and those of one draw by ptychography.
 
