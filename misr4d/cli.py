@@ -402,6 +402,11 @@ def simulate(
     type=click.Path(path_type=Path),
     help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
 )
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    help="Picture of the bad detector pixels, .npy or .tif: 0 is good.",
+)
 @click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
 @click.option(
     "--keep-dose",
@@ -426,6 +431,7 @@ def reconstruct(
     frames_per_position: int,
     scan_crop: tuple[int, int, int, int] | None,
     bad_pixels: Path | None,
+    mask: Path | None,
     keep_all_pixels: bool,
     keep_dose: bool,
     seed: int,
@@ -447,13 +453,14 @@ def reconstruct(
     No training is needed.
     """
     from misr4d.calibrate.pixels import read_bad_pixels
+    from misr4d.io.mask import read_mask
     from misr4d.io.reading import read_scan
     from misr4d.report.reconstruct import plan
     from misr4d.report.reconstruct import reconstruct_scan as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    if bad_pixels is not None and keep_all_pixels:
-        raise click.UsageError("--bad-pixels and --keep-all-pixels exclude each other")
+    if (bad_pixels is not None) + (mask is not None) + keep_all_pixels > 1:
+        raise click.UsageError("--bad-pixels, --mask and --keep-all-pixels exclude each other")
     try:
         scan = read_scan(
             file,
@@ -472,6 +479,8 @@ def reconstruct(
         choice: Any = "none" if keep_all_pixels else "found"
         if bad_pixels is not None:
             choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
+        if mask is not None:
+            choice = read_mask(mask, scan.patterns.shape[2:])
         report = run(
             scan,
             method=method,
