@@ -37,7 +37,7 @@ protein: str = "apoferritin"  # held out, scanned in the molecular regime
 doses: list[float] = [100.0, 300.0, 1000.0]  # e⁻/Å² of the pictures
 seed: int = 0  # of the noise draw
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
@@ -50,6 +50,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown
 from matplotlib.ticker import LogLocator, MaxNLocator
+from pytorch_msssim import ms_ssim
 from safetensors.torch import load_file
 
 from misr4d import REGIMES, plotting
@@ -69,6 +70,7 @@ from misr4d.learn.learned import (
     training_log,
     view_groups,
 )
+from misr4d.learn.losses import PaperLoss, gaussian_likelihood
 from misr4d.learn.networks import AttentionUNet
 from misr4d.learn.training import loss_of, train
 from misr4d.specimens.catalogue import make_specimen
@@ -96,8 +98,47 @@ scenes = {name: place(make_specimen(name)) for name in (crystal, protein)}
 # place. The last layers make r² channels, a {term}`pixel shuffle` lays them out as one image r times
 # finer, r = 3, and a 1 × 1 convolution ends it.
 
-# %% tags=["hide-input"]
+# %% [markdown]
+# The first gate of the shipped network, written out. The last line checks that the package's layer does
+# the same.
+
+# %%
 network = load_network("AttentionUNet")
+layer = network.gates[0]
+
+
+def convolve(part, maps):
+    """A 1 × 1 convolution mixes the channels at every place; batch normalisation scales them."""
+    mixing, norm = part[0], part[1]
+    mixed = torch.einsum("oc,nchw->nohw", mixing.weight[:, :, 0, 0], maps)
+    mixed = mixed + mixing.bias[:, None, None]
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    centred = mixed - norm.running_mean[:, None, None]
+    return centred * scale[:, None, None] + norm.bias[:, None, None]
+
+
+random = torch.Generator().manual_seed(seed)
+g = torch.randn(1, layer.gate[0].in_channels, 16, 16, generator=random)
+x = torch.randn(1, layer.skip[0].in_channels, 16, 16, generator=random)
+with torch.inference_mode():
+    alpha = torch.sigmoid(
+        convolve(layer.psi, torch.relu(convolve(layer.gate, g) + convolve(layer.skip, x)))
+    )
+    assert torch.allclose(x * alpha, layer(g, x), atol=1e-5)
+
+# %% [markdown]
+# The pixel shuffle moves numbers and computes nothing. Channel 3a + b holds the pixels in row a and column b
+# of every 3 × 3 square of the fine image.
+
+# %%
+channels = torch.randn(1, 9, 16, 16, generator=random)
+shuffled = torch.empty(1, 1, 48, 48)
+for channel in range(9):
+    row, column = divmod(channel, 3)
+    shuffled[0, 0, row::3, column::3] = channels[0, channel]
+assert torch.equal(shuffled, network.shuffle(channels))
+
+# %% tags=["hide-input"]
 scene = scenes[crystal]
 specimen, acquisition, method, reference = (
     scene.specimen,
@@ -396,7 +437,8 @@ Image(path)
 # and structures of x and y agree after j − 1 halvings of the image, weighted by $w_j$. A step of exactly 1 Å
 # is left undefined by the paper; here it counts as above.
 #
-# The informed network gives a mean μ and a {term}`deviation` σ for each pixel. Its loss is a likelihood in
+# The informed network gives a mean μ and a {term}`deviation` σ for each pixel; the deviation is how far it
+# expects to be off. Its loss is a likelihood in
 # which they answer for each other {cite}`seitzer2022`, plus the relative error of every ring of frequency:
 #
 # $$
@@ -407,6 +449,21 @@ Image(path)
 # The first mean is over pixels, in which $\sigma_0$ is the value of σ, held fixed in the gradient; the
 # second over rings, in which E is the power of the error μ − y and T that of the {term}`truth` y. For the first, all three are
 # taken in units of the direct estimate's own size, so that weak and strong specimens count alike.
+#
+# Both losses in a few lines, on a random target and a noisy copy of it, with the package's as a check:
+
+# %%
+y = torch.rand(1, 1, 192, 192, generator=random)
+x = y + 0.1 * torch.randn(y.shape, generator=random)
+low, span = y.min(), y.max() - y.min()
+unit_x, unit_y = (x - low) / span, (y - low) / span
+above = (unit_x - unit_y).abs().mean() + 1 - ms_ssim(unit_x, unit_y, data_range=1.0)
+assert torch.allclose(above, PaperLoss(step=1.0)(x, y))
+
+sigma = 0.05 + 0.1 * torch.rand(y.shape, generator=random)
+held_fixed = sigma.detach()
+likelihood = (held_fixed * ((y - x).square() / (2 * sigma.square()) + sigma.log())).mean()
+assert torch.allclose(likelihood, gaussian_likelihood(x, sigma, y))
 
 # %% [markdown]
 # ## What they are trained on
@@ -677,6 +734,9 @@ stacks = sum(run["steps"] * run["batch"] for run in runs)
 Markdown(
     f"""
 ## What was seen
+
+Training works at small size, and the shipped networks are compared here with {{term}}`direct ptychography` on two
+specimens that they never saw. A *draw* is one random counting of the electrons; all scores are of one draw.
 
 * The small run scatters, because every step meets other specimens and doses. On the same samples its
   loss is {before:.3f} before and {after:.3f} after {config.steps} steps.
