@@ -172,6 +172,8 @@ def test_the_readme_has_a_block_with_a_verdict_on_every_claim() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     start, end = build.VERDICTS
     block = readme.split(start)[1].split(end)[0]
-    named = re.findall(r"\b([CR]\d+) \S", block)
+    named = re.findall(r"\b([CR]\d+) [✔◐✘⊘?≠]", block)
+    drawn = re.findall(r"\b(C\d+) \d", block)
     assert named == [f"C{n}" for n in range(1, 15)] + [f"R{n}" for n in range(1, 5)]
+    assert drawn == named[:14]  # and on how many draws each rests
     assert build.between(readme, block) == readme
