@@ -14,11 +14,9 @@ from misr4d.calibrate.calibration import estimate_rotation
 from misr4d.calibrate.counting import (
     BeamDose,
     LevelledCube,
-    Lowered,
     common_flicker,
     cropped,
     find_beam_dose,
-    find_floor,
     flicker,
     halves_of_totals,
     with_flicker,
@@ -27,6 +25,7 @@ from misr4d.calibrate.defocus import Search, estimate_defocus
 from misr4d.calibrate.descan import fit_descan, recentre
 from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.calibrate.drift import drift_matrix
+from misr4d.calibrate.floor import Lowered, find_floor
 from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube

@@ -12,6 +12,7 @@ from misr4d.core import optics
 from misr4d.core.dose import expose
 from misr4d.core.optics import frequencies, interaction_parameter
 from misr4d.measure.metrics import contrast_to_noise, correlation, truth_masks
+from misr4d.measure.snr import shot_noise_bound, snr_from_halves, spectral_snr
 from misr4d.measure.spectra import (
     ceiling,
     counting_rings,
@@ -23,9 +24,6 @@ from misr4d.measure.spectra import (
     resolution,
     ring_mean,
     score_rings,
-    shot_noise_bound,
-    snr_from_halves,
-    spectral_snr,
     weighted_ring_correlation,
 )
 from misr4d.reconstruction.direct import DirectPtychography
