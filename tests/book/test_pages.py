@@ -175,5 +175,6 @@ def test_the_readme_has_a_block_with_a_verdict_on_every_claim() -> None:
     named = re.findall(r"\b([CR]\d+) [✔◐✘⊘?≠]", block)
     drawn = re.findall(r"\b(C\d+) \d", block)
     assert named == [f"C{n}" for n in range(1, 15)] + [f"R{n}" for n in range(1, 5)]
-    assert drawn == named[:14]  # and on how many draws each rests
+    # How many draws are behind each, but for what a derivation settles.
+    assert drawn == [name for name in named[:14] if f"{name} ⊘" not in block]
     assert build.between(readme, block) == readme
