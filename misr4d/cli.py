@@ -120,14 +120,33 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 
 @main.command()
-@click.argument("specimen")
-@click.option("--thickness", type=_THICKNESS, help="Thickness along the beam, Å.")
-def info(specimen: str, thickness: float | None) -> None:
-    """Print a SPECIMEN's composition, density, size, source and licence."""
+@click.argument("target", metavar="SPECIMEN|FILE")
+@click.option("--thickness", type=_THICKNESS, help="Thickness of a specimen along the beam, Å.")
+@click.option("--dataset", help="Which array, if FILE holds several.")
+@click.option(
+    "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."
+)
+def info(
+    target: str, thickness: float | None, dataset: str | None, scan_shape: tuple[int, int] | None
+) -> None:
+    """Print what a SPECIMEN is made of, or what the scan in FILE states and what it lacks.
+
+    Of a specimen: composition, density, size, source and licence. Of a scan: shape, type, stated
+    quantities with their units, those that must be given, and statements that are not used. The
+    patterns are not read.
+    """
+    from misr4d.io.reading import read_scan
     from misr4d.specimens.catalogue import describe, format_description, make_specimen
 
     try:
-        click.echo(format_description(describe(make_specimen(specimen, thickness=thickness))))
+        if not Path(target).exists() and not Path(target).suffix:
+            specimen = make_specimen(target, thickness=thickness)
+            click.echo(format_description(describe(specimen)))
+            return
+        if thickness is not None:
+            raise ValueError("--thickness is of a specimen by name; a scan has none to choose")
+        scan = read_scan(Path(target), dataset=dataset, scan_shape=scan_shape or None)
+        click.echo(scan.inventory())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

@@ -276,7 +276,7 @@ FILES: tuple[BadFile, ...] = (
     ),
     BadFile("complex numbers", "scan.npy", _save(np.ones(SHAPE, complex)), "of type complex128"),
     BadFile("words", "scan.npy", _save(np.full(SHAPE, "a")), "holds values of type <U1"),
-    BadFile("five axes", "scan.npy", _save(np.ones((1, *SHAPE))), "has 5 axes"),
+    BadFile("five axes", "scan.npy", _save(np.ones((1, *SHAPE))), "has five axes"),
     BadFile("two axes", "scan.npy", _save(np.ones((32, 32))), "has 2 axes"),
     BadFile(
         "four axes with another --scan-shape",

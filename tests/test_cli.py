@@ -44,6 +44,27 @@ def test_info_follows_the_thickness() -> None:
     assert thin != thick
 
 
+def test_info_of_a_scan_says_what_is_stated_and_what_must_be_given(
+    tmp_path: Path, small_recording: Recording
+) -> None:
+    path = tmp_path / "scan.npy"
+    np.save(path, np.ones((3, 4, 5, 6), np.uint16))
+    done = call("info", str(path))
+    assert done.exit_code == 0
+    assert "3 × 4 positions, 5 × 6 pixels, uint16" in done.output
+    for needed in ("energy: not stated; give --energy, in eV", "give --step", "give --semiangle"):
+        assert needed in done.output
+    done = call("info", str(small_recording.write(tmp_path / "scan.h5")))
+    assert "energy: 300000 eV (file)" in done.output
+    assert "not stated; give" not in done.output
+    done = call("info", str(tmp_path / "none.h5"))
+    assert done.exit_code == 2
+    assert "none.h5" in done.output
+    assert "unknown specimen" not in done.output
+    done = call("info", str(path), "--thickness", "20")
+    assert "--thickness is of a specimen" in done.output
+
+
 def test_bench_runs_the_plan_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from misr4d.core.datacube import Datacube
 
-__all__ = ["QUANTITIES", "Quantity", "Scan", "Survey", "survey"]
+__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "Survey", "survey"]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
@@ -36,6 +36,9 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "astigmatism": ("Å", -1e7, 1e7),
 }
 """Quantities of a scan that may be known."""
+
+REQUIRED = ("energy", "step", "semiangle")
+"""Quantities without which nothing can be reconstructed; all others are estimated or assumed."""
 
 _FLAGS = {"detector_pixel": "--detector-pixel", "transposed": "--transpose"}
 
@@ -177,6 +180,25 @@ class Scan:
             f"{self.path.name}: {rx} × {ry} positions, {qx} × {qy} pixels, "
             f"{self.patterns.dtype.name}, {size:.4g} MiB, read by {self.reader}"
         )
+
+    def inventory(self) -> str:
+        """Say, a line each, what is known and from where, what must be given, what is ignored."""
+        lines = [self.described()]
+        for name, (unit, _, _) in QUANTITIES.items():
+            title = name.replace("_", " ")
+            if name in self.known:
+                known = self.known[name]
+                number = " × ".join(f"{v:.6g}" for v in np.atleast_1d(known.value))
+                value = ("no", "yes")[bool(known.value)] if name == "transposed" else number
+                lines.append(f"{title}: {f'{value} {unit}'.strip()} ({known.origin})")
+            elif name in REQUIRED:
+                lines.append(f"{title}: not stated; give {flag(name)}, in {unit}")
+        absent = [n for n in QUANTITIES if n not in self.known and n not in REQUIRED]
+        lines.append(
+            "not stated, and estimated or assumed unless given: "
+            + ", ".join(name.replace("_", " ") for name in absent)
+        )
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
 def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -> None:
