@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401  # makes the cameras' compression known to h5py
 import numpy as np
 import zarr
 
 from misr4d.core import optics
+from misr4d.io.dectris import is_master, read_master
 from misr4d.io.layout import Layout
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
@@ -457,6 +459,12 @@ READERS: tuple[Reader, ...] = (
     ),
     Reader(
         "h5py, as EMD 1.0", "HDF5 and EMD of py4DSTEM, emdfile and misr4d", _is_emd1, _read_emd1
+    ),
+    Reader(
+        "h5py, as a Dectris master",
+        "_master.h5 of EIGER and ARINA, with its parts beside it",
+        is_master,
+        read_master,
     ),
     Reader(
         "h5py",
