@@ -90,10 +90,13 @@ def _read_signal(signal: Mapping[str, Any], found: Calibration) -> Any:
     if camera_info is not None:
         _read_direct_electron(camera_info, patterns.ndim == 4, found)
         return patterns
-    if len(axes) != 4 or patterns.ndim != 4 or not all("scale" in a for a in axes):
+    if len(axes) != patterns.ndim or not all("scale" in a for a in axes):
         return patterns
     axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
     sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
+    if patterns.ndim == 3:  # a list has a detector, and a scan that only the user knows
+        found.detector((sizes[1], sizes[2]), (units[1], units[2]))
+        return patterns
     angular = [spelling(u) in ANGLES or spelling(u) in FREQUENCIES for u in units]
     if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
         patterns = patterns.transpose(2, 3, 0, 1)
@@ -209,6 +212,9 @@ def _read_empad(path: Path) -> Reading | None:
         pixel = root.findtext("iom_measurements/calibrated_pixelsize")
         if pixel is not None:
             calibration.detector((float(pixel) * 1e9,) * 2, ("1/nm", "1/nm"))
+        volts = float(root.findtext("iom_measurements/high_voltage", "nan"))
+        if math.isfinite(volts) and volts > 0:  # 0 means not known
+            calibration.values["energy"] = volts
     frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
     patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
@@ -223,7 +229,9 @@ def _of_microscope(signal: Mapping[str, Any], key: str) -> Any:
         if target.split(".")[0] == "Acquisition_instrument" and target.split(".")[-1] == key:
             value: Any = signal.get("original_metadata", {})
             for key_part in place.split("."):
-                value = value.get(key_part) if isinstance(value, Mapping) else None
+                # TIA writes a blank where RosettaSciIO's table has an underscore.
+                parts = value if isinstance(value, Mapping) else {}
+                value = parts.get(key_part, parts.get(key_part.replace("_", " ", 1)))
             if value is not None:
                 return convert(value) if convert else value
     return None

@@ -137,7 +137,8 @@ def empad(folder: Path, raw: str, scans: list[tuple[str, int, int, float]]) -> P
     (folder / "scan.xml").write_text(
         f'<root><software_version>1.2.2</software_version><raw_file filename="{raw}"/>'
         "<iom_measurements><full_scan_field_of_view><x>1.152e-9</x><y>1.152e-9</y>"
-        "<scale_factor>0.72</scale_factor></full_scan_field_of_view></iom_measurements>"
+        "<scale_factor>0.72</scale_factor></full_scan_field_of_view>"
+        "<high_voltage>120000</high_voltage></iom_measurements>"
         f"{modes}</root>"
     )
     return folder / "scan.xml"
@@ -149,6 +150,7 @@ def test_an_empad_step_is_of_the_part_that_was_scanned(tmp_path: Path, raw: str)
     scans = [("search", 8, 6, 0.5), ("acquire", 256, 256, 1.0)]
     scan = read_scan(empad(tmp_path, raw, scans))
     assert scan.known["step"].value == pytest.approx((1.0, 1.0))
+    assert scan.known["energy"].value == 120e3
     patterns = np.asarray(scan.patterns[:, :])
     assert patterns.shape == (6, 8, 128, 128)
     np.testing.assert_array_equal(patterns[:, :, 5, 7], np.arange(48).reshape(6, 8))

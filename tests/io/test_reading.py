@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from misr4d.core import optics
 from misr4d.io.reading import READERS, read_scan
+from misr4d.io.rosetta import _of_microscope
 from misr4d.io.scan import QUANTITIES, Scan, survey
 
 DATA = Path(__file__).parents[1] / "data"
@@ -34,7 +35,7 @@ def counts() -> NDArray[np.uint8]:
     return np.random.default_rng(0).poisson(3.0, SHAPE).astype(np.uint8)
 
 
-def axes(shape: tuple[int, ...] = SHAPE) -> list[dict[str, Any]]:
+def scan_axes(shape: tuple[int, ...] = SHAPE) -> list[dict[str, Any]]:
     """Axes as RosettaSciIO writes them, in nm and nm⁻¹ as its microscopes do."""
     pixel = PIXEL * 1e-3 / optics.wavelength(ENERGY) * 10
     scales = (STEP / 10, STEP / 10, pixel, pixel)
@@ -58,7 +59,9 @@ def axes(shape: tuple[int, ...] = SHAPE) -> list[dict[str, Any]]:
 MICROSCOPE = {"TEM": {"beam_energy": 200.0, "convergence_angle": 12.0}}
 
 
-def write_hspy(path: Path, patterns: NDArray[Any]) -> None:
+def write_hspy(
+    path: Path, patterns: NDArray[Any], axes: list[dict[str, Any]] | None = None
+) -> None:
     metadata = {
         "General": {"title": "scan"},
         "Signal": {"signal_type": ""},
@@ -68,7 +71,7 @@ def write_hspy(path: Path, patterns: NDArray[Any]) -> None:
         str(path),
         {
             "data": patterns,
-            "axes": axes(patterns.shape),
+            "axes": axes or scan_axes(patterns.shape),
             "metadata": metadata,
             "original_metadata": {},
             "tmp_parameters": {},
@@ -86,7 +89,7 @@ def write_zspy(path: Path, patterns: NDArray[Any]) -> None:
     root.attrs.update({"file_format": "ZSpy", "file_format_version": "3.1"})
     group = root.create_group("Experiments").create_group("scan")
     group.create_array("data", data=patterns, chunks=(2, 3, *patterns.shape[2:]))
-    for index, axis in enumerate(axes(patterns.shape)):
+    for index, axis in enumerate(scan_axes(patterns.shape)):
         group.create_group(f"axis-{index}").attrs.update({"_type": "UniformDataAxis", **axis})
     metadata = group.create_group("metadata")
     metadata.create_group("General").attrs["title"] = "scan"
@@ -96,7 +99,7 @@ def write_zspy(path: Path, patterns: NDArray[Any]) -> None:
 
 
 def write_blo(path: Path, patterns: NDArray[Any]) -> None:
-    listed = axes(patterns.shape)
+    listed = scan_axes(patterns.shape)
     for axis in listed[2:]:
         axis["units"] = "cm"
     signal = {
@@ -176,7 +179,7 @@ def write_ncem(path: Path, patterns: NDArray[Any]) -> None:
         str(path),
         {
             "data": patterns,
-            "axes": axes(patterns.shape),
+            "axes": scan_axes(patterns.shape),
             "metadata": {"General": {"title": "scan"}, "Signal": {"signal_type": ""}},
             "original_metadata": {},
             "attributes": {"_lazy": False},
@@ -226,7 +229,7 @@ def write_dm4(path: Path, patterns: NDArray[Any], detector_first: bool = False) 
         info = struct.pack(">QQQQ", 3, 20, 4, len(value))
         return tag(name, 21, b"%%%%" + info + value.encode("utf-16-le"))
 
-    listed = axes(patterns.shape)
+    listed = scan_axes(patterns.shape)
     stored = patterns.transpose(2, 3, 0, 1) if detector_first else patterns
     listed = listed[2:] + listed[:2] if detector_first else listed
     calibrations = group(
@@ -472,6 +475,31 @@ def test_a_list_of_patterns_needs_the_shape_of_its_scan(
 
 
 # RosettaSciIO leaves a TIFF that it reads lazily open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_calibrated_list_of_patterns_keeps_its_detector_pixel(
+    tmp_path: Path, counts: NDArray[np.uint8]
+) -> None:
+    listed = counts.reshape(-1, *SHAPE[2:])
+    axes = [
+        axis | {"index_in_array": index, "size": size, "navigate": index == 0}
+        for index, (axis, size) in enumerate(zip(scan_axes()[1:], listed.shape, strict=True))
+    ]
+    write_hspy(tmp_path / "list.hspy", listed, axes)
+    scan = read_scan(tmp_path / "list.hspy", scan_shape=SHAPE[:2])
+    assert scan.known["detector_pixel"].value == pytest.approx((PIXEL, PIXEL))
+    assert "step" not in scan.known
+    np.testing.assert_array_equal(np.asarray(scan.patterns), counts)
+
+
+def test_a_setting_is_found_under_a_key_with_a_blank_or_an_underscore() -> None:
+    mapping = {"Info.High_tension_kV": ("Acquisition_instrument.TEM.beam_energy", float)}
+    for key in ("High tension_kV", "High_tension_kV"):
+        signal = {"mapping": mapping, "original_metadata": {"Info": {key: "200"}}}
+        assert _of_microscope(signal, "beam_energy") == 200.0
+    assert _of_microscope({"mapping": mapping}, "beam_energy") is None
+
+
+# RosettaSciIO leaves the file open for as long as the array lives.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stack_of_tiff_is_a_list_of_patterns(tmp_path: Path, counts: NDArray[np.uint8]) -> None:
     path = tmp_path / "list.tif"
