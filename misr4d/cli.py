@@ -135,16 +135,17 @@ def info(
     quantities with their units, those that must be given, and statements that are not used. The
     patterns are not read.
     """
-    from misr4d.io.reading import read_scan
-    from misr4d.specimens.catalogue import describe, format_description, make_specimen
-
     try:
         if not Path(target).exists() and not Path(target).suffix:
+            from misr4d.specimens.catalogue import describe, format_description, make_specimen
+
             specimen = make_specimen(target, thickness=thickness)
             click.echo(format_description(describe(specimen)))
             return
         if thickness is not None:
             raise ValueError("--thickness is of a specimen by name; a scan has none to choose")
+        from misr4d.io.reading import read_scan
+
         scan = read_scan(Path(target), dataset=dataset, scan_shape=scan_shape or None)
         click.echo(scan.inventory())
     except ValueError as error:
