@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
+from scipy.special import erf
 
 __all__ = ["Disc", "find_disc"]
 
@@ -28,12 +30,15 @@ class Disc:
         Standard error of the centre, from the fit's residual [pixels].
     radius_error : float
         Standard error of the radius [pixels].
+    stretch : float
+        Ratio of the long axis to the short one, where the disc is an ellipse beyond doubt.
     """
 
     centre: tuple[float, float]
     radius: float
     centre_error: tuple[float, float]
     radius_error: float
+    stretch: float = 1.0
 
     def detector_pixel(self, semiangle: float) -> float:
         """Side of a detector pixel [mrad] for a known convergence semi-angle [mrad]."""
@@ -62,9 +67,14 @@ def _distance(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np
     return np.hypot(x[:, None], y[None, :])
 
 
-# Our choice: how much more variance a disc explains than as many random parameters would. The best
-# disc in noise alone reaches 4.
+# Our choices: how much more variance a disc (or its stretch) explains than as many random
+# parameters would, of which the best disc in noise alone reaches 4; from which likeness of
+# neighbouring residuals on they are not noise (0.14 in scans with sharp discs, 0.5 and more with
+# soft ones); and how much of the misfit of a sharp disc a soft one may leave to take its place.
 _STANDS_OUT = 10.0
+_PATTERNED = 0.3
+_FAR_BETTER = 0.6
+_TOLERANCE, _MOST = 1e-6, 1000  # of the fits; evaluations
 
 
 def find_disc(pattern: NDArray[Any]) -> Disc:
@@ -73,7 +83,10 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
     A first guess takes the area above half of the disc's level. The refinement fits a disc whose
     edge is one pixel wide, on a constant background, by least squares weighted as
     counting noise is. The disc's level may rise or fall towards the rim and from side to side,
-    because a specimen makes it uneven.
+    because a specimen makes it uneven. Where an edge of free width and scattering around the disc,
+    stronger on one side, explain the pattern far better, as behind thick ice or on a camera that
+    blurs, the centre and radius are theirs: the radius is where the edge falls to the middle
+    between disc and scattering. At last the disc may be an ellipse.
 
     Parameters
     ----------
@@ -99,8 +112,7 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
         )
     if image.max() <= image.min():
         raise ValueError("the pattern is constant; no disc can be found in it")
-    scale = image.max()
-    image = image / scale
+    image = image / image.max()
     smooth = gaussian_filter(image, 1.0)
     floor = float(np.median(image[_rim(image.shape)]))
     covered = smooth > floor + 0.5 * (np.quantile(smooth, 0.99) - floor)
@@ -109,43 +121,186 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
     covered = smooth > (floor + level) / 2
     x, y = np.nonzero(covered)
     radius = math.sqrt(covered.sum() / math.pi)
-    index = [np.arange(n)[:, None] if a == 0 else np.arange(n) for a, n in enumerate(image.shape)]
-
-    def model(p: NDArray[np.float64]) -> NDArray[Any]:
-        dx, dy = (index[0] - p[0]) / p[2], (index[1] - p[1]) / p[2]
-        r = np.hypot(dx, dy)
-        covered = _coverage((1 - r) * p[2], dx / np.maximum(r, 1e-9), dy / np.maximum(r, 1e-9))
-        level = p[3] + p[5] * dx + p[6] * dy + p[7] * (r**2 - 0.5)
-        intensity: NDArray[Any] = level * covered + p[4]
-        return intensity
-
-    p = np.array([x.mean(), y.mean(), radius, level - floor, floor, 0.0, 0.0, 0.0])
-    weight = np.ones_like(image)
-    for _ in range(3):
-        fit = least_squares(lambda q, w=weight: ((model(q) - image) * w).ravel(), p, method="lm")
-        p = fit.x
-        # Below a hundredth of the disc, a few stray counts would otherwise weigh too much.
-        weight = 1 / np.sqrt(np.maximum(model(p), 0.01 * max(p[3], 1e-9)))
-    limit = np.array(image.shape) - 0.5
-    if p[2] < 1 or (p[:2] - p[2] < -0.5).any() or (p[:2] + p[2] > limit).any() or p[3] <= 0:
-        raise ValueError(
-            f"a disc of radius {p[2]:.2f} pixels at ({p[0]:.2f}, {p[1]:.2f}) is not wholly on a "
-            f"detector of {image.shape} pixels; expected the whole bright-field disc"
-        )
-    flat = (((image - np.average(image, weights=weight**2)) * weight) ** 2).sum() - 2 * fit.cost
-    variance = 2 * fit.cost / max(1, image.size - len(p))
-    if flat < _STANDS_OUT * (len(p) - 1) * variance:
+    first = np.array([x.mean(), y.mean(), radius, level - floor, floor, 0, 0, 0, *_SHARP], float)
+    fit = _fit(image, first, _ROUND)
+    flat = (((image - np.average(image, weights=fit.weight**2)) * fit.weight) ** 2).sum()
+    _check_whole(fit.p, image.shape)
+    if flat - 2 * fit.cost < _STANDS_OUT * (len(_ROUND) - 1) * fit.variance:
         raise ValueError(
             "no disc stands out of the pattern's noise; expected the bright-field disc, brighter "
             "than what is around it"
         )
-    error = np.sqrt(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)) * variance)
+    if fit.likeness > _PATTERNED:
+        soft = _fit_soft(image, fit)
+        if soft.cost < _FAR_BETTER * fit.misfit(image, soft.weight):
+            fit = soft
+            _check_whole(fit.p, image.shape)
+    ellipse = _fit(image, fit.p, (*fit.free, *_STRETCH), fit.weight)
     return Disc(
-        (float(p[0]), float(p[1])),
-        float(p[2]),
-        (float(error[0]), float(error[1])),
-        float(error[2]),
+        (float(fit.p[0]), float(fit.p[1])),
+        float(fit.p[2]),
+        (float(fit.error[0]), float(fit.error[1])),
+        float(fit.error[2]),
+        ellipse.stretch(),
     )
+
+
+# Parameters of a disc: centre and radius; level and floor; how the level changes along both axes
+# and from the middle to the rim; width of the edge; level of the scattering, the logarithm of its
+# reach in radii, and how it changes along both axes; stretch along the axes and the diagonals.
+_ROUND = tuple(range(8))
+_SOFT = tuple(range(13))
+_STRETCH = (13, 14)
+_SHARP = (0.0,) * 7
+_LINEAR = (3, 4, 5, 6, 7, 9, 11, 12)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    p: NDArray[np.float64]  # all parameters
+    free: tuple[int, ...]  # those that were fitted
+    cost: float  # half of the weighted squares
+    weight: NDArray[np.float64]
+    variance: float  # of a weighted residual
+    error: NDArray[np.float64]  # of the fitted parameters
+    likeness: float  # correlation of neighbouring residuals
+
+    def misfit(self, image: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+        """Cost with the weights of another fit."""
+        return 0.5 * float((((_model(self.p, image.shape) - image) * weight) ** 2).sum())
+
+    def stretch(self) -> float:
+        """Ratio of the long axis to the short one; 1 if the fit does not make it certain."""
+        size = math.hypot(*self.p[list(_STRETCH)])
+        if size**2 < _STANDS_OUT * float((self.error[-2:] ** 2).sum()) or size >= 1:
+            return 1.0
+        return math.sqrt((1 + size) / (1 - size))
+
+
+def _fit(
+    image: NDArray[np.float64],
+    first: NDArray[np.float64],
+    free: tuple[int, ...],
+    weight: NDArray[np.float64] | None = None,
+) -> _Fit:
+    index = list(free)
+    p = first.copy()
+    passes = 3 if weight is None else 1
+    weight = np.ones_like(image) if weight is None else weight
+
+    def full(q: NDArray[np.float64]) -> NDArray[np.float64]:
+        whole = p.copy()
+        whole[index] = q
+        return whole
+
+    for _ in range(passes):
+        fit = least_squares(
+            lambda q, w=weight: ((_model(full(q), image.shape) - image) * w).ravel(),
+            p[index],
+            method="lm",
+            ftol=_TOLERANCE,
+            xtol=_TOLERANCE,
+            max_nfev=_MOST,
+        )
+        p = full(fit.x)
+        # Below a hundredth of the disc, a few stray counts would otherwise weigh too much.
+        weight = 1 / np.sqrt(np.maximum(_model(p, image.shape), 0.01 * max(p[3], 1e-9)))
+    variance = 2 * fit.cost / max(1, image.size - len(index))
+    residual = fit.fun.reshape(image.shape)
+    beside = (
+        (residual[1:] * residual[:-1]).mean() + (residual[:, 1:] * residual[:, :-1]).mean()
+    ) / 2
+    likeness = float(beside / max((residual**2).mean(), 1e-300))
+    # Residuals that are alike over a distance count as one, along both axes.
+    alike = (1 + max(likeness, 0)) / (1 - min(likeness, 0.99))
+    error = np.sqrt(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)).clip(0) * variance) * alike
+    return _Fit(p, free, float(fit.cost), weight, variance, error, likeness)
+
+
+def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
+    """Fit edge and scattering too, from the best of several starts on blocks of pixels.
+
+    There the disc is some 16 blocks in radius, and what the model is linear in is solved for.
+    """
+    block = max(1, int(sharp.p[2] // 16))
+    size = [n // block for n in image.shape]
+    whole = image[: size[0] * block, : size[1] * block]
+    blocks = whole.reshape(size[0], block, size[1], block).mean((1, 3))
+    weight = 1 / np.sqrt(np.maximum(blocks, 0.01 * max(sharp.p[3], 1e-9)))
+    middle = (sharp.p[:2] - (block - 1) / 2) / block
+    radius = _steepest(image, sharp.p) / block
+
+    def solved(q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Parameters, with the best linear ones, and the residual."""
+        p = np.array([*q[:3], 0, 0, 0, 0, 0, abs(q[3]) + 1e-3, 0, q[4], 0, 0, 0, 0])
+        parts = []
+        for number in _LINEAR:
+            p[list(_LINEAR)] = 0
+            p[number] = 1
+            parts.append((_model(p, blocks.shape) * weight).ravel())
+        columns, target = np.stack(parts, 1), (blocks * weight).ravel()
+        p[list(_LINEAR)] = np.linalg.lstsq(columns, target, rcond=None)[0]
+        return p, columns @ p[list(_LINEAR)] - target
+
+    best: tuple[float, NDArray[np.float64]] | None = None
+    for width, reach in product((0.3, 1.5), (-2.0, -0.5)):
+        fit = least_squares(
+            lambda q: solved(q)[1],
+            np.array([*middle, radius, width, reach]),
+            bounds=(
+                [*(middle - radius / 2), radius / 2, 0, -4],
+                [*(middle + radius / 2), 1.5 * radius, radius / 2, 3],
+            ),
+            x_scale=(1, 1, 1, 0.3, 0.3),
+            ftol=_TOLERANCE,
+            xtol=_TOLERANCE,
+            max_nfev=50,
+        )
+        if best is None or fit.cost < best[0]:
+            best = float(fit.cost), solved(fit.x)[0]
+    assert best is not None
+    p = best[1]
+    p[:2] = p[:2] * block + (block - 1) / 2
+    p[[2, 8]] *= block
+    return _fit(image, p, _SOFT, sharp.weight)
+
+
+def _steepest(image: NDArray[np.float64], p: NDArray[np.float64]) -> float:
+    """Radius [pixels] at which the mean over all directions falls most."""
+    r = _distance(image.shape, (p[0], p[1])).ravel()
+    ring = np.rint(r).astype(int)
+    profile = np.bincount(ring, image.ravel()) / np.maximum(np.bincount(ring), 1)
+    slope = np.gradient(gaussian_filter(profile[: int(1.5 * p[2]) + 2], 1.0))
+    return max(2.0, float(slope[2:].argmin() + 2))
+
+
+def _model(p: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Intensity of a disc, with the parameters above."""
+    dx, dy = ((np.arange(n) - c) / p[2] for n, c in zip(shape, p[:2], strict=True))
+    dx, dy = dx[:, None], dy[None, :]
+    # Of a stretch that keeps the area.
+    area = math.sqrt(max(1 - p[13] ** 2 - p[14] ** 2, 1e-6))
+    r = np.sqrt(np.maximum((1 - p[13]) * dx**2 + (1 + p[13]) * dy**2 - 2 * p[14] * dx * dy, 0))
+    r = r / math.sqrt(area)
+    level = p[3] + p[5] * dx + p[6] * dy + p[7] * (r**2 - 0.5)
+    safe = np.maximum(r, 1e-9)
+    depth = (1 - r) * p[2]
+    if p[8] == 0:
+        return cast("NDArray[np.float64]", level * _coverage(depth, dx / safe, dy / safe) + p[4])
+    # A pixel's own width beside the edge's.
+    inside = 0.5 * (1 + erf(depth / math.sqrt(2 * (p[8] ** 2 + 1 / 12))))
+    reach = np.exp(-np.maximum(r - 1, 0) * math.exp(-min(max(p[10], -7), 7)))
+    scattered = (p[9] + p[11] * dx / safe + p[12] * dy / safe) * reach
+    return cast("NDArray[np.float64]", level * inside + scattered * (1 - inside) + p[4])
+
+
+def _check_whole(p: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+    limit = np.array(shape) - 0.5
+    if p[2] < 1 or (p[:2] - p[2] < -0.5).any() or (p[:2] + p[2] > limit).any() or p[3] <= 0:
+        raise ValueError(
+            f"a disc of radius {p[2]:.2f} pixels at ({p[0]:.2f}, {p[1]:.2f}) is not wholly on a "
+            f"detector of {shape} pixels; expected the whole bright-field disc"
+        )
 
 
 def _coverage(
