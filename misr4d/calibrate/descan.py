@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.disc import Disc, _distance, find_disc
+from misr4d.calibrate.disc import Disc, _distance, _rim, find_disc
 from misr4d.core.datacube import Datacube
 
 __all__ = ["Descan", "fit_descan", "recentre"]
@@ -81,7 +81,9 @@ def fit_descan(cube: Datacube, blocks: tuple[int, int] = (8, 8)) -> Descan:
     if (total > 0).sum() < 4:
         raise ValueError("fewer than four blocks of the scan hold electrons; nothing can be fitted")
     design = np.column_stack([np.ones(len(block_positions)), block_positions])
-    above_background = np.maximum(patterns - np.median(patterns, axis=(1, 2), keepdims=True), 0)
+    # A disc may fill more than half of the detector, but not its rim.
+    floor = np.median(patterns[:, _rim(patterns.shape[1:])], axis=1)
+    above_background = np.maximum(patterns - floor[:, None, None], 0)
     centres = _centroids(above_background, np.full((len(block_positions), 2), np.nan), math.inf)
     plane = _weighted_plane(design, centres, total)[0]
     # The disc's radius, from blocks laid on top of each other by the first plane.

@@ -124,24 +124,26 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
     first = np.array([x.mean(), y.mean(), radius, level - floor, floor, 0, 0, 0, *_SHARP], float)
     fit = _fit(image, first, _ROUND)
     flat = (((image - np.average(image, weights=fit.weight**2)) * fit.weight) ** 2).sum()
+    stands_out = flat - 2 * fit.cost >= _STANDS_OUT * (len(_ROUND) - 1) * fit.variance
+    placed = fit.p[2] > 2 and ((fit.p[:2] > 0) & (fit.p[:2] < image.shape)).all()
+    if stands_out and placed:
+        fit = _stretched(image, fit)
+        if fit.likeness > _PATTERNED:
+            soft = _stretched(image, _fit_soft(image, fit))
+            if soft.cost < _FAR_BETTER * fit.misfit(image, soft.weight):
+                fit = soft
     _check_whole(fit.p, image.shape)
-    if flat - 2 * fit.cost < _STANDS_OUT * (len(_ROUND) - 1) * fit.variance:
+    if not stands_out:
         raise ValueError(
             "no disc stands out of the pattern's noise; expected the bright-field disc, brighter "
             "than what is around it"
         )
-    if fit.likeness > _PATTERNED:
-        soft = _fit_soft(image, fit)
-        if soft.cost < _FAR_BETTER * fit.misfit(image, soft.weight):
-            fit = soft
-            _check_whole(fit.p, image.shape)
-    ellipse = _fit(image, fit.p, (*fit.free, *_STRETCH), fit.weight)
     return Disc(
         (float(fit.p[0]), float(fit.p[1])),
         float(fit.p[2]),
         (float(fit.error[0]), float(fit.error[1])),
         float(fit.error[2]),
-        ellipse.stretch(),
+        fit.stretch(),
     )
 
 
@@ -170,11 +172,21 @@ class _Fit:
         return 0.5 * float((((_model(self.p, image.shape) - image) * weight) ** 2).sum())
 
     def stretch(self) -> float:
-        """Ratio of the long axis to the short one; 1 if the fit does not make it certain."""
+        """Ratio of the long axis to the short one; 1 for a circle."""
         size = math.hypot(*self.p[list(_STRETCH)])
-        if size**2 < _STANDS_OUT * float((self.error[-2:] ** 2).sum()) or size >= 1:
-            return 1.0
         return math.sqrt((1 + size) / (1 - size))
+
+
+def _stretched(image: NDArray[np.float64], fit: _Fit) -> _Fit:
+    """Fit of an ellipse where it is one beyond doubt, otherwise of a circle."""
+    circle = fit.p.copy()
+    circle[list(_STRETCH)] = 0
+    free = tuple(number for number in fit.free if number not in _STRETCH)
+    ellipse = _fit(image, fit.p, (*free, *_STRETCH), fit.weight)
+    size = math.hypot(*ellipse.p[list(_STRETCH)])
+    if _STANDS_OUT * float((ellipse.error[-2:] ** 2).sum()) < size**2 < 1:
+        return ellipse
+    return fit if (fit.p == circle).all() else _fit(image, circle, free, fit.weight)
 
 
 def _fit(
@@ -229,10 +241,12 @@ def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
     weight = 1 / np.sqrt(np.maximum(blocks, 0.01 * max(sharp.p[3], 1e-9)))
     middle = (sharp.p[:2] - (block - 1) / 2) / block
     radius = _steepest(image, sharp.p) / block
+    stretch = sharp.p[list(_STRETCH)]
 
     def solved(q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Parameters, with the best linear ones, and the residual."""
-        p = np.array([*q[:3], 0, 0, 0, 0, 0, abs(q[3]) + 1e-3, 0, q[4], 0, 0, 0, 0])
+        linear = [0.0] * 5
+        p = np.array([*q[:3], *linear, abs(q[3]) + 1e-3, 0, q[4], 0, 0, *stretch])
         parts = []
         for number in _LINEAR:
             p[list(_LINEAR)] = 0

@@ -449,10 +449,19 @@ def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple
         )
 
 
+_ELLIPSE = 1.05  # our choice: from this ratio of its axes on a disc is called an ellipse
+
+
 def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
     """Semi-angle and detector pixel [mrad], if needed one from the other by the disc's radius."""
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
     relative_error = disc.radius_error / disc.radius
+    if disc.stretch > _ELLIPSE:
+        warnings.append(
+            f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
+            "square, or projector lenses distort it. All angles are those of a round disc of the "
+            f"same area, up to {100 * (math.sqrt(disc.stretch) - 1):.0f} % wrong along its axes"
+        )
     if "detector_pixel" in known:
         pixel = float(known["detector_pixel"].value[0])
         if "semiangle" not in known:
