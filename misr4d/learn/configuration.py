@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
-from misr4d.learn.networks import FEATURES, NETWORKS
+from misr4d.learn.networks import FEATURES, NETWORKS, register
 from misr4d.simulate.patterns import camera_pixel
 
 __all__ = [
@@ -209,27 +209,7 @@ def view_geometry(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
 
 def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
     """Register views ``(..., M, Rx, Ry)`` by the known geometry, in Fourier space, cyclically."""
-    return register(views, view_geometry(acquisition)[0])
-
-
-def register(views: Tensor, shifts: Tensor) -> Tensor:
-    """Move views by known displacements, in Fourier space, cyclically.
-
-    Parameters
-    ----------
-    views : Tensor
-        ``(..., M, Rx, Ry)``.
-    shifts : Tensor
-        ``(M, 2)`` [scan steps].
-    """
-    shifts = shifts.to(views.device)
-    nx, ny = views.shape[-2:]
-    qx = torch.fft.fftfreq(nx, device=views.device)[:, None]
-    qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]
-    cycles = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
-    shifted_spectra = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * cycles)
-    registered: Tensor = torch.fft.irfft2(shifted_spectra, s=(nx, ny))
-    return registered
+    return register(views, view_geometry(acquisition)[0].to(views.device))
 
 
 def build_network(config: Training) -> nn.Module:

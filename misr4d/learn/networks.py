@@ -24,6 +24,7 @@ __all__ = [
     "DirectInformed",
     "DualPath",
     "direct_features",
+    "register",
 ]
 
 
@@ -158,39 +159,55 @@ class AttentionUNet(nn.Module):
 class DualPath(nn.Module):
     """The fusion that the paper's §2.2 describes and the released code does not contain.
 
-    Each view is encoded by the same layers and gated; an inter-view branch pools all views; then
-    two pathways take turns, in which what the views have in common refines the features of each,
-    and the features of each refine the embedding of its angle. Views enter as a set: any number,
-    in any order. Each is moved by the whole part of its known displacement, and its embedding
-    holds the fractional part.
+    Views enter as a set: any number, in any order. Each is registered by its known displacement
+    and gated; then one convolution adds them up, in which the kernel of each view follows from an
+    embedding of its angle and of what its displacement leaves below one scan step. Two pathways
+    take turns on coarse views: what the views have in common refines the features of each, and
+    the features of each refine the embedding of its angle. A U-Net with gates at every scale
+    makes the image.
 
     Parameters
     ----------
     width : int
-        Channels of a view's features. Our choice: 213 views are encoded at once.
+        Channels of a coarse view's features.
     rounds : int
-        Turns of the two pathways.
+        Turns of the two pathways; 0 leaves views without gates.
     fused : int
-        Channels of the decoder.
+        Channels of the sum over views.
+    decoder : int
+        Channels of the decoder's first level.
     """
 
-    def __init__(self, width: int = 8, rounds: int = 1, fused: int = 48) -> None:
+    pool = 4  # our choice: scan positions a side that a coarse view's pixel averages
+    size = 3  # our choice: of a view's kernel
+    embedding = 64  # our choice: length of an angle's embedding
+
+    def __init__(self, width: int = 8, rounds: int = 1, fused: int = 64, decoder: int = 32) -> None:
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(8, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        length = self.embedding
+        self.embed = nn.Sequential(
+            *(nn.Linear(14, length), nn.SiLU(), nn.Linear(length, length), nn.SiLU()),
+            nn.Linear(length, length),
+        )
         self.encode = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
         )
-        self.weigh = nn.ModuleList(nn.Conv2d(2 * width, 1, 1) for _ in range(rounds + 1))
+        self.film = nn.ModuleList(nn.Linear(length, 2 * width) for _ in range(rounds))
+        self.weigh = nn.ModuleList(nn.Conv2d(2 * width, 1, 1) for _ in range(rounds))
         self.spatial = nn.ModuleList(
             nn.Conv2d(2 * width, width, 3, padding=1) for _ in range(rounds)
         )
-        self.film = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(rounds + 1))
         self.angular = nn.ModuleList(
-            nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            nn.Sequential(
+                nn.Linear(2 * width + length, length), nn.SiLU(), nn.Linear(length, length)
+            )
             for _ in range(rounds)
         )
-        self.mix = nn.Linear(width, 4 * width)  # a view's own weights in the sum over views
-        self.decoder = _GatedUNet(2 * 4 * width, fused, UPSAMPLING**2)
+        for parameter in self.weigh.parameters():  # gates are open at first
+            nn.init.zeros_(parameter)
+        self.fused = fused
+        self.kernel = nn.Linear(length, fused * self.size**2)
+        self.decoder = _GatedUNet(fused, decoder, UPSAMPLING**2)
         self.shuffle = nn.PixelShuffle(UPSAMPLING)
         self.head = nn.Conv2d(1, 1, 1)
 
@@ -211,61 +228,82 @@ class DualPath(nn.Module):
         Tensor
             ``(N, 1, 3·Rx, 3·Ry)`` [rad].
         """
-        n, m, height, width = views.shape
+        n, m = views.shape[:2]
         if shifts.shape != (m, 2) or angles.shape != (m, 2):
             raise ValueError(
                 f"shifts {tuple(shifts.shape)} and angles {tuple(angles.shape)} do not fit {m} "
                 f"views; expected ({m}, 2) each"
             )
-        whole_shifts = shifts.round()
-        shifted_views = torch.stack(
+        contrast = register(views, shifts) - 1
+        rest = shifts - shifts.round()
+        turn = 2 * math.pi * rest
+        half_turn = math.pi * angles
+        known = torch.cat(
             [
-                torch.roll(views[:, k], (int(whole_shifts[k, 0]), int(whole_shifts[k, 1])), (1, 2))
-                for k in range(m)
-            ],
-            1,
-        )
-        fractional_shifts = shifts - whole_shifts
-        geometry = torch.cat(
-            [
-                angles,
-                fractional_shifts,
-                torch.sin(2 * math.pi * fractional_shifts),
-                torch.cos(2 * math.pi * fractional_shifts),
+                *(angles, angles.square(), half_turn.sin(), half_turn.cos()),
+                *(rest, turn.sin(), turn.cos()),
             ],
             1,
         ).to(views.dtype)
-        angular = self.embed(geometry).expand(n, m, -1)
-        x = self.encode(shifted_views.reshape(n * m, 1, height, width) - 1).reshape(
-            n, m, -1, height, width
+        angular = self.embed(known).expand(n, m, -1)
+        if len(self.film):
+            attention, angular = self._two_paths(contrast, angular)
+            contrast = contrast * attention
+        # A mean over the views, of which ten times the size is about that of one of them.
+        kernels = 10 * self.kernel(angular) / m
+        kernels = kernels.reshape(n, m, self.fused, self.size, self.size).transpose(1, 2)
+        fused = torch.cat(
+            [
+                functional.conv2d(each[None], kernel, padding=self.size // 2)
+                for each, kernel in zip(contrast, kernels, strict=True)
+            ]
         )
-        for index, film in enumerate(self.film):
-            gain, offset = film(angular).chunk(2, -1)
-            x = x * (1 + gain[..., None, None]) + offset[..., None, None]
-            context, attention = self._pool(x, index)
-            if index == len(self.spatial):
-                break
-            # Angular context refines the spatial features …
-            joined = torch.cat([x, context[:, None].expand_as(x)], 2).flatten(0, 1)
-            x = x + functional.silu(self.spatial[index](joined)).reshape(x.shape)
-            # … and spatial cues refine the angular embeddings.
-            cues = torch.cat([x.mean((-2, -1)), (x * attention).mean((-2, -1)), angular], -1)
-            angular = angular + self.angular[index](cues)
-        weights = self.mix(angular) / m  # (N, M, 4C)
-        channels = x.shape[2]
-        split = weights.reshape(n, m, 4, channels)
-        fused = torch.einsum("nmfc,nmchw->nfchw", split, x).flatten(1, 2)
-        gated = torch.einsum("nmfc,nmchw->nfchw", split, x * attention).flatten(1, 2)
-        image: Tensor = self.head(self.shuffle(self.decoder(torch.cat([fused, gated], 1))))
+        image: Tensor = self.head(self.shuffle(self.decoder(fused)))
         return image
 
-    def _pool(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Mean of all views, weighed by attention among them, and the attention."""
-        mean = x.mean(1, keepdim=True)
-        joined = torch.cat([x, mean.expand_as(x)], 2).flatten(0, 1)
-        logits = self.weigh[index](joined).reshape(*x.shape[:2], 1, *x.shape[3:])
-        attention = torch.softmax(logits, 1) * x.shape[1]
-        return (x * attention).mean(1), attention
+    def _two_paths(self, contrast: Tensor, angular: Tensor) -> tuple[Tensor, Tensor]:
+        """Let coarse views and angles refine each other; gates of the views, and the angles."""
+        n, m, height, width = contrast.shape
+        pad = (0, -width % self.pool, 0, -height % self.pool)
+        coarse = functional.avg_pool2d(functional.pad(contrast, pad, mode="replicate"), self.pool)
+        size = coarse.shape[2:]
+        # Averaging takes noise by as much: the factor gives the coarse view its size back.
+        x = self.encode(self.pool * coarse.reshape(n * m, 1, *size)).reshape(n, m, -1, *size)
+        attention = torch.ones_like(coarse)
+        for film, weigh, spatial, refine in zip(
+            self.film, self.weigh, self.spatial, self.angular, strict=True
+        ):
+            gain, offset = film(angular).chunk(2, -1)
+            x = x * (1 + gain[..., None, None]) + offset[..., None, None]
+            joined = torch.cat([x, x.mean(1, keepdim=True).expand_as(x)], 2).flatten(0, 1)
+            attention = torch.softmax(weigh(joined).reshape(n, m, *size), 1) * m
+            # What the views have in common refines the features of each …
+            x = x + functional.silu(spatial(joined)).reshape(x.shape)
+            # … and the features of each refine the embedding of its angle.
+            gated = x * attention[:, :, None]
+            cues = torch.cat([x.mean((-2, -1)), gated.mean((-2, -1)), angular], -1)
+            angular = angular + refine(cues)
+        gates = functional.interpolate(attention, scale_factor=float(self.pool), mode="nearest")
+        return gates[..., :height, :width], angular
+
+
+def register(views: Tensor, shifts: Tensor) -> Tensor:
+    """Move views by known displacements, in Fourier space, cyclically.
+
+    Parameters
+    ----------
+    views : Tensor
+        ``(..., M, Rx, Ry)``.
+    shifts : Tensor
+        ``(M, 2)`` [scan steps].
+    """
+    nx, ny = views.shape[-2:]
+    qx = torch.fft.fftfreq(nx, device=views.device)[:, None]
+    qy = torch.fft.rfftfreq(ny, device=views.device)[None, :]
+    turns = shifts[:, 0, None, None] * qx + shifts[:, 1, None, None] * qy
+    moved = torch.fft.rfft2(views) * torch.exp(-2j * math.pi * turns)
+    registered: Tensor = torch.fft.irfft2(moved, s=(nx, ny))
+    return registered
 
 
 class _Residual(nn.Module):

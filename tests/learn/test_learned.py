@@ -157,7 +157,7 @@ def test_networks_on_views_take_what_they_were_made_for() -> None:
     with pytest.raises(ValueError, match=r"177 views of .* use DirectInformed or DualPath"):
         attention_unet(torch.rand(177, 40, 36), ATOMIC, network=unet)
     small = replace(ATOMIC, scan_shape=(40, 36))
-    found = dual_path(torch.rand(177, 40, 36), small, network=DualPath(4, fused=8).eval())
+    found = dual_path(torch.rand(177, 40, 36), small, network=DualPath(4, fused=8, decoder=8).eval())
     assert found.shape == (120, 108)
 
 
@@ -186,7 +186,7 @@ def test_pixels_on_the_rim_count_by_what_lights_them() -> None:
     vacuum = torch.ones(points.number_of_views, 32, 32)
     for call, network in (
         (attention_unet, AttentionUNet(points.number_of_views, width=4).eval()),
-        (dual_path, DualPath(4, fused=8).eval()),
+        (dual_path, DualPath(4, fused=8, decoder=8).eval()),
     ):
         one = call(vacuum, points, network=network)
         other = call(vacuum * lit[:, None, None], finite, network=network)

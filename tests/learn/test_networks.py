@@ -95,7 +95,7 @@ def test_gate_is_equation_two() -> None:
 
 def dual() -> DualPath:
     torch.manual_seed(1)
-    network = DualPath(width=4, fused=8)
+    network = DualPath(width=4, fused=8, decoder=8)
     for parameter in network.parameters():  # the last layer starts at zero, which tests nothing
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
