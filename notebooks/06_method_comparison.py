@@ -40,6 +40,7 @@ from misr4d.companion.parameters import check_parameters
 check_parameters(globals())
 
 # %% tags=["hide-input"]
+import json
 import math
 import textwrap
 from pathlib import Path
@@ -113,14 +114,16 @@ Markdown(
 rows = bench.read_study(Path(study) if study else None)
 table = [row for row in rows if row.get("thickness") is None]
 peers = list(dict.fromkeys(row["method"] for row in table if row["method"] not in METHODS))
-climbing = bench.still_climbing()
+tuned = json.loads((bench.STUDY_FOLDER / "peers_tuning.json").read_text(encoding="utf-8"))["choice"]
 Markdown(
-    "Not at its best yet: "
-    + "; ".join(f"{peer}, {regime}, at {level:g} e⁻/Å²" for peer, regime, level in climbing)
-    + ". The second half of the epochs that were tried there still gained on the tuning specimens, so that more of "
-    "them would make this rival stronger, never weaker."
-    if climbing
-    else "No peer was stopped while it still gained."
+    "No peer was stopped while it still gained: the second half of the epochs that were tried adds "
+    f"less than {bench.GAIN:g} to the tuning's score. Chosen epochs: "
+    + "; ".join(
+        f"{row['peer']}, {row['regime']}, {row['dose']:g} e⁻/Å²: {row['epochs']} of {row['grids']['epochs'][-1]}"
+        for row in tuned
+        if len(row["grids"]["epochs"]) > 1
+    )
+    + "."
 )
 
 # %%

@@ -67,7 +67,6 @@ __all__ = [
     "run_bench",
     "score",
     "score_image",
-    "still_climbing",
     "write_tables",
     "write_whole",
 ]
@@ -511,29 +510,6 @@ def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
 def late_gain(course: Sequence[float]) -> float:
     """Say what the second half of a run's epochs gained over its first; 0 of a single one."""
     return max(course) - max(course[: len(course) // 2]) if len(course) > 1 else 0.0
-
-
-def still_climbing() -> list[tuple[str, str, float]]:
-    """Name peers that were stopped while more epochs still gained in their tuning.
-
-    Returns
-    -------
-    list of (str, str, float)
-        Peer, regime and dose [e⁻/Å²] for which the second half of the epochs that were tried
-        gained :data:`GAIN` or more on the tuning's score.
-    """
-    record = json.loads((STUDY_FOLDER / "peers_tuning.json").read_text(encoding="utf-8"))
-    climbing = []
-    for choice in record["choice"]:
-        courses = [
-            row["scores"]
-            for row in record["scores"][f"{choice['peer']}, {choice['regime']}"]
-            if (row["dose"], row["settings"]) == (choice["dose"], choice["settings"])
-        ]
-        means = [sum(scores) / len(scores) for scores in zip(*courses, strict=True)]
-        if late_gain(means) >= GAIN:
-            climbing.append((choice["peer"], choice["regime"], float(choice["dose"])))
-    return climbing
 
 
 def stale_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -157,7 +157,9 @@ def test_networks_on_views_take_what_they_were_made_for() -> None:
     with pytest.raises(ValueError, match=r"177 views of .* use DirectInformed or DualPath"):
         attention_unet(torch.rand(177, 40, 36), ATOMIC, network=unet)
     small = replace(ATOMIC, scan_shape=(40, 36))
-    found = dual_path(torch.rand(177, 40, 36), small, network=DualPath(4, fused=8, decoder=8).eval())
+    found = dual_path(
+        torch.rand(177, 40, 36), small, network=DualPath(4, fused=8, decoder=8).eval()
+    )
     assert found.shape == (120, 108)
 
 
