@@ -332,8 +332,9 @@ Image(path)
 # ```
 #
 # The informed network is a smaller U-Net of the same kind; what differs is what it is given. Each of its
-# gates has a map for every channel. The dual path weighs the views against each other before its
-# decoder gates what they have in common ({term}`dual path`).
+# gates has a map for every channel. The dual path registers the views and weighs them against each other;
+# a convolution whose kernels follow from each view's angle adds them up for its decoder, which has gates,
+# too ({term}`dual path`).
 
 # %% tags=["hide-input"]
 rows = {}
@@ -407,8 +408,8 @@ Image(path)
 # :alt: The informed network's inputs, the maps of its gates, its image and deviation; below, where shipped, the dual path's
 #
 # The same electrons in the informed network and, where its weights are shipped, in the dual path below
-# it, which takes the views in groups; the last one is shown. Gates: mean over their channels, with
-# channels × height × width above. Share of each view: its weight in the mean of its group, where 1 is a
+# it. Gates: mean over their channels, with
+# channels × height × width above. Share of each view: its weight in the mean of all, where 1 is a
 # fair share, by its angle in the bright-field disc.
 # ```
 
