@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from scipy.special import erf
 
-__all__ = ["Disc", "find_disc"]
+__all__ = ["Disc", "find_disc", "second_disc"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,40 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
         float(fit.error[2]),
         fit.stretch(),
     )
+
+
+def second_disc(pattern: NDArray[Any], disc: Disc) -> tuple[tuple[float, float], float] | None:
+    """Find the brightest other place of a disc's size, as a Bragg reflection makes.
+
+    Parameters
+    ----------
+    pattern : ndarray
+        ``(Qx, Qy)``, that `disc` was found in.
+    disc : Disc
+
+    Returns
+    -------
+    ((float, float), float) or None
+        Its centre (Qx, Qy) [pixels] and its brightness over the disc's, above the rim of the
+        detector; None where none fits on the detector beside the disc.
+    """
+    from scipy.signal import fftconvolve  # takes a second to load
+
+    image = np.asarray(pattern, dtype=np.float64)
+    image = image - np.median(image[_rim(image.shape)])
+    inside = disc.mask((image.shape[0], image.shape[1]), 0.9)
+    outside = np.where(disc.mask((image.shape[0], image.shape[1]), 1.2), 0.0, image)
+    reach = int(0.9 * disc.radius)
+    x = np.arange(-reach, reach + 1)
+    size = (np.hypot(x[:, None], x) <= reach).astype(float)
+    level = fftconvolve(outside, size / size.sum(), mode="same")
+    away = _distance(image.shape, disc.centre) >= 2 * disc.radius
+    away[:reach], away[-reach:], away[:, :reach], away[:, -reach:] = False, False, False, False
+    brightness = float(image[inside].mean())
+    if not away.any() or brightness <= 0:
+        return None
+    at = np.unravel_index(np.where(away, level, -math.inf).argmax(), image.shape)
+    return (float(at[0]), float(at[1])), float(level[at]) / brightness
 
 
 # Parameters of a disc: centre and radius; level and floor; how the level changes along both axes

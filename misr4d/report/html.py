@@ -21,7 +21,7 @@ from misr4d.calibrate.disc import Disc
 from misr4d.measure.spectra import half_bit_threshold
 from misr4d.plotting import METHOD_COLOURS, use_style
 
-__all__ = ["flatten", "report_page", "shown_value"]
+__all__ = ["flatten", "is_end", "report_page", "shown_value"]
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #ccc; --warn: #fff3cd; --edge: #b8860b; }
@@ -194,10 +194,19 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         if value is not None:
             yield f"{name}, rms", shown_value(value), "", record[name]["unit"], "estimated"
     for method, limits in (record["half_set_resolution"] or {}).items():
-        if method != "unit":
+        if isinstance(limits, Mapping):
+            finest = record["half_set_resolution"]["finest"]
             for threshold, value in limits.items():
                 limit = "none" if value is None else shown_value(value)
-                yield f"half-set resolution, {method}, {threshold}", limit, "", "Å", "estimated"
+                note = "as far as was compared" if value and is_end(value, finest) else ""
+                at_most = "≤ " if note else ""
+                name = f"half-set resolution, {method}, {threshold}"
+                yield name, f"{at_most}{limit}", note, "Å", "estimated"
+
+
+def is_end(period: float, finest: float) -> bool:
+    """Whether half-sets agree up to the finest ring that was compared [Å]."""
+    return period <= 1.001 * finest
 
 
 def shown_value(value: Any) -> str:

@@ -23,7 +23,7 @@ from misr4d.calibrate.counting import (
 )
 from misr4d.calibrate.defocus import Search, estimate_defocus
 from misr4d.calibrate.descan import fit_descan, recentre
-from misr4d.calibrate.disc import Disc, find_disc
+from misr4d.calibrate.disc import Disc, find_disc, second_disc
 from misr4d.calibrate.drift import drift_matrix
 from misr4d.calibrate.floor import Lowered, find_floor
 from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
@@ -155,6 +155,7 @@ def prepare(
             f"bad pixels cover {bad_fraction:.0%} of the bright-field disc and were replaced by "
             "noise: the contrast is lower by as much"
         )
+    _check_disc(_as_recorded(disc, known), scan_survey.mean, warnings)
     semiangle, pixel = _angles(disc, known, warnings)
     electrons, counted = _electrons(scan_survey, floor, dose, step, known, warnings)
     if dose is not None and dose.even:
@@ -449,19 +450,32 @@ def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple
         )
 
 
+_RIVAL = 0.5  # our choice: from this brightness on a second disc may be the beam
 _ELLIPSE = 1.05  # our choice: from this ratio of its axes on a disc is called an ellipse
 
 
-def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
-    """Semi-angle and detector pixel [mrad], if needed one from the other by the disc's radius."""
-    known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
-    relative_error = disc.radius_error / disc.radius
+def _check_disc(disc: Disc, mean: NDArray[np.float64], warnings: list[str]) -> None:
+    """Warn of what may not be the direct beam, or not be round."""
+    other = second_disc(mean, disc)
+    if other is not None and other[1] > _RIVAL:
+        (x, y), brightness = other
+        warnings.append(
+            f"a second disc, {brightness:.0%} as bright, lies {x - disc.centre[0]:+.0f} × "
+            f"{y - disc.centre[1]:+.0f} pixels from the one that was taken for the beam: where "
+            "that is a Bragg reflection, pass --centre"
+        )
     if disc.stretch > _ELLIPSE:
         warnings.append(
             f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
             "square, or projector lenses distort it. All angles are those of a round disc of the "
             f"same area, up to {100 * (math.sqrt(disc.stretch) - 1):.0f} % wrong along its axes"
         )
+
+
+def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
+    """Semi-angle and detector pixel [mrad], if needed one from the other by the disc's radius."""
+    known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
+    relative_error = disc.radius_error / disc.radius
     if "detector_pixel" in known:
         pixel = float(known["detector_pixel"].value[0])
         if "semiangle" not in known:

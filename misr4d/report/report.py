@@ -26,7 +26,7 @@ from misr4d.calibrate.drift import straighten
 from misr4d.core.detector import STRAIGHT, Matrix
 from misr4d.io.emd import phase_array
 from misr4d.io.scan import Quantity
-from misr4d.report.html import report_page, shown_value
+from misr4d.report.html import is_end, report_page, shown_value
 from misr4d.report.preparation import Detector
 
 if TYPE_CHECKING:
@@ -126,6 +126,15 @@ class Report:
         stages = {"direct": self.direct, "informed": self.first, self.method: self.mean}
         return {name: image for name, image in stages.items() if image is not None}
 
+    @property
+    def finest_ring(self) -> float | None:
+        """Period [Å] of the finest ring in which half-sets were compared, if they were.
+
+        Half-sets that agree up to there say nothing of where they part.
+        """
+        ends = [1 / float(frequency[-1]) for frequency, _, _ in self.curves.values()]
+        return max(ends, default=None)
+
     def record(self) -> dict[str, Any]:
         """Return everything except the images, as JSON can hold it; no resolution is ``null``."""
         limits = {
@@ -143,7 +152,9 @@ class Report:
                 "value": None if self.deviation is None else _rms(self.deviation),
                 "unit": "rad",
             },
-            "half_set_resolution": {**limits, "unit": "Å"} if limits else None,
+            "half_set_resolution": {**limits, "finest": self.finest_ring, "unit": "Å"}
+            if limits
+            else None,
             "quantities": {name: q.record() for name, q in self.quantities.items()},
             "bad_pixels": np.argwhere(self.detector.bad).tolist(),
             "warnings": list(self.warnings),
@@ -160,8 +171,15 @@ class Report:
         spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
         for name, resolutions in self.resolution.items():
-            limits = ", ".join(f"{_period(v)} by {k}" for k, v in resolutions.items())
-            lines.append(f"  {'half-sets':<15}{limits} ({name})")
+            shown = {k: _period(v) for k, v in resolutions.items()}
+            if self.finest_ring is not None:
+                shown = {
+                    k: f"≤ {text}" if is_end(resolutions[k], self.finest_ring) else text
+                    for k, text in shown.items()
+                }
+            limits = ", ".join(f"{text} by {k}" for k, text in shown.items())
+            end = " (≤: they agree as far as was compared)" if "≤" in limits else ""
+            lines.append(f"  {'half-sets':<15}{limits} ({name}){end}")
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

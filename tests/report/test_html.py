@@ -23,7 +23,8 @@ RECORD = {
     "deviation": {"value": 0.0567, "unit": "rad"},
     "half_set_resolution": {
         "direct": {"half-bit": 2.345, "0.143": None},
-        "informed": {"half-bit": 1.234, "0.143": 1.111},
+        "informed": {"half-bit": 1.234, "0.143": 0.6667},
+        "finest": 0.6667,
         "unit": "Å",
     },
     "quantities": {
@@ -115,6 +116,7 @@ def test_a_page_says_every_number_with_its_origin_and_the_warnings_first(page: s
         "deviation, rms 0.0567 rad",
         "half-set resolution, direct, half-bit 2.345 Å",
         "half-set resolution, direct, 0.143 none Å",
+        "half-set resolution, informed, 0.143 ≤ 0.6667 as far as was compared Å",
         "file: specimen CaTiO3",
         "weights f00d",
     ):

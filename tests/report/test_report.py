@@ -168,6 +168,16 @@ def test_what_is_written_is_whole_and_says_all(report: Report, tmp_path: Path) -
     assert written[2].read_bytes().startswith(b"\x89PNG")
 
 
+def test_half_sets_that_agree_to_the_end_do_not_say_where_they_part(report: Report) -> None:
+    end = report.finest_ring
+    assert end is not None
+    assert report.record()["half_set_resolution"]["finest"] == end
+    agreed = replace(report, resolution={"direct": {"half-bit": end, "0.143": 2 * end}})
+    assert f"≤ {end:.3g} Å by half-bit, {2 * end:.3g} Å by 0.143" in agreed.summary()
+    parted = replace(report, resolution={"direct": {"half-bit": 2 * end}})
+    assert "≤" not in parted.summary()
+
+
 def test_a_write_that_fails_leaves_nothing(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
