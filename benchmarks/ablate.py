@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import misr4d
 from misr4d.companion.study import place
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import expose
+from misr4d.core.files import write_whole
 from misr4d.learn.configuration import Training, acquisition_of, aligned, build_network
 from misr4d.learn.examples import example, make_batch
 from misr4d.learn.networks import direct_features
@@ -181,9 +181,7 @@ def main(seeds: int, folder: Path) -> None:
         "dose": DOSE,
         "results": results,
     }
-    temporary = OUT.with_name(f".{OUT.name}")
-    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, OUT)
+    write_whole(OUT, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"wrote {OUT}")
 
 

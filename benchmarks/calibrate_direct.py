@@ -24,6 +24,7 @@ from tuning_draws import REGIMES, SEED, draws, generator, score
 import misr4d
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
+from misr4d.core.files import write_whole
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 
 DOSES = (100.0, 300.0, 1000.0, math.inf)
@@ -95,9 +96,7 @@ def main() -> None:
         "choice": [choose(rows, regime) for regime in REGIMES],
         "scores": rows,
     }
-    temporary = OUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    temporary.replace(OUT)
+    write_whole(OUT, json.dumps(record) + "\n")
     for row in record["choice"]:
         print(row)
 

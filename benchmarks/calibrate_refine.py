@@ -26,6 +26,7 @@ import torch
 import misr4d
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import electrons_per_pixel
+from misr4d.core.files import write_whole
 from misr4d.core.keys import result_key
 from misr4d.learn.configuration import DEFOCI, acquisition_of
 from misr4d.learn.examples import simulate_example
@@ -158,9 +159,7 @@ def main() -> None:
         "choice": [choose(rows, regime) for regime in DEFOCI],
         "scores": rows,
     }
-    temporary = OUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(OUT)
+    write_whole(OUT, json.dumps(record, indent=1) + "\n")
     for row in record["choice"]:
         print(row)
 

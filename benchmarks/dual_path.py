@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from misr4d.companion.bench import write_whole
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
+from misr4d.core.files import write_whole
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, register, view_geometry
 from misr4d.learn.examples import example, make_batch
 from misr4d.learn.losses import PaperLoss

@@ -25,10 +25,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import misr4d
-from misr4d.companion.bench import score_image, write_whole
+from misr4d.companion.bench import score_image
 from misr4d.companion.study import Scene, place
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
+from misr4d.core.files import write_whole
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, build_network
 from misr4d.learn.examples import example
 from misr4d.learn.learned import attention_unet, dual_path, informed

@@ -38,6 +38,7 @@ import misr4d
 from misr4d.companion.study import Measurement, starting_phase
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.datacube import Datacube
+from misr4d.core.files import whole_file, write_whole
 from misr4d.reconstruction import classical, direct
 from misr4d.reconstruction.classical import ptychography, ptychography_course
 from misr4d.reconstruction.tuned import PtychographySettings
@@ -107,9 +108,8 @@ def all_draws(regime: str) -> tuple[Draw, ...]:
             cube = Datacube(np.load(path), acquisition.step, (pixel, pixel))
             vars(draw.scene)["patterns"] = cube  # where the scene would keep it
         else:
-            temporary = path.with_suffix(".tmp.npy")
-            np.save(temporary, draw.scene.patterns.patterns)
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                np.save(temporary, draw.scene.patterns.patterns)
     return found
 
 
@@ -346,9 +346,7 @@ def main() -> None:
         "choice": choice,
         "runs": [run for r in REGIMES for dose in DOSES for run in courses(Tuner(r, dose).rows)],
     }
-    temporary = OUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    temporary.replace(OUT)
+    write_whole(OUT, json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ from environments import HOME, PEERS, versions
 from exchange import run_peer, write_counts
 from torch import Tensor
 
-from misr4d.companion.bench import score_image, write_whole
+from misr4d.companion.bench import score_image
 from misr4d.companion.study import make_scene
 from misr4d.core.dose import electrons_per_probe
+from misr4d.core.files import write_whole
 from misr4d.specimens.catalogue import regime_of
 
 SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")

@@ -30,10 +30,11 @@ from environments import HOME, install, versions
 from exchange import run_peer, write_counts
 from torch import Tensor
 
-from misr4d.companion.bench import GAIN, late_gain, write_whole
+from misr4d.companion.bench import GAIN, late_gain
 from misr4d.companion.study import place
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import electrons_per_probe
+from misr4d.core.files import write_whole
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
 from misr4d.specimens.corpus import draw_specimen

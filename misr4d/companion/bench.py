@@ -10,10 +10,8 @@ import csv
 import io
 import json
 import math
-import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from misr4d.companion.study import METHODS, Measurement, Scene, make_scene, method_key
+from misr4d.core.files import write_whole
 from misr4d.core.workers import each_done
 from misr4d.measure.metrics import (
     contrast_to_noise,
@@ -68,7 +67,6 @@ __all__ = [
     "score",
     "score_image",
     "write_tables",
-    "write_whole",
 ]
 
 COLUMNS = {
@@ -309,19 +307,6 @@ def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
 def row_key(row: Row, seed: int) -> str:
     """Return the key of a row: what its method, its measures and its scene depend on."""
     return method_key(row.method, row.specimen, row.dose, measure_rows, given=(row, seed))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text whole or not at all, also when another run writes the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_part(path: Path) -> dict[str, Any] | None:

@@ -23,8 +23,6 @@ Not in it: aberrations but defocus, partial coherence, a drift that changes, and
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +39,7 @@ from misr4d.core.acquisition import REGIMES, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import detector_axes
 from misr4d.core.dose import electrons_per_probe
+from misr4d.core.files import whole_file
 from misr4d.io.emd import Recording, smallest_kind
 from misr4d.io.reading import read_scan
 from misr4d.measure.metrics import correlation
@@ -113,11 +112,8 @@ class Truth:
     def write(self, path: str | Path) -> Path:
         """Write an ``.npz`` of all fields by their names, whole or not at all."""
         path = Path(path)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=".misr4d-", suffix=".npz", delete=False
-        ) as file:
-            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        os.replace(file.name, path)
+        with whole_file(path) as temporary:
+            np.savez_compressed(temporary, **{f.name: getattr(self, f.name) for f in fields(self)})
         return path
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from misr4d.core.files import whole_file, write_whole
+
 __all__ = ["REGISTER", "Entry", "output_folder", "save", "save_results"]
 
 
@@ -171,18 +173,13 @@ def save(figure: Figure, name: str) -> Path:
     if name not in REGISTER:
         raise ValueError(f"unknown figure {name!r}; registered: {', '.join(REGISTER)}")
     path = output_folder() / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, metadata={"Software": None})
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
     return path
 
 
 def save_results(notebook: str, results: Mapping[str, Any]) -> Path:
     """Save the numbers that a notebook's prose and other pages read, as JSON."""
     path = output_folder() / "results" / f"{notebook}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return path

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,6 +15,7 @@ from torch import Tensor
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.dose import electrons_per_pixel, electrons_per_probe, expose
+from misr4d.core.files import whole_file
 from misr4d.core.keys import result_key
 from misr4d.learn.learned import attention_unet, card, dual_path, informed
 from misr4d.reconstruction import refine as refinement
@@ -289,10 +288,8 @@ def _made_once(kind: str, key: str, make: Callable[[], Tensor]) -> Tensor:
     if path.is_file():
         return torch.from_numpy(np.load(path, allow_pickle=False))
     image = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        np.save(file, image.numpy(), allow_pickle=False)
-    os.replace(file.name, path)
+    with whole_file(path) as temporary:
+        np.save(temporary, image.numpy(), allow_pickle=False)
     return image
 
 

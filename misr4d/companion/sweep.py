@@ -33,8 +33,9 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from misr4d.companion.bench import read_part, score, write_tables, write_whole
+from misr4d.companion.bench import read_part, score, write_tables
 from misr4d.companion.study import METHODS, make_scene, method_key
+from misr4d.core.files import write_whole
 from misr4d.core.keys import result_key
 from misr4d.core.workers import each_done
 from misr4d.report.html import flatten

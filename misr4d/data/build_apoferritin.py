@@ -16,6 +16,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from scipy.spatial import cKDTree
 
+from misr4d.core.files import whole_file
 from misr4d.specimens.cutting import octahedral_rotations
 
 
@@ -39,9 +40,8 @@ def main(path: str) -> None:
     print(f"{len(chain)} atoms a chain, {len(rebuilt)} in all, deposited {len(positions)}")
     print(f"distance to the nearest deposited atom: max {distance.max():.3f} Å")
     out = Path(__file__).with_name("apoferritin_6z6u.npz")
-    temporary = out.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, positions=chain, numbers=numbers)
-    temporary.replace(out)
+    with whole_file(out) as temporary:
+        np.savez_compressed(temporary, positions=chain, numbers=numbers)
     print(f"wrote {out.name}, {out.stat().st_size} bytes")
 
 

@@ -30,6 +30,8 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
+from misr4d.core.files import whole_file
+
 BOX = np.array([64.0, 64.0, 24.0])  # Å
 DALTON_PER_A3 = 1.66053907  # g/cm³, CODATA 2018
 SEED = 20250
@@ -335,17 +337,16 @@ def main(names: Sequence[str]) -> None:
         print(name, len(positions), "atoms", f"{start.density:.3f} g/cm³", text)
         print({k: round(v, 2) for k, v in sorted(shortest(start.symbols, positions).items())})
         out = HERE / f"{name}.npz"
-        temporary = out.with_suffix(".tmp.npz")
-        np.savez_compressed(
-            temporary,
-            positions=positions.astype(np.float32),
-            numbers=np.array([atomic_numbers[s] for s in start.symbols], np.uint8),
-            cell=BOX,
-            density=start.density,
-            seed=SEED,
-            source=np.array(text),
-        )
-        temporary.replace(out)
+        with whole_file(out) as temporary:
+            np.savez_compressed(
+                temporary,
+                positions=positions.astype(np.float32),
+                numbers=np.array([atomic_numbers[s] for s in start.symbols], np.uint8),
+                cell=BOX,
+                density=start.density,
+                seed=SEED,
+                source=np.array(text),
+            )
         print(f"wrote {out.name}, {out.stat().st_size} bytes", flush=True)
 
 

@@ -23,6 +23,8 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from misr4d.core.files import whole_file
+
 RISE = 4.8  # Å between the strands of a cross-β fibril
 
 
@@ -57,10 +59,9 @@ def write(name: str, positions: NDArray[np.float64], numbers: NDArray[np.uint8])
     """Write one molecule, centred."""
     middle = (positions.max(0) + positions.min(0)) / 2
     out = Path(__file__).with_name(f"{name}.npz")
-    temporary = out.with_suffix(".tmp.npz")
     centred = (positions - middle).round(3).astype(np.float32)
-    np.savez_compressed(temporary, positions=centred, numbers=numbers)
-    temporary.replace(out)
+    with whole_file(out) as temporary:
+        np.savez_compressed(temporary, positions=centred, numbers=numbers)
     extent = np.ptp(positions, axis=0).round(1).tolist()
     print(f"wrote {out.name}: {len(numbers)} atoms, {extent} Å, {out.stat().st_size} bytes")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from misr4d.core.acquisition import REGIMES, UPSAMPLING
 from misr4d.core.dose import add_detector_noise, electrons_per_pixel
+from misr4d.core.files import whole_file
 from misr4d.core.keys import result_key
 from misr4d.learn.configuration import (
     _HELD,
@@ -130,11 +130,8 @@ def example(
     if path.is_file():
         return path
     arrays = simulate_example(regime, seed, index, defocus_error=defocus_error, device=device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        np.savez(file, **{k: v.numpy() for k, v in arrays.items()})
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        np.savez(temporary, **{k: v.numpy() for k, v in arrays.items()})
     return path
 
 

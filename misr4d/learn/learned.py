@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.estimate import OVERLAP, TILE, Estimate, blend_tiles, tiles
+from misr4d.core.files import whole_file, write_whole
 from misr4d.core.workers import TaskPool, in_this_process
 from misr4d.learn.configuration import (
     acquisition_of,
@@ -187,8 +188,9 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
         **extra,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    _replace(folder / f"{name}.csv", log.encode())
-    _replace(folder / f"{name}.safetensors", content)
+    write_whole(folder / f"{name}.csv", log)
+    with whole_file(folder / f"{name}.safetensors") as temporary:
+        temporary.write_bytes(content)
     return _write_card(folder, record)
 
 
@@ -211,14 +213,8 @@ def amend(name: str, extra: dict[str, Any]) -> Path:
 
 def _write_card(folder: Path, record: dict[str, Any]) -> Path:
     path = folder / f"{record['network']}.json"
-    _replace(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(path, json.dumps(record, indent=1) + "\n")
     return path
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from misr4d.core.device import pick_device
+from misr4d.core.files import whole_file
 from misr4d.learn.configuration import Training, build_network, recorded_training
 from misr4d.learn.examples import Batch, make_batch, prepare
 from misr4d.learn.losses import PaperLoss, gaussian_likelihood, ring_error
@@ -209,10 +210,8 @@ class _Run:
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def train(
@@ -360,12 +359,13 @@ class _Log:
     def write(self) -> None:
         if not self.rows:
             return
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with (
+            whole_file(self.path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.path)
         self._draw()
 
     def _draw(self) -> None:

@@ -16,7 +16,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -28,6 +27,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from misr4d import __version__
+from misr4d.core.files import whole_file
 
 __all__ = [
     "DATASETS",
@@ -167,18 +167,13 @@ def fetch(
         checksum = _check_sums(path, path, sha256, md5, f"delete it to fetch {url} again")
         record.write_text(checksum + "\n", encoding="ascii")
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with whole_file(path) as temporary:
         with temporary.open("wb") as target:
             _download(url, target, headers or {}, timeout, retries, pause, limit)
         checksum = _check_sums(
             temporary, url, sha256, md5, "it was not kept; ask again, or elsewhere"
         )
         record.write_text(checksum + "\n", encoding="ascii")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -298,9 +293,8 @@ def fetch_materials_project(material: str, key: str | None = None, **options: An
             file.unlink(missing_ok=True)
         raise
     path = answer.with_suffix(".cif")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    ase.io.write(temporary, atoms, format="cif")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        ase.io.write(temporary, atoms, format="cif")
     return path
 
 
