@@ -266,9 +266,9 @@ def _fit(
 def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
     """Fit edge and scattering too, from the best of several starts on blocks of pixels.
 
-    There the disc is some 16 blocks in radius, and what the model is linear in is solved for.
+    There the disc is some 12 blocks in radius, and what the model is linear in is solved for.
     """
-    block = max(1, int(sharp.p[2] // 16))
+    block = max(1, int(sharp.p[2] // 12))
     size = [n // block for n in image.shape]
     whole = image[: size[0] * block, : size[1] * block]
     blocks = whole.reshape(size[0], block, size[1], block).mean((1, 3))
@@ -287,7 +287,8 @@ def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
             p[number] = 1
             parts.append((_model(p, blocks.shape) * weight).ravel())
         columns, target = np.stack(parts, 1), (blocks * weight).ravel()
-        p[list(_LINEAR)] = np.linalg.lstsq(columns, target, rcond=None)[0]
+        normal = columns.T @ columns
+        p[list(_LINEAR)] = np.linalg.lstsq(normal, columns.T @ target, rcond=1e-12)[0]
         return p, columns @ p[list(_LINEAR)] - target
 
     best: tuple[float, NDArray[np.float64]] | None = None
