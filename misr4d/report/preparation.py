@@ -400,7 +400,7 @@ def _recentred(
         recentred_cube = recentre(cube, (x, y))
         shift = (detector_centre[0] - round(x), detector_centre[1] - round(y))
         _check_centre(seen.mean, (x, y))
-        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+        disc = _moved(find_disc(seen.mean), shift)
         distance = math.hypot(*(c - m for c, m in zip(disc.centre, detector_centre, strict=True)))
         if distance > max(1.5, 0.15 * disc.radius):
             warnings.append(
@@ -426,9 +426,14 @@ def _recentred(
         centre = fitted_disc.centre
         recentred_cube = recentre(cube, fitted_disc)
         shift = (detector_centre[0] - round(centre[0]), detector_centre[1] - round(centre[1]))
-        disc = find_disc(np.roll(seen.mean, shift, (0, 1)))
+        disc = _moved(fitted_disc, shift)
     known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
     return recentred_cube, disc
+
+
+def _moved(disc: Disc, shift: tuple[int, int]) -> Disc:
+    """Disc of patterns that are moved by whole pixels."""
+    return replace(disc, centre=(disc.centre[0] + shift[0], disc.centre[1] + shift[1]))
 
 
 def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> None:
