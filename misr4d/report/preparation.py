@@ -399,8 +399,7 @@ def _recentred(
         x, y = known["centre"].value
         recentred_cube = recentre(cube, (x, y))
         shift = (detector_centre[0] - round(x), detector_centre[1] - round(y))
-        _check_centre(seen.mean, (x, y))
-        disc = _moved(find_disc(seen.mean), shift)
+        disc = _moved(_disc_around(seen.mean, (x, y)), shift)
         distance = math.hypot(*(c - m for c, m in zip(disc.centre, detector_centre, strict=True)))
         if distance > max(1.5, 0.15 * disc.radius):
             warnings.append(
@@ -436,10 +435,12 @@ def _moved(disc: Disc, shift: tuple[int, int]) -> Disc:
     return replace(disc, centre=(disc.centre[0] + shift[0], disc.centre[1] + shift[1]))
 
 
-def _check_centre(mean: NDArray[np.float64], centre: tuple[float, float]) -> None:
-    """Raise unless a disc around the given centre lies on the detector."""
+def _disc_around(mean: NDArray[np.float64], centre: tuple[float, float]) -> Disc:
+    """Find the disc; raise unless one of its size around the given centre lies on the detector."""
     recentre(Datacube(mean[None, None], (1.0, 1.0), (1.0, 1.0)), centre)  # is it on the detector?
-    _check_on_detector(np.array(centre)[:, None, None], find_disc(mean).radius, mean.shape)
+    disc = find_disc(mean)
+    _check_on_detector(np.array(centre)[:, None, None], disc.radius, mean.shape)
+    return disc
 
 
 def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple[int, ...]) -> None:

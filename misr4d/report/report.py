@@ -171,13 +171,11 @@ class Report:
         spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
         for name, resolutions in self.resolution.items():
-            shown = {k: _period(v) for k, v in resolutions.items()}
-            if self.finest_ring is not None:
-                shown = {
-                    k: f"≤ {text}" if is_end(resolutions[k], self.finest_ring) else text
-                    for k, text in shown.items()
-                }
-            limits = ", ".join(f"{text} by {k}" for k, text in shown.items())
+            finest = self.finest_ring or 0.0
+            limits = ", ".join(
+                f"{'≤ ' if is_end(v, finest) else ''}{_period(v)} by {k}"
+                for k, v in resolutions.items()
+            )
             end = " (≤: they agree as far as was compared)" if "≤" in limits else ""
             lines.append(f"  {'half-sets':<15}{limits} ({name}){end}")
         lines += [f"warning: {warning}" for warning in self.warnings]
