@@ -620,7 +620,7 @@ def demo(
 @main.command()
 @click.argument("name")
 def fetch(name: str) -> None:
-    """Fetch a published scan by NAME: WS2 (12.5 MB) or PdNiP (305 MB).
+    """Fetch a published scan by NAME: WS2 (12.5 MB), PdNiP (305 MB) or cryo (331 MB).
 
     It is checked against its published sum and kept, whole or not at all; what is there already
     is not fetched again.

@@ -91,8 +91,9 @@ class Focus:
     defocus : float
         Counted from the specimen's middle [Å]; positive is underfocus.
     error : float
-        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model, and
-        more in a small field, whose edge differs from view to view.
+        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model,
+        more in a small field, whose edge differs from view to view, and half of what astigmatism in
+        the place of a drift that was found would make it differ.
     rotation : float
         θ of the detector [deg]: as given, or as found for an underfocused specimen. At θ + 180° the
         same displacements mean overfocus of the same size.
@@ -172,6 +173,7 @@ class _Registered:
         self.angles = centroid.numpy() * acquisition.wavelength
         self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
         self.scale = acquisition.detector_pixel * 1e-3 * self.side
+        self.distortion = acquisition.distortion.numpy()
         self.wavelength = acquisition.wavelength
         self.acquisition = acquisition
         self.radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
@@ -184,6 +186,7 @@ class _Registered:
     def rough(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Power for many M ``(T, 2, 2)`` [Å/rad], by linear interpolation ``(T,)``."""
         frequency_index, q = np.arange(len(self.power)), self.q[: len(self.power)]
+        matrices = matrices @ self.distortion  # from the places of pixels
         powers = np.empty(len(matrices))
         for start in range(0, len(matrices), 64):
             position = np.einsum("fi,tij->tfj", q, matrices[start : start + 64]) * self.scale
@@ -339,6 +342,7 @@ def estimate_defocus(
         registered, start, directions, flip, spacing / 2, known_values, None
     )
     errors = np.zeros(4)
+    apart = 0.0
     fitted_slice = _DRIFT if drift is None else _ASTIGMATISM if astigmatism is None else None
     if fitted_slice is not None:
         free_fit = _refined(
@@ -352,6 +356,12 @@ def estimate_defocus(
         unit = max(acquisition.step) if fitted_slice is _DRIFT else float(np.hypot(*point))
         certain = np.hypot(*(value / errors[fitted_slice])) > _CERTAIN_ERRORS
         if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge_error) * unit:
+            if fitted_slice is _DRIFT and astigmatism is None:
+                # Astigmatism would explain the same, at another defocus: one of two values.
+                instead, _, _ = _refined(
+                    registered, point, directions, flip, spacing / 2, known_values, _ASTIGMATISM
+                )
+                apart = float(np.hypot(*instead) - np.hypot(*free_fit[0])) / 2
             point, part_points, distortions = free_fit
         errors[fitted_slice] = np.hypot(errors[fitted_slice], edge_error * unit)
     edge_error = _edge_error(registered, point, distortions[0], flip)
@@ -359,7 +369,7 @@ def estimate_defocus(
     length = float(np.hypot(*point))
     direction = point / length
     defocus_error = math.hypot(
-        float(_spread(error @ direction)), _MODEL * length, edge_error * length
+        float(_spread(error @ direction)), _MODEL * length, edge_error * length, apart
     )
     spread_across = float(_spread(error @ np.array([-direction[1], direction[0]])))
     sideways = math.hypot(spread_across, edge_error * length)

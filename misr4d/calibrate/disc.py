@@ -13,6 +13,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from scipy.special import erf
 
+from misr4d.core.detector import Matrix
+
 __all__ = ["Disc", "find_disc", "second_disc"]
 
 
@@ -29,16 +31,37 @@ class Disc:
     centre_error : (float, float)
         Standard error of the centre, from the fit's residual [pixels].
     radius_error : float
-        Standard error of the radius [pixels].
-    stretch : float
-        Ratio of the long axis to the short one, where the disc is an ellipse beyond doubt.
+        Standard error of the radius [pixels]; of a soft edge with half of its width.
+    ellipse : (float, float)
+        How much longer than wide the disc is along Qx and along the diagonal, as
+        (l² − s²)/(l² + s²) of its long and short axis times cosine and sine of twice the long
+        axis' angle from Qx; zero unless it is an ellipse beyond doubt.
     """
 
     centre: tuple[float, float]
     radius: float
     centre_error: tuple[float, float]
     radius_error: float
-    stretch: float = 1.0
+    ellipse: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def stretch(self) -> float:
+        """Ratio of the long axis to the short one; 1 for a circle."""
+        size = math.hypot(*self.ellipse)
+        return math.sqrt((1 + size) / (1 - size))
+
+    @property
+    def matrix(self) -> Matrix:
+        """Matrix that makes the disc round and keeps its area, along (Qx, Qy)."""
+        size, angle = math.hypot(*self.ellipse), math.atan2(self.ellipse[1], self.ellipse[0])
+        # Its square root along the long axis and across: the short axis over the long one.
+        along = ((1 - size) / (1 + size)) ** 0.25
+        c, s = math.cos(angle / 2), math.sin(angle / 2)
+        mixed = (along - 1 / along) * c * s
+        return (
+            (along * c * c + s * s / along, mixed),
+            (mixed, along * s * s + c * c / along),
+        )
 
     def detector_pixel(self, semiangle: float) -> float:
         """Side of a detector pixel [mrad] for a known convergence semi-angle [mrad]."""
@@ -74,6 +97,7 @@ def _distance(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np
 _STANDS_OUT = 10.0
 _PATTERNED = 0.3
 _FAR_BETTER = 0.6
+_OF_EDGE = 0.5  # our choice: how far from its middle, in widths, a soft edge may be the aperture's
 _TOLERANCE, _MOST = 1e-6, 1000  # of the fits; evaluations
 
 
@@ -142,8 +166,8 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
         (float(fit.p[0]), float(fit.p[1])),
         float(fit.p[2]),
         (float(fit.error[0]), float(fit.error[1])),
-        float(fit.error[2]),
-        fit.stretch(),
+        math.hypot(fit.error[2], _OF_EDGE * fit.p[8]),
+        (float(fit.p[13]), float(fit.p[14])),
     )
 
 
@@ -204,11 +228,6 @@ class _Fit:
     def misfit(self, image: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
         """Cost with the weights of another fit."""
         return 0.5 * float((((_model(self.p, image.shape) - image) * weight) ** 2).sum())
-
-    def stretch(self) -> float:
-        """Ratio of the long axis to the short one; 1 for a circle."""
-        size = math.hypot(*self.p[list(_STRETCH)])
-        return math.sqrt((1 + size) / (1 - size))
 
 
 def _stretched(image: NDArray[np.float64], fit: _Fit) -> _Fit:

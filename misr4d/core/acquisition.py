@@ -51,11 +51,16 @@ class Acquisition:
     scan_matrix : ((float, float), (float, float))
         D, from a position as stated to where the probe was on the specimen, both from the middle
         of the scan; of a steady drift by :func:`misr4d.calibrate.drift.drift_matrix`.
+    detector_matrix : ((float, float), (float, float))
+        K, from the place of a detector pixel, in pixels of `detector_pixel` from the optical axis
+        along the detector's own axes, to the angle that it sees: of pixels that are not square, or
+        of a disc that projector lenses made an ellipse, by
+        :attr:`misr4d.calibrate.disc.Disc.matrix`.
 
     Raises
     ------
     ValueError
-        If a value is not finite or outside its range, or the matrix not invertible; the message
+        If a value is not finite or outside its range, or a matrix not invertible; the message
         says which.
     """
 
@@ -70,6 +75,7 @@ class Acquisition:
     rotation: float = 0.0
     transposed: bool = False
     scan_matrix: Matrix = STRAIGHT
+    detector_matrix: Matrix = STRAIGHT
 
     def __post_init__(self) -> None:
         step = (self.step, self.step) if isinstance(self.step, int | float) else tuple(self.step)
@@ -108,11 +114,11 @@ class Acquisition:
             )
         if not math.isfinite(self.rotation):
             raise ValueError(f"rotation is {self.rotation!r}°; expected a finite number of degrees")
-        (a, b), (c, d) = self.scan_matrix
-        if not abs(a * d - b * c) > 1e-6:
-            raise ValueError(
-                f"scan_matrix is {self.scan_matrix!r}; expected an invertible 2 × 2 matrix"
-            )
+        for name in ("scan_matrix", "detector_matrix"):
+            matrix: Matrix = getattr(self, name)
+            (a, b), (c, d) = matrix
+            if not abs(a * d - b * c) > 1e-6:
+                raise ValueError(f"{name} is {matrix!r}; expected an invertible 2 × 2 matrix")
 
     @property
     def wavelength(self) -> float:
@@ -157,9 +163,19 @@ class Acquisition:
         """Whether the scan on the specimen differs from the stated one."""
         return self.scan_matrix != STRAIGHT
 
+    @property
+    def distorted(self) -> bool:
+        """Whether angles on the detector are stretched: then its pixels are not all alike."""
+        return self.detector_matrix != STRAIGHT
+
     @cached_property
     def _scan(self) -> Tensor:
         return torch.tensor(self.scan_matrix, dtype=torch.float64)
+
+    @property
+    def distortion(self) -> Tensor:
+        """K, from the places of detector pixels to the angles that they see ``(2, 2)``."""
+        return torch.tensor(self.detector_matrix, dtype=torch.float64)
 
     @property
     def axes(self) -> Tensor:
@@ -172,6 +188,8 @@ class Acquisition:
         angles = self.view_angles
         if self.turned:
             angles = angles @ self.axes  # the axes are orthogonal: this is the inverse
+        if self.distorted:
+            angles = angles @ torch.linalg.inv(self.distortion).T
         return torch.round(angles / self.detector_pixel).long()
 
     @cached_property
@@ -180,12 +198,17 @@ class Acquisition:
 
         Along the scan's axes; the disc is round.
         """
-        reach = math.ceil(self.semiangle / self.detector_pixel + 0.5)
+        smallest = 1.0
+        if self.distorted:
+            smallest = float(torch.linalg.svdvals(self.distortion)[-1])
+        reach = math.ceil(self.semiangle / (self.detector_pixel * smallest) + 0.5)
         index = torch.arange(-reach, reach + 1, dtype=torch.float64)
         centre = torch.cartesian_prod(index, index)
         fine = (torch.arange(self.pixel_samples, dtype=torch.float64) + 0.5) / self.pixel_samples
         offset = torch.cartesian_prod(fine - 0.5, fine - 0.5)
         k = (centre[:, None] + offset) * (self.detector_pixel * 1e-3 / self.wavelength)
+        if self.distorted:
+            k = k @ self.distortion.T
         inside_disc = optics.aperture((k**2).sum(-1), self.wavelength, self.semiangle) > 0
         return k @ self.axes.T if self.turned else k, inside_disc
 

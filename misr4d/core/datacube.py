@@ -291,7 +291,7 @@ def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
     ----------
     cube : Datacube
     acquisition : Acquisition
-        Gives the wavelength and the rotation of the detector.
+        Gives the wavelength, and rotation and distortion of the detector.
     """
     shape = cube.patterns.shape
     fields = np.zeros((2, *shape[:2]))
@@ -305,6 +305,8 @@ def centre_of_mass(cube: Datacube, acquisition: Acquisition) -> Tensor:
         fields[0, rx, ry] = (profile @ k[0]) / total
         fields[1, rx, ry] = (block.sum(2, dtype=np.float64) @ k[1]) / total
     centres = torch.from_numpy(fields)
+    if acquisition.distorted:
+        centres = torch.einsum("ab,bxy->axy", acquisition.distortion, centres)
     if acquisition.turned:
         centres = torch.einsum("ab,bxy->axy", acquisition.axes, centres)
     return centres.float()

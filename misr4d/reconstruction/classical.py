@@ -153,6 +153,11 @@ def _py4dstem(cube: Datacube, acquisition: Acquisition) -> py4DSTEM.DataCube:
             f"the detector is turned by {acquisition.rotation:g}°, which this call does not hand "
             "to py4DSTEM; use idpc or direct ptychography, which take it into account"
         )
+    if acquisition.distorted:
+        raise ValueError(
+            f"the detector is distorted by {acquisition.detector_matrix}; py4DSTEM takes square "
+            "pixels only: use idpc or direct ptychography, which take it into account"
+        )
     if any(acquisition.astigmatism):
         raise ValueError(
             f"the probe has two-fold astigmatism, {acquisition.astigmatism} Å, which this call "

@@ -29,7 +29,7 @@ from misr4d.calibrate.floor import Lowered, find_floor
 from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
-from misr4d.core.detector import STRAIGHT
+from misr4d.core.detector import STRAIGHT, Matrix
 from misr4d.io.scan import Quantity, Scan, Survey, survey
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def prepare(
         )
     _check_disc(_as_recorded(disc, known), scan_survey.mean, warnings)
     semiangle, pixel = _angles(disc, known, warnings)
+    distortion = _distortion(disc, known, warnings)
     electrons, counted = _electrons(scan_survey, floor, dose, step, known, warnings)
     if dose is not None and dose.even:
         dose = None
@@ -171,6 +172,7 @@ def prepare(
         semiangle=semiangle,
         scan_shape=(positions[0], positions[1]),
         detector_pixel=binning * pixel,
+        detector_matrix=distortion,
     )
     search = None
     if "defocus" not in known:
@@ -214,13 +216,6 @@ def _check_known(scan: Scan) -> None:
         )
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
-        return
-    pixel_x, pixel_y = scan.value("detector_pixel")
-    if abs(pixel_x - pixel_y) > 1e-3 * pixel_x:
-        raise ValueError(
-            f"the detector pixel is {pixel_x:g} × {pixel_y:g} mrad; expected a square one: bin "
-            "the patterns first"
-        )
 
 
 def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
@@ -457,7 +452,8 @@ def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple
 
 
 _RIVAL = 0.5  # our choice: from this brightness on a second disc may be the beam
-_ELLIPSE = 1.05  # our choice: from this ratio of its axes on a disc is called an ellipse
+# Our choices: from this ratio of its axes on a disc is corrected, and from this one on it is told.
+_CORRECTED, _ELLIPSE = 1.02, 1.05
 
 
 def _check_disc(disc: Disc, mean: NDArray[np.float64], warnings: list[str]) -> None:
@@ -470,12 +466,6 @@ def _check_disc(disc: Disc, mean: NDArray[np.float64], warnings: list[str]) -> N
             f"{y - disc.centre[1]:+.0f} pixels from the one that was taken for the beam: where "
             "that is a Bragg reflection, pass --centre"
         )
-    if disc.stretch > _ELLIPSE:
-        warnings.append(
-            f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
-            "square, or projector lenses distort it. All angles are those of a round disc of the "
-            f"same area, up to {100 * (math.sqrt(disc.stretch) - 1):.0f} % wrong along its axes"
-        )
 
 
 def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
@@ -483,7 +473,7 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
     relative_error = disc.radius_error / disc.radius
     if "detector_pixel" in known:
-        pixel = float(known["detector_pixel"].value[0])
+        pixel = math.sqrt(math.prod(known["detector_pixel"].value))
         if "semiangle" not in known:
             value = disc.semiangle(pixel)
             known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative_error)
@@ -500,6 +490,30 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
             "both"
         )
     return semiangle, pixel
+
+
+def _distortion(disc: Disc, known: Mapping[str, Quantity], warnings: list[str]) -> Matrix:
+    """Matrix from the places of pixels to angles: of stated pixels, or one that rounds the disc."""
+    pixel_x, pixel_y = known["detector_pixel"].value
+    if abs(pixel_x - pixel_y) > 1e-3 * pixel_x:
+        ratio = math.sqrt(pixel_x / pixel_y)
+        stated: Matrix = ((ratio, 0.0), (0.0, 1 / ratio))
+        left = np.linalg.svd(np.array(disc.matrix) @ np.linalg.inv(stated), compute_uv=False)
+        if left[0] / left[-1] > _ELLIPSE:
+            warnings.append(
+                f"at pixels of {pixel_x:g} × {pixel_y:g} mrad the disc is an ellipse, "
+                f"{left[0] / left[-1]:.2f} times as long as wide: check --detector-pixel"
+            )
+        return stated
+    if disc.stretch <= _CORRECTED:
+        return STRAIGHT
+    if disc.stretch > _ELLIPSE:
+        warnings.append(
+            f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
+            "square, or projector lenses distort it. The aperture is taken to be round, and all "
+            "angles are corrected for that"
+        )
+    return disc.matrix
 
 
 def _electrons(
@@ -536,8 +550,7 @@ def _electrons(
     if not counted:
         reason = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
         warnings.append(
-            f"the patterns {reason}, so electrons cannot be dealt into half-sets: there is no "
-            "half-set resolution"
+            f"the patterns {reason}, so that single electrons cannot be dealt into half-sets"
         )
     empty = int((totals == 0).sum())
     if empty:
@@ -570,7 +583,11 @@ def _focused(
             f"all trials, {estimate.defocus:.0f} Å, stands out by {estimate.score:.1f} standard "
             "deviations only; pass --defocus, in Å"
         )
-    known["defocus"] = Quantity(estimate.defocus, "Å", "estimated", estimate.error)
+    # Displacements tell the defocus times the angle of a pixel.
+    pixel = known["detector_pixel"]
+    angle_error = (pixel.error or 0.0) / math.sqrt(math.prod(pixel.value))
+    defocus_error = math.hypot(estimate.error, angle_error * estimate.defocus)
+    known["defocus"] = Quantity(estimate.defocus, "Å", "estimated", defocus_error)
     if drift is None:
         known["drift"] = Quantity(
             estimate.drift, "Å a line", "estimated", max(estimate.drift_error)

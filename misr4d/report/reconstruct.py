@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +13,21 @@ from misr4d.calibrate.counting import LevelledCube
 from misr4d.calibrate.drift import straighten
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.device import pick_device
-from misr4d.core.dose import electrons_per_pixel, thin
+from misr4d.core.dose import electrons_per_pixel
 from misr4d.core.estimate import TILE, Estimate, tiles
 from misr4d.core.workers import TaskPool, task_pool
 from misr4d.io.scan import Quantity, Scan
 from misr4d.learn.learned import card, informed, informed_tiled
-from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
 from misr4d.reconstruction.direct import starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_strength
+from misr4d.report.half_sets import (
+    half_set_curve,
+    half_set_resolution,
+    halves_by_lines,
+    halves_of_counts,
+    on_first_lines,
+)
 from misr4d.report.preparation import (
     _DISC_RADIUS,
     _FAR,
@@ -35,10 +38,11 @@ from misr4d.report.preparation import (
 )
 from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["plan", "reconstruct_scan"]
+
+_SEVERAL = (
+    1.5  # our choice: from this noise on, that of counting being 1, a value is several counts
+)
 
 
 def plan(scan: Scan, method: Method = "informed") -> str:
@@ -145,24 +149,37 @@ def _reconstruct(
     direct = estimates["direct"].mean
     deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     pixel = _fine(acquisition)
-    limits: dict[str, dict[str, float]] = {}
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
+    single_electrons = ready.counted
     if ready.counted:
         known["noise"] = Quantity(
             _noise(views, ready, device), "times that of counting", "estimated"
         )
         warnings += _miscounted(known["noise"].value)
+        single_electrons = known["noise"].value <= _SEVERAL
+    if single_electrons:
         half_set_images: dict[str, list[Tensor]] = {name: [] for name in estimates}
-        for half in _halves(views, ready, seed):
+        for half in halves_of_counts(views, ready, seed):
             for name, estimate in _images(half, ready, method, device, pool, share=0.5).items():
                 half_set_images[name].append(estimate.mean)
         del views, half  # before the spectra, which take as much memory
         for name, images in half_set_images.items():
-            curves[name] = _half_set_curve(
+            curves[name] = half_set_curve(
                 images[0], images[1], pixel, acquisition.information_limit
             )
-            limits[name] = _half_set_resolution(*curves[name])
+    else:
+        try:
+            curves["direct"] = _curve_of_lines(views, acquisition, device, pool)
+        except ValueError as reason:
+            warnings.append(f"there is no half-set resolution: of every other line, {reason}")
+        else:
+            warnings.append(
+                "the half-sets are the even and the odd lines of the scan, since the values do not "
+                "have the noise of single electrons; only direct ptychography is compared, and no "
+                f"ring finer than {1 / float(curves['direct'][0][-1]):.3g} Å"
+            )
+    limits = {name: half_set_resolution(*curve) for name, curve in curves.items()}
     provenance = {
         "misr4d": __version__,
         "reader": scan.reader,
@@ -269,28 +286,13 @@ def _image(
     return replace(estimate, mean=estimate.mean.cpu(), deviation=estimate.deviation.cpu())
 
 
-def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
-    """Divide the counted electrons of the bright field into two independent measurements.
-
-    The second overwrites the first: a scan of a million positions has a gigabyte of views.
-    """
-    electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    generator = torch.Generator().manual_seed(seed)
-    half = torch.empty_like(views)
-    cube, acquisition = ready.cube, ready.acquisition
-    for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        if isinstance(cube, LevelledCube):  # electrons are divided as they were counted
-            counted = cube.recorded(view, acquisition) * electrons_in_pixel
-            half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
-            half[index] = cube.levelled(half_counts, acquisition)
-        else:
-            half[index] = thin((view * electrons_in_pixel).round(), generator)[0] * (
-                2 / electrons_in_pixel
-            )
-    yield half
-    for half_view, view in zip(half, views, strict=True):
-        half_view.neg_().add_(view, alpha=2)
-    yield half
+def _curve_of_lines(
+    views: Tensor, acquisition: Acquisition, device: str, pool: TaskPool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlate direct ptychography of the even lines with that of the odd ones."""
+    half, parts = halves_by_lines(views, acquisition)
+    even, odd = (_image(part, half, "direct", device, pool).mean for part in parts)
+    return half_set_curve(even, on_first_lines(odd), _fine(half), acquisition.information_limit)
 
 
 def _noise(views: Tensor, ready: Prepared, device: str) -> float:
@@ -310,11 +312,11 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
 
 def _miscounted(noise: float) -> list[str]:
     """Warn if the noise of the values is not that of counted electrons."""
-    if noise > 1.5:
+    if noise > _SEVERAL:
         return [
             f"the noise is {noise:.3g} times that of counted electrons: either the camera gives "
-            "several counts per electron (pass --gain; the half-set resolution is then void), or "
-            "the dose is so high that what the linear model misses exceeds the noise"
+            "several counts per electron, so that the dose is as many times too high (pass "
+            "--gain), or the dose is so high that what the linear model misses exceeds the noise"
         ]
     if noise < 0.7:
         return [
@@ -322,40 +324,6 @@ def _miscounted(noise: float) -> list[str]:
             "or scaled, and the half-set resolution is too fine"
         ]
     return []
-
-
-def _half_set_curve(
-    a: Tensor, b: Tensor, pixel: tuple[float, float], finest: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlate two half-sets' images ring by ring: frequency, correlation, pixels of the ring.
-
-    The rim is faded out, an eighth of the field on each side: a real field is not periodic, and
-    the jump at its edge is the same in both halves. Nothing finer than the information limit is
-    measured; what fading leaks there from coarser detail is the same in both halves too.
-    """
-    from scipy.signal.windows import tukey  # scipy.signal takes a second to load
-
-    window = torch.from_numpy(np.multiply.outer(*(tukey(n, 0.25) for n in a.shape)))
-    a, b = ((image - image.mean()) * window for image in (a, b))
-    frequency, curve, count = fourier_ring_correlation(a, b, pixel, width=2)
-    measured = frequency <= 1 / finest
-    return frequency[measured], curve[measured], count[measured]
-
-
-def _half_set_resolution(frequency: Tensor, curve: Tensor, count: Tensor) -> dict[str, float]:
-    """Period at which the half-sets' images stop agreeing [Å], by two thresholds.
-
-    A crystal's images stop agreeing at the first gap between its reflections. Without a truth this
-    cannot be distinguished from the end, so the period of the finest ring that agrees is given too.
-    """
-    threshold = half_bit_threshold(count)
-    # Beyond chance: 100 rings without signal have one above three deviations in a scan of eight.
-    agree = (curve > torch.maximum(threshold, 3 / count.double().sqrt())).nonzero()
-    return {
-        "half-bit": resolution(frequency, curve, threshold),
-        "0.143": resolution(frequency, curve, 0.143),
-        "finest ring": 1 / float(frequency[int(agree[-1])]) if len(agree) else math.inf,
-    }
 
 
 def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[str]:
@@ -396,13 +364,11 @@ def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[s
 def _prior(report: Report) -> list[str]:
     if not report.resolution:
         return []
-    direct_resolution, method_resolution = (
-        report.resolution["direct"]["half-bit"],
-        report.resolution[report.method],
-    )
+    direct_resolution = report.resolution["direct"]["half-bit"]
     if math.isinf(direct_resolution):
         return ["the half-sets of direct ptychography agree at no frequency: the prior drew this"]
-    if method_resolution["half-bit"] < direct_resolution / _FAR:
+    method_resolution = report.resolution.get(report.method)
+    if method_resolution is not None and method_resolution["half-bit"] < direct_resolution / _FAR:
         return [
             f"half-sets agree to {_period(method_resolution['half-bit'])} with the network and to "
             f"{_period(direct_resolution)} without: detail between the two rests on the network's "

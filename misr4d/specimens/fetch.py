@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from misr4d import __version__
 from misr4d.core.files import whole_file
+from misr4d.specimens import cryo_scan
 
 __all__ = [
     "DATASETS",
@@ -63,16 +64,22 @@ class Dataset:
         What it is, with its authors' record.
     url : str
     licence : str
+    name : str
+        Of the file, where it is not the address' last part.
+    unpack : callable, optional
+        Makes that file from the fetched one, and checks it: called with both paths.
     """
 
     title: str
     url: str
     licence: str
+    name: str = ""
+    unpack: Callable[[Path, Path], Path] | None = None
 
     @property
     def path(self) -> Path:
         """Where the file is stored once it is fetched. It need not exist yet."""
-        return _place(Path("datasets") / self.url.rsplit("/", 1)[-1])
+        return _place(Path("datasets") / (self.name or self.url.rsplit("/", 1)[-1]))
 
 
 _ZENODO = "https://zenodo.org/records/15490547/files/"
@@ -84,6 +91,13 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "PdNiP": Dataset(
         "PdNiP glass, 305 MB, zenodo record 15490547", _ZENODO + "PdNiP.zspy", "CC-BY-4.0"
+    ),
+    "cryo": Dataset(
+        "virus particles in ice, 331 MB of which 66 MB are kept, github SeanXPWu/Ptycho.jl",
+        cryo_scan.URL,
+        "MIT",
+        "cryo_scan.npy",
+        cryo_scan.from_archive,
     ),
 }
 """Experimental scans by name, for :func:`fetch_dataset`; :data:`KNOWN_MD5` has their sums."""
@@ -194,13 +208,21 @@ def fetch_dataset(name: str, **options: Any) -> Path:
     Raises
     ------
     ValueError
-        If there is no such data set, or the file does not have its published MD5 sum.
+        If there is no such data set, or the file does not have its published sum.
     FileNotFoundError, PermissionError, ConnectionError
         As :func:`fetch`.
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    return fetch(DATASETS[name].url, DATASETS[name].path, **options)
+    dataset = DATASETS[name]
+    if dataset.unpack is None:
+        return fetch(dataset.url, dataset.path, **options)
+    if not dataset.path.is_file():
+        archive = fetch(dataset.url, dataset.path.with_suffix(".archive"), **options)
+        dataset.unpack(archive, dataset.path)
+        archive.unlink()
+        archive.with_name(archive.name + ".sha256").unlink(missing_ok=True)
+    return dataset.path
 
 
 def fetch_pdb(entry: str, *, kind: str = "cif", **options: Any) -> Path:

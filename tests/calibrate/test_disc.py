@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from misr4d.calibrate.disc import find_disc
+from misr4d.calibrate.disc import Disc, find_disc
 from tests.calibrate.test_calibration import drawn
 
 CENTRE, RADIUS = (45.2, 48.7), 29.3
@@ -55,3 +55,20 @@ def test_a_sharp_disc_in_noise_is_no_ellipse() -> None:
     for _ in range(5):
         counts = rng.poisson(20 * (drawn((48, 48), (23.3, 24.1), 15.2) + 0.02))
         assert find_disc(counts).stretch == 1.0
+
+
+def test_the_matrix_of_an_ellipse_makes_it_round() -> None:
+    """The long axis, 20° from Qx, is made shorter by as much as the short one is made longer."""
+    angle, stretch = np.radians(20.0), 1.2
+    size = (stretch**2 - 1) / (stretch**2 + 1)
+    ellipse = (float(size * np.cos(2 * angle)), float(size * np.sin(2 * angle)))
+    disc = Disc((0.0, 0.0), 10.0, (0.1, 0.1), 0.1, ellipse)
+    long, short = np.array([np.cos(angle), np.sin(angle)]), [-np.sin(angle), np.cos(angle)]
+    np.testing.assert_allclose(disc.matrix @ long, long / np.sqrt(stretch), atol=1e-12)
+    np.testing.assert_allclose(disc.matrix @ np.array(short), np.sqrt(stretch) * np.array(short))
+    assert disc.stretch == pytest.approx(stretch)
+
+
+def test_a_soft_edge_leaves_the_radius_uncertain() -> None:
+    counts = np.random.default_rng(0).poisson(40 * soft(2.0, 1.0, 6.0, 0.0))
+    assert find_disc(counts).radius_error == pytest.approx(1.0, rel=0.2)

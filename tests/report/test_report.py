@@ -24,8 +24,9 @@ from misr4d.io.scan import Quantity, Scan
 from misr4d.measure.metrics import correlation
 from misr4d.reconstruction.refine import refine_scan
 from misr4d.report import reconstruct as reports
+from misr4d.report.half_sets import half_set_resolution
 from misr4d.report.preparation import prepare
-from misr4d.report.reconstruct import _half_set_resolution, reconstruct_scan
+from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.report.report import Report
 
 
@@ -246,13 +247,15 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
         reconstruct_scan(replace(scan, patterns=parts), method="refined")
 
 
-def test_fractions_have_an_image_but_no_half_sets(path: Path) -> None:
+def test_fractions_have_half_sets_of_lines(path: Path, report: Report) -> None:
     scan = read_scan(path)
     known = {n: q for n, q in scan.known.items() if n != "dose"}
     parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
     found = reconstruct_scan(replace(scan, patterns=parts, known=known), method="direct")
-    assert not found.resolution
-    assert found.record()["half_set_resolution"] is None
+    assert set(found.resolution) == {"direct"}
+    by_electrons = report.resolution["direct"]["half-bit"]
+    assert found.resolution["direct"]["half-bit"] == pytest.approx(by_electrons, rel=0.3)
+    assert any("even and the odd lines" in warning for warning in found.warnings)
     assert "not whole numbers" in found.warnings[0]
     assert found.deviation is None
 
@@ -267,7 +270,7 @@ def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path
     assert "pass --gain" in found.warnings[0]
     known["gain"] = Quantity(5.0, "counts per electron", "given")
     found = reconstruct_scan(replace(scaled, known=known), method="direct")
-    assert not found.resolution
+    assert set(found.resolution) == {"direct"}
     assert found.quantities["dose"].value == pytest.approx(2000.0, rel=0.1)
     assert "count 5 per electron" in found.warnings[0]
 
@@ -369,8 +372,8 @@ def test_a_dry_run_says_what_is_known_and_missing_and_reads_no_pattern(path: Pat
 def test_half_sets_of_a_crystal_agree_beyond_a_gap() -> None:
     frequency = torch.arange(1, 11, dtype=torch.float64) / 10
     curve = torch.tensor([0.9, 0.9, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0])
-    periods = _half_set_resolution(frequency, curve, torch.full((10,), 400.0))
+    periods = half_set_resolution(frequency, curve, torch.full((10,), 400.0))
     assert periods["half-bit"] > 3.3
     assert periods["finest ring"] == pytest.approx(2.0)
-    nothing = _half_set_resolution(frequency, 0 * curve, torch.full((10,), 400.0))
+    nothing = half_set_resolution(frequency, 0 * curve, torch.full((10,), 400.0))
     assert nothing["finest ring"] == math.inf
