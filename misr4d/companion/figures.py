@@ -144,6 +144,12 @@ REGISTER: Mapping[str, Entry] = {
     "own_images": Entry(
         "13_own_scan", "-", "A stand-in reconstructed from its file, beside the truth"
     ),
+    "cryo_camera": Entry(
+        "16_cryo_scan", "-", "A published scan's mean pattern, noise of its camera, and half-sets"
+    ),
+    "cryo_images": Entry(
+        "16_cryo_scan", "-", "Virus particles in ice, by direct ptychography and the network"
+    ),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"
     ),

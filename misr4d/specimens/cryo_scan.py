@@ -54,7 +54,7 @@ _SUMS = (
 )
 
 
-def cut(pattern: NDArray[Any]) -> NDArray[np.uint8]:
+def cut(pattern: NDArray[Any] | h5py.Dataset) -> NDArray[np.uint8]:
     """Keep the middle of a stored pattern ``(256, 256)`` and sum 2 × 2 pixels: ``(64, 64)``.
 
     Raises
@@ -88,14 +88,13 @@ def from_archive(archive: IO[bytes] | Path, target: Path) -> Path:
     """
     counts = np.zeros((_SIDE, _SIDE, 64, 64), dtype=np.uint8)
     seen = np.zeros(_SIDE * _SIDE, dtype=bool)
-    files = (
-        tarfile.open(archive)
-        if isinstance(archive, Path)
-        else tarfile.open(  # noqa: SIM115
-            fileobj=archive, mode="r|*"
-        )
-    )
-    with files, tqdm(total=seen.size, disable=None, desc="patterns") as bar:
+    given: dict[str, Any] = {"name": archive}
+    if not isinstance(archive, Path):
+        given = {"fileobj": archive, "mode": "r|*"}  # as it comes, without going back
+    with (
+        tarfile.open(**given) as files,
+        tqdm(total=seen.size, disable=None, desc="patterns") as bar,
+    ):
         for member in files:
             number = re.search(r"/test_data/dp_(\d+)\.mat$", member.name)
             content = files.extractfile(member) if number and member.isfile() else None
@@ -106,7 +105,7 @@ def from_archive(archive: IO[bytes] | Path, target: Path) -> Path:
                 raise ValueError(f"{member.name} is none of {seen.size} positions")
             with h5py.File(io.BytesIO(content.read()), "r") as stored:
                 # MATLAB stores by columns: what HDF5 reads is transposed.
-                counts[divmod(index, _SIDE)] = cut(stored["dp"][()])
+                counts[divmod(index, _SIDE)] = cut(stored["dp"])
             seen[index] = True
             bar.update()
     if not seen.all():

@@ -1,0 +1,218 @@
+"""What the chapter on the cryo scan draws and tabulates, also where the scan is not at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from misr4d import plotting
+from misr4d.calibrate.camera import CameraNoise
+from misr4d.companion import figures
+from misr4d.report.report import Report
+
+__all__ = [
+    "MISSING",
+    "OWNERS",
+    "QUANTEM",
+    "conclusion",
+    "draw_camera",
+    "draw_images",
+    "estimates",
+    "reading_of",
+    "relative_to_owners",
+]
+
+MISSING = (
+    "**The scan is not on this machine**, so this page shows no result. `misr4d fetch cryo` "
+    "fetches 331 MB from its authors' repository and keeps 66 MB; then run the notebook again."
+)
+OWNERS = {"defocus": 135_000.0, "radius": 1.03 / 0.033076}
+"""The owners' script: defocus [Å], and semi-angle over pixel, the radius in pixels."""
+QUANTEM = {"defocus": 130_778.0, "astigmatism": 2657.0, "rotation": -59.5}
+"""A fit by quantem 0.1.10 with its detector transposed [Å, Å, deg]; half a turn from ours."""
+
+_GOAL = 0.04  # of the stated defocus: our choice
+
+
+def _nothing(name: str) -> Path:
+    """Save a figure that says that there is none."""
+    figure = Figure(figsize=(7.4, 1.0))
+    figure.text(0.5, 0.5, "The scan is not on this machine: misr4d fetch cryo", ha="center")
+    return figures.save(figure, name)
+
+
+def _half_turn(angle: float) -> float:
+    """Angle in (−90, 90], since half a turn and the sign of the defocus are alike [deg]."""
+    return 90.0 - (90.0 - angle) % 180.0
+
+
+def estimates(report: Report) -> str:
+    """Table of what was estimated, beside what its owners state and another program fitted."""
+
+    def of(name: str, digits: int, scale: float = 1.0) -> str:
+        q = report.quantities[name]
+        values = " × ".join(f"{v / scale:.{digits}f}" for v in np.atleast_1d(q.value))
+        return f"{values} ± {(q.error or 0) / scale:.{digits}f}"
+
+    angle = _half_turn(report.quantities["rotation"].value)
+    rows = (
+        ("radius of the disc (pixels)", of("disc_radius", 1), f"{OWNERS['radius']:.1f}", "–"),
+        (
+            "defocus (µm)",
+            of("defocus", 2, 1e4),
+            f"{OWNERS['defocus'] / 1e4:.2f}",
+            f"{QUANTEM['defocus'] / 1e4:.2f}",
+        ),
+        ("drift (Å a line)", of("drift", 2), "–", "not fitted"),
+        ("two-fold astigmatism (Å)", "0, see below", "–", f"{QUANTEM['astigmatism']:.0f}"),
+        (
+            "rotation, up to half a turn (°)",
+            f"{angle:.1f} ± {report.quantities['rotation'].error:.1f}",
+            "–",
+            f"{QUANTEM['rotation']:.1f}",
+        ),
+        (
+            "detector transposed",
+            "yes" if report.quantities["transposed"].value else "no",
+            "–",
+            "yes",
+        ),
+    )
+    head = "| | misr4d, blind | stated by the owners | fitted by quantem |\n|---|---|---|---|\n"
+    return head + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def relative_to_owners(report: Report) -> tuple[float, float]:
+    """How far the defocus is from the stated one: as a fraction of it, and in our errors."""
+    q = report.quantities["defocus"]
+    difference = q.value - OWNERS["defocus"]
+    return difference / OWNERS["defocus"], difference / q.error
+
+
+def draw_camera(report: Report | None, noise: CameraNoise | None) -> Path:
+    """Mean pattern with its disc, variance of blocks, and ring correlation of the half-sets."""
+    name = "cryo_camera"
+    if report is None or noise is None:
+        return _nothing(name)
+    figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.5), layout="constrained")
+    disc = report.detector.disc
+    axes[0].imshow(np.sqrt(report.detector.mean), cmap="gray")
+    width, height, angle = _axes_of(disc.matrix, disc.radius)
+    axes[0].add_patch(
+        Ellipse(disc.centre[::-1], width, height, angle=angle, fill=False, color="#56b4e9", lw=1.2)
+    )
+    axes[0].set(xticks=[], yticks=[], title="mean pattern, fitted disc")
+    axes[1].plot(noise.sides, noise.variance, "o-", ms=3, color="#332288")
+    axes[1].axhline(1, color="0.6", lw=0.8)
+    axes[1].text(noise.sides[-1], 1.1, "counted electrons", ha="right", fontsize=7)
+    axes[1].set(
+        xscale="log",
+        xlabel="side of a block (pixels)",
+        ylabel="variance over mean",
+        ylim=(0, None),
+        title="noise of the camera",
+    )
+    axes[1].set_xticks(noise.sides, [str(side) for side in noise.sides])
+    axes[1].minorticks_off()
+    for method, (frequency, curve, _) in report.curves.items():
+        axes[2].plot(frequency, curve, color="#332288", label=method)
+    axes[2].axhline(0.143, color="0.6", lw=0.8, ls=":")
+    axes[2].set(
+        xlabel="frequency (1/Å)",
+        ylabel="ring correlation",
+        ylim=(-0.1, 1.05),
+        title="even against odd lines",
+    )
+    path = figures.save(figure, name)
+    plt.close(figure)
+    return path
+
+
+def _axes_of(matrix: object, radius: float) -> tuple[float, float, float]:
+    """Width, height and angle of the disc's outline, as matplotlib draws an ellipse."""
+    back = np.linalg.inv(np.array(matrix, dtype=float))[::-1, ::-1]  # x is the second axis there
+    values, vectors = np.linalg.eigh(back)
+    angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
+    return 2 * radius * float(values[0]), 2 * radius * float(values[1]), angle
+
+
+def draw_images(report: Report | None) -> Path:
+    """Direct ptychography, the network on top of it, and what the network changed."""
+    name = "cryo_images"
+    if report is None:
+        return _nothing(name)
+    direct, image = np.asarray(report.direct), np.asarray(report.mean)
+    reach = float(np.quantile(np.abs(direct), 0.995))
+    figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), layout="constrained")
+    for panel, (title, values, colours) in zip(
+        axes,
+        (
+            ("direct ptychography", direct, "gray"),
+            ("the network on top of it", image, "gray"),
+            ("what the network changed", image - direct, "RdBu_r"),
+        ),
+        strict=True,
+    ):
+        extent = (0.0, values.shape[1] * report.pixel[1], values.shape[0] * report.pixel[0], 0.0)
+        shown = panel.imshow(values, cmap=colours, vmin=-reach, vmax=reach, extent=extent)
+        panel.set(xticks=[], yticks=[], title=title)
+        plotting.scale_bar(panel, 1000.0, "1000 Å")
+        figure.colorbar(shown, ax=panel, orientation="horizontal", label="phase (rad)", pad=0.02)
+    path = figures.save(figure, name)
+    plt.close(figure)
+    return path
+
+
+def reading_of(report: Report, noise: CameraNoise) -> str:
+    """Say what the estimates mean, with their numbers."""
+    fraction, errors = relative_to_owners(report)
+    radius = report.quantities["disc_radius"].value
+    stretch = report.detector.disc.stretch
+    stated = OWNERS["radius"]
+    within = "within" if abs(fraction) <= _GOAL else "**not** within"
+    drift = float(np.hypot(*report.quantities["drift"].value))
+    step = float(report.quantities["step"].value[0])
+    lines = (
+        f"The defocus differs from the stated one by {100 * fraction:+.1f} %, {within} our goal of "
+        f"{100 * _GOAL:.0f} %, and by {abs(errors):.1f} of its own standard errors. Most of that "
+        "error is the radius of the disc, whose edge is soft: the displacement of a view is "
+        "defocus times angle, and angles are counted in radii.",
+        f"The disc is {stretch:.2f} times as long as wide. Its radius is {radius:.1f} pixels; "
+        f"semi-angle over pixel, as the owners state them, is {stated:.1f}.",
+        f"A drift of {drift:.2f} Å a line ({drift / step:.0%} of a step) is reported. Two-fold "
+        "astigmatism would displace the views alike, and one scan cannot tell the two apart; the "
+        "other program fitted the astigmatism. The error of the defocus holds half of what that "
+        "changes.",
+        f"The variance over the mean rises from {noise.variance[0]:.1f} in single pixels to "
+        f"{noise.variance.max():.1f} in blocks, which is at most what an electron counts; the "
+        f"noise of neighbouring pixels correlates by {noise.neighbours:.2f}.",
+    )
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def conclusion(report: Report) -> str:
+    """Say what the chapter ends with."""
+    direct, image = np.asarray(report.direct), np.asarray(report.mean)
+    alike = float(np.corrcoef(direct.ravel(), image.ravel())[0, 1])
+    limits = report.resolution.get("direct")
+    finest = report.finest_ring or 0.0
+    halves = "there is no half-set resolution"
+    if limits is not None:
+        end = limits["half-bit"] <= 1.001 * finest
+        halves = (
+            f"even and odd lines agree to {finest:.0f} Å, the finest ring that was compared: the "
+            "scan's resolution is not known, but no worse"
+            if end
+            else f"even and odd lines agree to {limits['half-bit']:.0f} Å"
+        )
+    return (
+        "**A published scan is reconstructed from energy, step and semi-angle alone**, and its "
+        f"geometry agrees with what others found. The network's image correlates with direct "
+        f"ptychography's by {alike:.2f}. By direct ptychography {halves}. What the network adds "
+        "cannot be judged here, since it was trained on counted electrons, on other steps and "
+        "other angles, and there is no truth."
+    )

@@ -1,0 +1,132 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   language_info:
+#     name: python
+# ---
+
+# %% [markdown]
+# # A real cryo scan
+#
+# **What the paper says.** Its scans are all simulated. It is written for specimens that the beam damages, such
+# as proteins in ice.
+#
+# **What is measured here.** A published scan of virus particles in ice at the edge of a carbon film, from its
+# file to the image. The program is told the energy, the step and the semi-angle alone. What it finds stands
+# beside what the owners state and what another program fitted. There is no {term}`truth` here: what is
+# compared is how far the scan agrees with itself.
+#
+# **The data** are the repository [SeanXPWu/Ptycho.jl](https://github.com/SeanXPWu/Ptycho.jl) by Xiaopeng Wu and
+# Yu Lei, under the MIT licence: 127 × 127 positions of 31.25 Å, 300 kV, 1.03 mrad. They are not part of
+# this book. `misr4d fetch cryo` fetches them, checks them and keeps the middle of every pattern, summed 2 × 2.
+#
+# **How long it takes.** Some minutes on one core.
+
+# %% tags=["parameters"]
+energy: float = 300e3  # eV, as the owners state
+step: float = 31.25  # Å, as the owners state
+semiangle: float = 1.03  # mrad, as the owners state
+method: str = "informed"  # the network on top of direct ptychography
+
+# %% tags=["hide-input"]
+from misr4d.companion.parameters import check_parameters
+
+check_parameters(globals())
+
+# %%
+from IPython.display import Image, Markdown
+
+import misr4d
+from misr4d import plotting
+from misr4d.calibrate.camera import camera_noise
+from misr4d.companion import cryo
+from misr4d.specimens.cryo_scan import find_cryo_scan
+from misr4d.specimens.fetch import DATASETS
+
+plotting.use_style()
+counts = find_cryo_scan(DATASETS["cryo"].path)
+report, noise = None, None
+if counts is not None:
+    report = misr4d.reconstruct(
+        counts, energy=energy, step=step, semiangle=semiangle, method=method
+    )
+    disc = report.detector.disc
+    noise = camera_noise(counts, disc.centre, disc.radius)
+
+# %% tags=["remove-input"]
+Markdown(cryo.MISSING if report is None else "The scan is on this machine and was reconstructed.")
+
+# %% [markdown]
+# ## The detector
+#
+# Behind thick ice the disc's edge is soft, and more is scattered to one side than to the other
+# ({numref}`fig-cryo-camera`, left). The disc is not round either. The aperture is; so the angles are stretched, by
+# the projector lenses or by pixels that are not square, and they are corrected for it. That matters: with a
+# round disc the same scan looks as if it drifted further, and its defocus comes out smaller.
+#
+# Values of this camera are not single electrons. The variance of a sum of pixels grows with their number: an
+# electron makes several counts, spread over neighbouring pixels (middle). Electrons therefore cannot be dealt
+# to two {term}`half-sets <half-set>` at random: both would share their noise. The half-sets are the even and the
+# odd lines of the scan instead (right).
+
+# %% tags=["remove-input", "remove-output"]
+path = cryo.draw_camera(report, noise)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/cryo_camera.png
+# :name: fig-cryo-camera
+# :alt: Mean diffraction pattern with a fitted ellipse, variance over mean against the side of a block of pixels, and ring correlation of even against odd lines
+#
+# Square root of the mean pattern with the fitted disc; variance of the difference of neighbouring patterns, over
+# the mean, for sums of blocks of pixels, 1 for counted electrons; and ring correlation of direct ptychography
+# from the even lines with that from the odd lines.
+# ```
+
+# %% [markdown]
+# ## What was estimated
+
+# %% tags=["remove-input"]
+Markdown(cryo.MISSING if report is None else cryo.estimates(report))
+
+# %% tags=["remove-input"]
+Markdown(cryo.MISSING if report is None else cryo.reading_of(report, noise))
+
+# %% [markdown]
+# ## The image
+#
+# The views are displaced by more than four steps of the scan, and an image three times finer than the scan is
+# made of them ({numref}`fig-cryo-images`).
+
+# %% tags=["remove-input", "remove-output"]
+path = cryo.draw_images(report)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/cryo_images.png
+# :name: fig-cryo-images
+# :alt: Phase of virus particles in ice at the edge of a carbon film by direct ptychography, by the network on top of it, and their difference
+#
+# Phase by direct ptychography, by the network on top of it, and what the network changed, all on one scale of
+# grey. The network was trained on simulated specimens of another step and semi-angle: where it differs, the
+# data did not decide.
+# ```
+
+# %% [markdown]
+# ## What was seen
+
+# %% tags=["remove-input"]
+Markdown(cryo.MISSING if report is None else cryo.conclusion(report))
+
+# %% tags=["remove-input"]
+if report is not None:
+    for warning in report.warnings:
+        print("*", warning)
