@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from misr4d.core.datacube import Datacube
 
-__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "Survey", "survey"]
+__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "Survey", "survey", "value_or"]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
@@ -75,6 +75,11 @@ class Quantity:
         value = list(self.value) if isinstance(self.value, tuple) else self.value
         entry = {"value": value, "unit": self.unit, "origin": self.origin}
         return entry if self.error is None else {**entry, "error": self.error}
+
+
+def value_or(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
+    """Return the value of a quantity, or `otherwise` if it is not known."""
+    return known[name].value if name in known else otherwise
 
 
 @dataclass(frozen=True)

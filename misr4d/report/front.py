@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
-from misr4d.report.preparation import BadPixelChoice
+from misr4d.report.counts import BadPixelChoice
 from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.report.report import Method, Report
 

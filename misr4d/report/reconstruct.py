@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,20 +24,15 @@ from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold,
 from misr4d.reconstruction.direct import starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_strength
-from misr4d.report.preparation import (
-    _DISC_RADIUS,
-    _FAR,
-    BadPixelChoice,
-    Prepared,
-    _check_known,
-    prepare,
-)
+from misr4d.report.beam import DISC_RADIUS
+from misr4d.report.counts import BadPixelChoice
+from misr4d.report.preparation import Prepared, check_known, prepare
 from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["plan", "reconstruct_scan"]
+
+# Our choice: a larger ratio to the value that the network was trained at gives a warning.
+_FAR = 1.25
 
 
 def plan(scan: Scan, method: Method = "informed") -> str:
@@ -49,7 +43,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     ValueError
         If it could not start: as :func:`misr4d.report.preparation.prepare` for what must be known.
     """
-    _check_known(scan)
+    check_known(scan)
     nx, ny = scan.patterns.shape[:2]
     lines = [scan.described()]
     lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
@@ -60,7 +54,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     lines += [f"warning: {note}" for note in scan.notes]
     count = len(tiles((nx, ny), (min(nx, TILE), min(ny, TILE))))
     # Some 200 views, and as much again for half-sets.
-    memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
+    memory = 2 * math.pi * DISC_RADIUS**2 * nx * ny * 4 / 2**30
     lines.append(
         f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {count} "
         f"{'tile' if count == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
@@ -123,7 +117,7 @@ def reconstruct_scan(
     device = pick_device(device)
     if method not in METHOD_NAMES:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHOD_NAMES)}")
-    _check_known(scan)  # before workers are started
+    check_known(scan)  # before workers are started
     if max(scan.patterns.shape[:2]) <= TILE:
         scheduler = workers = None  # one tile is not distributed
     with task_pool(scheduler, workers) as pool:
