@@ -23,7 +23,7 @@ import numpy as np
 import zarr
 
 from misr4d.core import optics
-from misr4d.io.dectris import is_master, read_master
+from misr4d.io.dectris import hdf5_holds, is_master, read_master
 from misr4d.io.layout import Layout
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
@@ -269,19 +269,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Member:
 # --- HDF5: EMD 1.0 of py4DSTEM and emdfile, and any other with one array -------------------------
 
 
-def _is_hdf5(path: Path) -> bool:
-    return path.is_file() and bool(h5py.is_hdf5(path))
-
-
 def _is_emd1(path: Path) -> bool:
-    if not _is_hdf5(path):
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            kinds = [plain_text(group.attrs.get("emd_group_type")) for group in file.values()]
-    except Exception:  # damaged: the reader chosen by its suffix explains how
-        return False
-    return "root" in kinds
+    def kinds_of_groups(file: h5py.File) -> list[Any]:
+        return [plain_text(group.attrs.get("emd_group_type")) for group in file.values()]
+
+    return hdf5_holds(path, lambda file: "root" in kinds_of_groups(file))
 
 
 def plain_text(value: Any) -> Any:
