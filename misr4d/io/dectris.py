@@ -108,10 +108,10 @@ def read_master(path: Path, dataset: str | None) -> Reading:
     return Reading(patterns, calibration.values, calibration.pixel, tuple(notes))
 
 
-def _read_energy(file: h5py.File, found: Calibration) -> None:
+def _read_energy(file: h5py.File, calibration: Calibration) -> None:
     for place in ENERGIES:
         if place in file:
-            found.values["energy"] = float(file[place][()])
+            calibration.values["energy"] = float(file[place][()])
             return
 
 

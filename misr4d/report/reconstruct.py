@@ -135,7 +135,7 @@ def _reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    estimates = _images(views, ready, method, device, pool, share=1.0)
+    estimates = _images(views, ready, method, device, pool, dose_fraction=1.0)
     direct = estimates["direct"].mean
     deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     pixel = _fine(acquisition)
@@ -149,7 +149,9 @@ def _reconstruct(
         warnings += _miscounted(known["noise"].value)
         half_set_images: dict[str, list[Tensor]] = {name: [] for name in estimates}
         for half in _halves(views, ready, seed):
-            for name, estimate in _images(half, ready, method, device, pool, share=0.5).items():
+            for name, estimate in _images(
+                half, ready, method, device, pool, dose_fraction=0.5
+            ).items():
                 half_set_images[name].append(estimate.mean)
         del views, half  # before the spectra, which take as much memory
         for name, images in half_set_images.items():
@@ -207,16 +209,22 @@ class _Second(Estimate):
 
 
 def _images(
-    views: Tensor, ready: Prepared, method: str, device: str, pool: TaskPool, *, share: float
+    views: Tensor,
+    ready: Prepared,
+    method: str,
+    device: str,
+    pool: TaskPool,
+    *,
+    dose_fraction: float,
 ) -> dict[str, Estimate]:
-    """Make a method's image, after the images that it starts from, at a share of the dose."""
+    """Make a method's image, after the images that it starts from, at a fraction of the dose."""
     acquisition = ready.acquisition
     estimates = {"direct": _image(views, acquisition, "direct", device, pool)}
     if method != "direct":
         estimates["informed"] = _image(views, acquisition, "informed", device, pool)
     if method == "refined":
         network_estimate = estimates["informed"]
-        dose = share * ready.cube.electrons / math.prod(acquisition.step)
+        dose = dose_fraction * ready.cube.electrons / math.prod(acquisition.step)
         electrons = electrons_per_pixel(dose, acquisition)
         result = refine_scan(
             lambda rows, columns: (views[:, rows, columns] * electrons).round(),
@@ -234,15 +242,15 @@ def _images(
     return {name: _straightened(estimate, acquisition) for name, estimate in estimates.items()}
 
 
-def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
+def _straightened(estimate: Estimate, acquisition: Acquisition) -> Estimate:
     """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
     if not acquisition.drifts:
-        return found
+        return estimate
     pixel = _fine(acquisition)
-    mean = straighten(found.mean, pixel, acquisition.scan_matrix)
+    mean = straighten(estimate.mean, pixel, acquisition.scan_matrix)
     # A spline may fall below zero beside a peak; a deviation must not.
-    deviation = straighten(found.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
-    return replace(found, mean=mean - mean.mean(), deviation=deviation)
+    deviation = straighten(estimate.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
+    return replace(estimate, mean=mean - mean.mean(), deviation=deviation)
 
 
 def _fine(acquisition: Acquisition) -> tuple[float, float]:
