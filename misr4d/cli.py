@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
-import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,6 +16,18 @@ from typing import Any, Literal
 import click
 
 from misr4d import __version__
+from misr4d.options import (
+    POSITIVE,
+    SEED,
+    THICKNESS,
+    WORKERS,
+    Dose,
+    Output,
+    bad_pixel_options,
+    file_options,
+    quantity_options,
+    where_tasks_run,
+)
 
 __all__ = ["main"]
 
@@ -28,8 +36,20 @@ __all__ = ["main"]
 _UNFORESEEN, _INTERRUPTED, _TERMINATED = 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
+class _Command(click.Command):
+    """Command whose ``ValueError`` is about what it was given."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+
 class _Commands(click.Group):
     """Commands that say in one line what went wrong; ``--debug`` shows the traceback too."""
+
+    command_class = _Command
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = ctx.params.get("debug", False)
@@ -62,46 +82,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(_TERMINATED)
 
 
-class _Target(click.Path):
-    """Output path of a command, refused before the work if it cannot be made or written to."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        try:
-            if path.is_symlink() and not path.exists():
-                self.fail(f"{path} is a link to {os.readlink(path)}, which does not exist")
-            existing_folder = path if self.dir_okay else path.parent
-            if not self.dir_okay and not existing_folder.is_dir():
-                self.fail(f"{path} cannot be written; expected a file in a folder that exists")
-            while not existing_folder.exists():
-                existing_folder = existing_folder.parent
-            if not existing_folder.is_dir():
-                self.fail(f"{path} cannot be made: {existing_folder} is a file")
-            effective_ids = os.access in os.supports_effective_ids
-            if not os.access(existing_folder, os.W_OK | os.X_OK, effective_ids=effective_ids):
-                self.fail(f"{path} cannot be written: no permission for {existing_folder}")
-        except OSError as error:
-            self.fail(f"{path} cannot be written: {error.strerror}")
-        return path
-
-
-_POSITIVE = click.IntRange(1)
-_WORKERS = click.IntRange(1, 256)
-_SEED = click.IntRange(0, 2**62)
-_RATE = click.FloatRange(0, 1, min_open=True)
-_MOST_ELECTRONS = 1e12  # e⁻/Å²; more than any specimen has received
-_THICKNESS = click.FloatRange(max=1e4)  # Å; a micrometre is no transmission specimen
-
-
-def _on_dask(
-    command: Callable[..., Any], workers: str = "Local processes (default: one a core)."
-) -> Callable[..., Any]:
-    """Give a command the options that say where its tasks run."""
-    scheduler = "Address of a running dask scheduler, instead of local ones."
-    command = click.option("--scheduler", help=scheduler)(command)
-    return click.option("--workers", type=_WORKERS, help=workers)(command)
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show the traceback of what goes wrong.")
@@ -121,48 +101,25 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 @main.command()
 @click.argument("target", metavar="SPECIMEN|FILE")
-@click.option("--thickness", type=_THICKNESS, help="Thickness of a specimen along the beam, Å.")
-@click.option("--dataset", help="Which array, if FILE holds several.")
-@click.option(
-    "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."
-)
-def info(
-    target: str, thickness: float | None, dataset: str | None, scan_shape: tuple[int, int] | None
-) -> None:
+@click.option("--thickness", type=THICKNESS, help="Thickness of a specimen along the beam, Å.")
+@file_options
+def info(target: str, thickness: float | None, **arrangement: Any) -> None:
     """Print what a SPECIMEN is made of, or what the scan in FILE states and what it lacks.
 
     Of a specimen: composition, density, size, source and licence. Of a scan: shape, type, stated
     quantities with their units, those that must be given, and statements that are not used. The
     patterns are not read.
     """
-    try:
-        if not Path(target).exists() and not Path(target).suffix:
-            from misr4d.specimens.catalogue import describe, format_description, make_specimen
+    if not Path(target).exists() and not Path(target).suffix:
+        from misr4d.specimens.catalogue import describe, format_description, make_specimen
 
-            specimen = make_specimen(target, thickness=thickness)
-            click.echo(format_description(describe(specimen)))
-            return
-        if thickness is not None:
-            raise ValueError("--thickness is of a specimen by name; a scan has none to choose")
-        from misr4d.io.reading import read_scan
+        click.echo(format_description(describe(make_specimen(target, thickness=thickness))))
+        return
+    if thickness is not None:
+        raise ValueError("--thickness is of a specimen by name; a scan has none to choose")
+    from misr4d.io.reading import read_scan
 
-        scan = read_scan(Path(target), dataset=dataset, scan_shape=scan_shape or None)
-        click.echo(scan.inventory())
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-
-
-def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
-    try:
-        doses = tuple(math.inf if v in {"inf", "∞"} else float(v) for v in values)
-    except ValueError as error:
-        raise click.UsageError(f"a dose is not a number: {error}") from None
-    for dose_text, value in zip(values, doses, strict=True):
-        if value > _MOST_ELECTRONS and dose_text not in {"inf", "∞"}:
-            raise click.UsageError(
-                f"a dose is {dose_text} e⁻/Å²; expected at most {_MOST_ELECTRONS:g}, or inf"
-            )
-    return doses
+    click.echo(read_scan(Path(target), **arrangement).inventory())
 
 
 @main.command()
@@ -171,21 +128,23 @@ def _numbers(values: tuple[str, ...]) -> tuple[float, ...]:
 @click.option("--study", "size", flag_value="study", help="What pages and verdicts read: hours.")
 @click.option(
     "--out",
-    type=_Target(file_okay=False, path_type=Path),
+    type=Output(file_okay=False, path_type=Path),
     default=Path("_output/bench"),
     show_default=True,
     help="Folder of the table; a run in it takes up where the last one stopped.",
 )
 @click.option("--specimen", "specimens", multiple=True, help="Only these; may be repeated.")
-@click.option("--dose", "doses", multiple=True, help="Only these, e⁻/Å² or inf; may be repeated.")
+@click.option(
+    "--dose", "doses", type=Dose(), multiple=True, help="Only these, e⁻/Å² or inf; may be repeated."
+)
 @click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
-@click.option("--draws", type=_POSITIVE, help="Noise draws of every method.")
-@_on_dask
+@click.option("--draws", type=POSITIVE, help="Noise draws of every method.")
+@where_tasks_run()
 def bench(
     size: str,
     out: Path,
     specimens: tuple[str, ...],
-    doses: tuple[str, ...],
+    doses: tuple[float, ...],
     methods: tuple[str, ...],
     draws: int | None,
     workers: int | None,
@@ -200,20 +159,17 @@ def bench(
     full_plan = PLANS[size]
     base = full_plan if isinstance(full_plan, Plan) else full_plan[0]
     narrowed = bool(specimens or doses or methods or draws)
-    try:
-        plan = replace(
-            base,
-            specimens=specimens or base.specimens,
-            doses=_numbers(doses) or base.doses,
-            methods=methods or base.methods,
-            draws=draws or base.draws,
-            # An explicit choice of doses or methods holds for ptychography too.
-            slow_doses=None if doses else base.slow_doses,
-        )
-        plan_to_run = plan if narrowed else full_plan
-        rows = run_bench(plan_to_run, out, scheduler=scheduler, workers=workers)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    plan = replace(
+        base,
+        specimens=specimens or base.specimens,
+        doses=doses or base.doses,
+        methods=methods or base.methods,
+        draws=draws or base.draws,
+        # An explicit choice of doses or methods holds for ptychography too.
+        slow_doses=None if doses else base.slow_doses,
+    )
+    plan_to_run = plan if narrowed else full_plan
+    rows = run_bench(plan_to_run, out, scheduler=scheduler, workers=workers)
     click.echo(f"{len(rows)} rows in {out / 'table.csv'} and {out / 'table.json'}")
     if plan.left_out and plan == base:
         click.echo(f"this plan leaves out: {plan.left_out}")
@@ -229,7 +185,7 @@ def bench(
 )
 @click.option(
     "--out",
-    type=_Target(file_okay=False, path_type=Path),
+    type=Output(file_okay=False, path_type=Path),
     default=Path("_output/training"),
     show_default=True,
     help="Folder of checkpoint, log and weights; a run in it goes on where the last one stopped.",
@@ -250,17 +206,19 @@ def bench(
 @click.option(
     "--half/--no-half", default=None, help="bfloat16 on a CPU too, instead of the preset's."
 )
-@click.option("--learning-rate", type=_RATE, help="Highest, of AdamW.")
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Highest, of AdamW."
+)
 @click.option(
     "--continue-shipped",
     is_flag=True,
     help="Start from the shipped weights of the network, with the settings on their card instead "
     "of a preset's.",
 )
-@click.option("--seed", type=_SEED, help="Of everything.")
-@click.option("--repeat", type=_SEED, help="Another number draws other noise of each specimen.")
+@click.option("--seed", type=SEED, help="Of everything.")
+@click.option("--repeat", type=SEED, help="Another number draws other noise of each specimen.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
-@click.option("--workers", type=_WORKERS, help="Processes that simulate specimens.")
+@click.option("--workers", type=WORKERS, help="Processes that simulate specimens.")
 def train(
     preset: str,
     out: Path,
@@ -280,14 +238,11 @@ def train(
     from misr4d.learn.training import train as run
 
     settings = {name: value for name, value in changes.items() if value is not None}
-    try:
-        base = PRESETS[preset]
-        if continue_shipped:
-            base = shipped_training(str(settings.get("network", base.network)))
-        config = replace(base, **settings)  # type: ignore[arg-type]
-        result = run(config, out, device=device, workers=workers)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    base = PRESETS[preset]
+    if continue_shipped:
+        base = shipped_training(str(settings.get("network", base.network)))
+    config = replace(base, **settings)  # type: ignore[arg-type]
+    result = run(config, out, device=device, workers=workers)
     click.echo(f"{result}; log and picture of the loss in {out}")
 
 
@@ -296,21 +251,26 @@ def train(
     "  misr4d reconstruct scan.h5 --out result"
 )
 @click.argument("specimen")
-@click.option("--dose", required=True, help="e⁻/Å² on the specimen, or inf for no counting noise.")
+@click.option(
+    "--dose",
+    type=Dose(),
+    required=True,
+    help="e⁻/Å² on the specimen, or inf for no counting noise.",
+)
 @click.option(
     "--out",
-    type=_Target(dir_okay=False, path_type=Path),
+    type=Output(dir_okay=False, path_type=Path),
     default=Path("scan.h5"),
     show_default=True,
     help="File to write: EMD 1.0, which py4DSTEM reads too.",
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the counting noise.")
-@click.option("--thickness", type=_THICKNESS, help="Thickness along the beam, Å.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the counting noise.")
+@click.option("--thickness", type=THICKNESS, help="Thickness along the beam, Å.")
 @click.option("--defocus", type=float, help="Å, positive is underfocus.")
 @click.option("--positions", type=int, help="Scan only N × N of them, 32 or more: quicker.")
 def simulate(
     specimen: str,
-    dose: str,
+    dose: float,
     out: Path,
     seed: int,
     thickness: float | None,
@@ -323,18 +283,15 @@ def simulate(
     """
     from misr4d.companion.demo import record_scan
 
-    try:
-        recording = record_scan(
-            specimen,
-            _numbers((dose,))[0],
-            seed=seed,
-            thickness=thickness,
-            defocus=defocus,
-            positions=positions,
-        )
-        path = recording.write(out)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    recording = record_scan(
+        specimen,
+        dose,
+        seed=seed,
+        thickness=thickness,
+        defocus=defocus,
+        positions=positions,
+    )
+    path = recording.write(out)
     rx, ry, qx, qy = recording.cube.patterns.shape
     click.echo(f"{path}: {rx} × {ry} positions, {qx} × {qy} pixels, with the truth beside them")
 
@@ -347,7 +304,7 @@ def simulate(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=_Target(file_okay=False, path_type=Path),
+    type=Output(file_okay=False, path_type=Path),
     default=Path("_output/reconstruction"),
     show_default=True,
     help="Folder of report.html, report.json, image.png, image.npz and image.h5.",
@@ -360,96 +317,23 @@ def simulate(
     help="The shipped network that starts from direct ptychography, that alone, or the network's "
     "image refined by the electrons: minutes.",
 )
-@click.option("--energy", type=float, help="Of the electrons, eV: 300e3 for 300 kV.")
-@click.option("--step", type=float, nargs=1, help="Distance between probe positions, Å.")
-@click.option("--semiangle", type=float, help="Convergence semi-angle, mrad.")
-@click.option("--detector-pixel", type=float, help="Side of a detector pixel, mrad.")
-@click.option("--defocus", type=float, help="Å, positive is underfocus.")
-@click.option("--rotation", type=float, help="Of the detector against the scan, deg, Rx to Ry.")
-@click.option(
-    "--transpose/--no-transpose",
-    "transposed",
-    default=None,
-    help="Whether the detector's axes are swapped, before the rotation.",
-)
-@click.option("--thickness", type=float, help="Of the specimen, Å, if defocus counts from its top.")
-@click.option("--dose", type=float, help="e⁻/Å²; by default from the counts.")
-@click.option("--gain", type=float, help="Counts per electron, of a camera that does not count.")
-@click.option(
-    "--offset",
-    type=float,
-    help="Counts that a detector pixel reads without electrons; by default the level far from the "
-    "disc, if that is certain.",
-)
-@click.option("--centre", type=float, nargs=2, help="Optical axis on the detector, pixels.")
-@click.option(
-    "--drift",
-    type=float,
-    nargs=2,
-    help="How far each line lies from where it should, beyond the one before, along Rx and Ry, Å.",
-)
-@click.option(
-    "--astigmatism",
-    type=float,
-    nargs=2,
-    help="Two-fold, C12·cos 2φ and C12·sin 2φ along the scan, Å; sought if the drift is given.",
-)
-@click.option("--dataset", help="Which array, of a file that holds several.")
-@click.option(
-    "--scan-shape", type=_POSITIVE, nargs=2, help="Positions RX RY of a list of patterns."
-)
-@click.option(
-    "--skip-frames",
-    type=click.IntRange(0),
-    help="Frames of a list before the first position; 0 if surplus ones come last.",
-)
-@click.option(
-    "--frames-per-position",
-    type=_POSITIVE,
-    default=1,
-    show_default=True,
-    help="Consecutive frames of a position, which are summed.",
-)
-@click.option(
-    "--scan-crop",
-    type=click.IntRange(0),
-    nargs=4,
-    help="Use only these positions: RX from and to, RY from and to, counted from 0, the last "
-    "not included.",
-)
-@click.option(
-    "--bad-pixels",
-    type=click.Path(path_type=Path),
-    help="List of bad detector pixels, a line each: row,column, or 12,* for a row.",
-)
-@click.option(
-    "--mask",
-    type=click.Path(path_type=Path),
-    help="Picture of the bad detector pixels, .npy or .tif: 0 is good.",
-)
-@click.option("--keep-all-pixels", is_flag=True, help="Do not look for hot and dead pixels.")
+@quantity_options
+@file_options
+@bad_pixel_options
 @click.option(
     "--keep-dose",
     is_flag=True,
     help="Do not look for lines and positions of another dose, nor leave out flyback.",
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of the half-sets.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the half-sets.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")
-@partial(
-    _on_dask,
-    workers="Local processes for the tiles of a scan larger than 64 × 64 (default: this one).",
-)
+@where_tasks_run("Local processes for the tiles of a scan larger than 64 × 64 (default: this one).")
 @click.option("--dry-run", is_flag=True, help="Say what was read and would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for machines.")
 def reconstruct(
     file: Path,
     out: Path,
     method: Literal["informed", "direct", "refined"],
-    dataset: str | None,
-    scan_shape: tuple[int, int] | None,
-    skip_frames: int | None,
-    frames_per_position: int,
-    scan_crop: tuple[int, int, int, int] | None,
     bad_pixels: Path | None,
     mask: Path | None,
     keep_all_pixels: bool,
@@ -460,7 +344,7 @@ def reconstruct(
     scheduler: str | None,
     dry_run: bool,
     as_json: bool,
-    **given: Any,
+    **arrangement_and_quantities: Any,
 ) -> None:
     """Reconstruct the scan in FILE, on a grid three times finer than its positions.
 
@@ -481,39 +365,28 @@ def reconstruct(
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if (bad_pixels is not None) + (mask is not None) + keep_all_pixels > 1:
         raise click.UsageError("--bad-pixels, --mask and --keep-all-pixels exclude each other")
-    try:
-        scan = read_scan(
-            file,
-            dataset=dataset,
-            scan_shape=scan_shape or None,
-            skip_frames=skip_frames,
-            frames_per_position=frames_per_position,
-            scan_crop=scan_crop or None,
-            **given,
-        )
-        if dry_run:
-            click.echo(plan(scan, method))
-            click.echo(f"nothing was written; it would be to {out}")
-            return
-        click.echo(scan.described(), err=True)
-        choice: Any = "none" if keep_all_pixels else "found"
-        if bad_pixels is not None:
-            choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
-        if mask is not None:
-            choice = read_mask(mask, scan.patterns.shape[2:])
-        report = run(
-            scan,
-            method=method,
-            seed=seed,
-            bad_pixels=choice,
-            level_dose=not keep_dose,
-            device=device,
-            scheduler=scheduler,
-            workers=workers,
-        )
-        paths = report.write(out)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    scan = read_scan(file, **arrangement_and_quantities)
+    if dry_run:
+        click.echo(plan(scan, method))
+        click.echo(f"nothing was written; it would be to {out}")
+        return
+    click.echo(scan.described(), err=True)
+    choice: Any = "none" if keep_all_pixels else "found"
+    if bad_pixels is not None:
+        choice = read_bad_pixels(bad_pixels, scan.patterns.shape[2:])
+    if mask is not None:
+        choice = read_mask(mask, scan.patterns.shape[2:])
+    report = run(
+        scan,
+        method=method,
+        seed=seed,
+        bad_pixels=choice,
+        level_dose=not keep_dose,
+        device=device,
+        scheduler=scheduler,
+        workers=workers,
+    )
+    paths = report.write(out)
     if as_json:
         click.echo(json.dumps(report.record(), indent=1, ensure_ascii=False))
     else:
@@ -527,12 +400,12 @@ def reconstruct(
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=_Target(file_okay=False, path_type=Path),
+    type=Output(file_okay=False, path_type=Path),
     default=Path("_output/sweep"),
     show_default=True,
     help="Folder in which the study gets its own; a study in it takes up where it stopped.",
 )
-@_on_dask
+@where_tasks_run()
 @click.option("--dry-run", is_flag=True, help="List the runs; do and write nothing.")
 def sweep(
     study: Path, out: Path, workers: int | None, scheduler: str | None, dry_run: bool
@@ -546,16 +419,13 @@ def sweep(
     from misr4d.companion.sweep import sweep as run
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    try:
-        study_plan = read_study(study)
-        if dry_run:
-            for parameters in study_plan.runs:
-                click.echo(", ".join(f"{name} {value}" for name, value in parameters.items()))
-            click.echo(f"{len(study_plan.runs)} runs; nothing was done")
-            return
-        rows = run(study_plan, out, scheduler=scheduler, workers=workers)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    study_plan = read_study(study)
+    if dry_run:
+        for parameters in study_plan.runs:
+            click.echo(", ".join(f"{name} {value}" for name, value in parameters.items()))
+        click.echo(f"{len(study_plan.runs)} runs; nothing was done")
+        return
+    rows = run(study_plan, out, scheduler=scheduler, workers=workers)
     click.echo(
         f"{len(rows)} rows in {out / study_plan.name / 'table.csv'} and table.json beside it"
     )
@@ -564,14 +434,20 @@ def sweep(
 @main.command(epilog="\b\nExample:\n  misr4d demo --out demo\n  xdg-open demo/report.html")
 @click.option(
     "--out",
-    type=_Target(file_okay=False, path_type=Path),
+    type=Output(file_okay=False, path_type=Path),
     default=Path("_output/demo"),
     show_default=True,
     help="Folder of scan.h5, truth.npz and the files of misr4d reconstruct.",
 )
 @click.option("--specimen", default="Li2CoO3", show_default=True, help="One of the paper's.")
-@click.option("--dose", default="1000", show_default=True, help="e⁻/Å² on the specimen, finite.")
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Of all that is by chance.")
+@click.option(
+    "--dose",
+    type=Dose(finite=True),
+    default="1000",
+    show_default=True,
+    help="e⁻/Å² on the specimen, finite.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of all that is by chance.")
 @click.option(
     "--positions", type=int, default=64, show_default=True, help="N × N, 32 or more: quicker."
 )
@@ -587,7 +463,7 @@ def sweep(
 def demo(
     out: Path,
     specimen: str,
-    dose: str,
+    dose: float,
     seed: int,
     positions: int,
     drift: float,
@@ -601,17 +477,11 @@ def demo(
     """
     from misr4d.companion.demo import format_comparison, make_stand_in, run_demo
 
-    electrons = _numbers((dose,))[0]
-    if not (math.isfinite(electrons) and electrons > 0):
-        raise click.UsageError(f"dose is {dose} e⁻/Å²; expected a finite number above 0")
     click.echo(f"simulating {specimen}, {positions} × {positions} positions …", err=True)
-    try:
-        stand_in = make_stand_in(
-            specimen, seed=seed, positions=positions, drift=drift, transposed=transposed
-        )
-        report, rows = run_demo(out, stand_in, electrons, seed)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    stand_in = make_stand_in(
+        specimen, seed=seed, positions=positions, drift=drift, transposed=transposed
+    )
+    report, rows = run_demo(out, stand_in, dose, seed)
     click.echo(report.summary())
     click.echo("\n" + format_comparison(rows))
     click.echo(f"\nopen {out / 'report.html'}")
@@ -629,8 +499,6 @@ def fetch(name: str) -> None:
 
     try:
         path = fetch_dataset(name)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
     except OSError as error:  # of the network, or of the disk
         raise click.ClickException(str(error)) from None
     click.echo(f"{path}: {DATASETS[name].title}, {DATASETS[name].licence}")

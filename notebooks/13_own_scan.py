@@ -109,6 +109,38 @@ hidden = "\n".join(
 Markdown("| quantity | value | who says it |\n|---|---|---|\n" + known + "\n" + hidden)
 
 # %% [markdown]
+# ## An image in one call
+#
+# Counts in memory and three numbers that every microscopist knows give an image
+# ({numref}`fig-own-call`); a path to a file in place of the array does the same. All else is estimated. The
+# sections below go through what happens inside.
+
+# %% tags=["remove-output"]
+import misr4d
+
+patterns = scan.patterns  # counts (Rx, Ry, Qx, Qy): NumPy, dask or a tensor
+energy, step, semiangle = (
+    scan.value("energy"),
+    scan.value("step"),
+    scan.value("semiangle"),
+)  # eV, Å, mrad
+
+report = misr4d.reconstruct(patterns, energy=energy, step=step, semiangle=semiangle)
+
+print(report.summary())  # every number with its origin, and warnings
+phase, deviation = report.phase, report.deviation  # NumPy arrays (3·Rx, 3·Ry) [rad]
+Image(figures.save(report.show(), "own_call"))
+
+# %% [markdown]
+# ```{figure} ../figures/own_call.png
+# :name: fig-own-call
+# :alt: Direct ptychography, the informed network's image and its standard deviation, as report.show() draws them
+#
+# What `report.show()` draws: the image of direct ptychography, the network's that starts from it, and the
+# standard deviation of the latter. Scale bar in the first image.
+# ```
+
+# %% [markdown]
 # ## The detector: bad pixels, disc, centre, dose
 #
 # Bad pixels come first, because a hot row pulls at everything else. They are found in the sum of all

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -28,13 +30,60 @@ os.environ.update(SIDE_BY_SIDE)
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
+Test = TypeVar("Test", bound=Any)  # what has the path of its file
 
 HAS_PY4DSTEM = find_spec("py4DSTEM") is not None
 NO_PY4DSTEM = "needs py4DSTEM: pip install 'misr4d[classical]', on Python 3.11 or 3.12"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs py4DSTEM where it is not installed."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the seed of the order in which tests run."""
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="seed of the order of test files and of the tests in each; 0 is the order as written "
+        "(default: another seed each time, printed at the top)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the order of this run, or take it from the process that started this worker."""
+    drawn = getattr(config, "workerinput", {}).get("shuffle", random.SystemRandom().getrandbits(16))
+    if config.option.shuffle is None:
+        config.option.shuffle = drawn
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker the order, since all of them must have the same."""
+    node.workerinput["shuffle"] = node.config.option.shuffle
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to repeat this order."""
+    return f"order of tests: --shuffle {config.option.shuffle}"
+
+
+def shuffled(items: list[Test], seed: int) -> list[Test]:
+    """Shuffle test files, and the tests of each file, which stay together for their fixtures."""
+    files: dict[Path, list[Test]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    if seed:
+        generator = random.Random(seed)
+        for tests in files.values():
+            generator.shuffle(tests)
+        order = list(files)
+        generator.shuffle(order)
+        files = {path: files[path] for path in order}
+    return [item for tests in files.values() for item in tests]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest groups tests by the parameters of their fixtures
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tests in random order, and leave out what needs py4DSTEM where it is not installed."""
+    items[:] = shuffled(items, config.option.shuffle)
     if not HAS_PY4DSTEM:
         for item in items:
             if item.get_closest_marker("classical"):

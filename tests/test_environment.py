@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from tests.conftest import HAS_PY4DSTEM
+from tests.conftest import HAS_PY4DSTEM, shuffled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,3 +118,17 @@ def test_make_says_which_python_the_book_needs(python: str, refused: bool) -> No
             done.stderr
         )
         assert "On Python 3.13 the package alone works" in done.stderr
+
+
+def test_a_seed_is_an_order_of_files_and_of_their_tests(request: pytest.FixtureRequest) -> None:
+    """Files stay whole, so that what their tests share is made once."""
+    tests = [SimpleNamespace(path=Path(f"{file}.py"), test=i) for file in "abc" for i in range(8)]
+    for seed in (1, 2):
+        order = shuffled(tests, seed)
+        assert order == shuffled(tests, seed)
+        assert order != tests
+        assert sorted(order, key=tests.index) == tests
+        assert len([*itertools.groupby(order, key=lambda item: item.path)]) == 3
+    assert shuffled(tests, 1) != shuffled(tests, 2)
+    assert shuffled(tests, 0) == tests
+    assert request.config.option.shuffle is not None

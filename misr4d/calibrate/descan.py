@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.disc import Disc, _distance, _rim, find_disc
+from misr4d.calibrate.disc import Disc, distance_from, find_disc, rim
 from misr4d.core.datacube import Datacube
 
 __all__ = ["Descan", "fit_descan", "recentre"]
@@ -82,7 +82,7 @@ def fit_descan(cube: Datacube, blocks: tuple[int, int] = (8, 8)) -> Descan:
         raise ValueError("fewer than four blocks of the scan hold electrons; nothing can be fitted")
     design = np.column_stack([np.ones(len(block_positions)), block_positions])
     # A disc may fill more than half of the detector, but not its rim.
-    floor = np.median(patterns[:, _rim(patterns.shape[1:])], axis=1)
+    floor = np.median(patterns[:, rim(patterns.shape[1:])], axis=1)
     above_background = np.maximum(patterns - floor[:, None, None], 0)
     centres = _centroids(above_background, np.full((len(block_positions), 2), np.nan), math.inf)
     plane = _weighted_plane(design, centres, total)[0]
@@ -135,7 +135,7 @@ def _centroids(
     centres = np.empty((len(patterns), 2))
     for b, pattern in enumerate(patterns):
         if math.isfinite(reach):
-            distance = _distance(pattern.shape, (float(around[b, 0]), float(around[b, 1])))
+            distance = distance_from(pattern.shape, (float(around[b, 0]), float(around[b, 1])))
             pattern = pattern * np.clip(reach - distance + 0.5, 0, 1)
         total = pattern.sum()
         if total > 0:

@@ -15,7 +15,7 @@ from scipy.special import erf
 
 from misr4d.core.detector import Matrix
 
-__all__ = ["Disc", "find_disc", "second_disc"]
+__all__ = ["Disc", "distance_from", "find_disc", "rim", "second_disc"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Disc:
     def mask(self, shape: tuple[int, int], fraction: float = 1.0) -> NDArray[np.bool_]:
         """Pixels with their centre within `fraction` of the radius ``(Qx, Qy)``."""
         reach = _positive("fraction", fraction) * self.radius * (1 + 1e-9)
-        inside: NDArray[np.bool_] = _distance(shape, self.centre) <= reach
+        inside: NDArray[np.bool_] = distance_from(shape, self.centre) <= reach
         return inside
 
 
@@ -84,7 +84,7 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-def _distance(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np.float64]:
+def distance_from(shape: tuple[int, ...], centre: tuple[float, float]) -> NDArray[np.float64]:
     """Distance of every pixel from a point ``(Qx, Qy)`` [pixels]."""
     x, y = (np.arange(n) - c for n, c in zip(shape, centre, strict=True))
     return np.hypot(x[:, None], y[None, :])
@@ -138,7 +138,7 @@ def find_disc(pattern: NDArray[Any]) -> Disc:
         raise ValueError("the pattern is constant; no disc can be found in it")
     image = image / image.max()
     smooth = gaussian_filter(image, 1.0)
-    floor = float(np.median(image[_rim(image.shape)]))
+    floor = float(np.median(image[rim(image.shape)]))
     covered = smooth > floor + 0.5 * (np.quantile(smooth, 0.99) - floor)
     # The level of the brightest few pixels overstates a noisy or uneven disc: take its median.
     level = float(np.median(smooth[covered]))
@@ -189,14 +189,14 @@ def second_disc(pattern: NDArray[Any], disc: Disc) -> tuple[tuple[float, float],
     from scipy.signal import fftconvolve  # takes a second to load
 
     image = np.asarray(pattern, dtype=np.float64)
-    image = image - np.median(image[_rim(image.shape)])
+    image = image - np.median(image[rim(image.shape)])
     inside = disc.mask((image.shape[0], image.shape[1]), 0.9)
     outside = np.where(disc.mask((image.shape[0], image.shape[1]), 1.2), 0.0, image)
     reach = int(0.9 * disc.radius)
     x = np.arange(-reach, reach + 1)
     size = (np.hypot(x[:, None], x) <= reach).astype(float)
     level = fftconvolve(outside, size / size.sum(), mode="same")
-    away = _distance(image.shape, disc.centre) >= 2 * disc.radius
+    away = distance_from(image.shape, disc.centre) >= 2 * disc.radius
     away[:reach], away[-reach:], away[:, :reach], away[:, -reach:] = False, False, False, False
     brightness = float(image[inside].mean())
     if not away.any() or brightness <= 0:
@@ -310,9 +310,8 @@ def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
         p[list(_LINEAR)] = np.linalg.lstsq(normal, columns.T @ target, rcond=1e-12)[0]
         return p, columns @ p[list(_LINEAR)] - target
 
-    best: tuple[float, NDArray[np.float64]] | None = None
-    for width, reach in product((0.3, 1.5), (-2.0, -0.5)):
-        fit = least_squares(
+    fits = [
+        least_squares(
             lambda q: solved(q)[1],
             np.array([*middle, radius, width, reach]),
             bounds=(
@@ -324,10 +323,9 @@ def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
             xtol=_TOLERANCE,
             max_nfev=50,
         )
-        if best is None or fit.cost < best[0]:
-            best = float(fit.cost), solved(fit.x)[0]
-    assert best is not None
-    p = best[1]
+        for width, reach in product((0.3, 1.5), (-2.0, -0.5))
+    ]
+    p, _ = solved(min(fits, key=lambda fit: float(fit.cost)).x)
     p[:2] = p[:2] * block + (block - 1) / 2
     p[[2, 8]] *= block
     return _fit(image, p, _SOFT, sharp.weight)
@@ -335,7 +333,7 @@ def _fit_soft(image: NDArray[np.float64], sharp: _Fit) -> _Fit:
 
 def _steepest(image: NDArray[np.float64], p: NDArray[np.float64]) -> float:
     """Radius [pixels] at which the mean over all directions falls most."""
-    r = _distance(image.shape, (p[0], p[1])).ravel()
+    r = distance_from(image.shape, (p[0], p[1])).ravel()
     ring = np.rint(r).astype(int)
     profile = np.bincount(ring, image.ravel()) / np.maximum(np.bincount(ring), 1)
     slope = np.gradient(gaussian_filter(profile[: int(1.5 * p[2]) + 2], 1.0))
@@ -385,7 +383,8 @@ def _coverage(
     return cast("NDArray[np.float64]", area / (a * b))
 
 
-def _rim(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    rim = np.ones(shape, dtype=bool)
-    rim[1:-1, 1:-1] = False
-    return rim
+def rim(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Outermost pixels of a detector ``(Qx, Qy)``."""
+    outermost = np.ones(shape, dtype=bool)
+    outermost[1:-1, 1:-1] = False
+    return outermost

@@ -139,11 +139,11 @@ class Plan:
     left_out: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for kind, given, known in (
+        for kind, asked_for, known in (
             ("specimen", self.specimens, SPECIMENS),
             ("method", self.methods, tuple(METHODS)),
         ):
-            if unknown := [name for name in given if name not in known]:
+            if unknown := [name for name in asked_for if name not in known]:
                 raise ValueError(f"unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")
         for dose in self.doses:
             if math.isnan(dose) or dose <= 0:
@@ -274,13 +274,13 @@ def score_image(image: Tensor, scene: Scene) -> dict[str, float | None]:
     inside = specimen_mask(truth, pixel)
     rings = score_rings(image, truth, pixel)
     masks = truth_masks(truth, within=inside)
-    own = correlation(image, truth, within=inside)
+    correlation_inside = correlation(image, truth, within=inside)
     fine = rings.density * rings.count * (rings.frequency > 1 / LATTICE)
     level = equalised(image, truth, pixel, scene.acquisition.nyquist_period())
     scores: dict[str, float | None] = {
-        "correlation": own,
+        "correlation": correlation_inside,
         "correlation_field": correlation(image, truth),
-        "inverted": min(own, rings.weighted) < INVERTED,
+        "inverted": min(correlation_inside, rings.weighted) < INVERTED,
         "ceiling": rings.ceiling,
         "weighted_frc": rings.weighted,
         "resolution": rings.resolution,
@@ -312,10 +312,10 @@ def row_key(row: Row, seed: int) -> str:
 def read_part(path: Path) -> dict[str, Any] | None:
     """Read what a finished row left; none if it is missing or damaged, to be measured again."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        scores = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return scores if isinstance(scores, dict) else None
 
 
 def run_bench(
@@ -383,9 +383,9 @@ def _compute(
 ) -> None:
     grouped: dict[tuple[Any, ...], list[Row]] = {}
     for row in missing:
-        own = row.method if row.method in _SLOW else None
+        slow_method = row.method if row.method in _SLOW else None
         electrons = (row.specimen, row.thickness, row.dose, row.draw)
-        grouped.setdefault((*electrons, own), []).append(row)
+        grouped.setdefault((*electrons, slow_method), []).append(row)
     groups = list(grouped.values())
     tasks = [(group, seed) for group in groups]
     with tqdm(
@@ -395,8 +395,8 @@ def _compute(
         disable=None if progress else True,
     ) as bar:
         for index, result in each_done(measure_rows, tasks, scheduler, workers):
-            for row, found in zip(groups[index], result, strict=True):
-                write_whole(parts[row], json.dumps(found) + "\n")
+            for row, scores in zip(groups[index], result, strict=True):
+                write_whole(parts[row], json.dumps(scores) + "\n")
             bar.update(len(groups[index]))
 
 

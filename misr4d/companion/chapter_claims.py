@@ -68,21 +68,21 @@ def centre(results: Results) -> Claim:
         chosen = [row for row in edge if row["method"] == method]
         parts, words, numbers = [], [], []
         for dose in dict.fromkeys(str(row["dose"]) for row in chosen):
-            frames = {
+            by_band = {
                 tuple(row["band"]): summarise(row["values"])
                 for row in chosen
                 if str(row["dose"]) == dose
             }
-            bands = sorted(frames)
-            middle, rim = frames[bands[-1]].median, frames[bands[0]].median
-            best = max(frame.median for frame in frames.values())
-            n, level = min(frame.n for frame in frames.values()), float(dose)
+            bands = sorted(by_band)
+            middle, rim = by_band[bands[-1]].median, by_band[bands[0]].median
+            best = max(band.median for band in by_band.values())
+            n, level = min(band.n for band in by_band.values()), float(dose)
             if math.isfinite(level):
                 numbers.append(n)
             for holds in (middle > rim + LEVEL, middle >= best - LEVEL):
                 parts.append(enough(holds and middle >= SEEN, n, level))
             words.append(
-                ", ".join(f"{frames[b].text()} at {b[0]:g}–{b[1]:g} Å" for b in bands)
+                ", ".join(f"{by_band[b].text()} at {b[0]:g}–{b[1]:g} Å" for b in bands)
                 + f" from the edge ({dose_label(level)})"
             )
         text = "; ".join(words)
@@ -393,7 +393,7 @@ def released(results: Results) -> list[Claim]:
     factor = DECLARED / SAMPLED
     column = float(large["dose"]) / float(small["dose"]) * factor**2
     coarse = chapter["probe"][f"{DECLARED:.3f}"]
-    outside = {float(angle): float(share) for angle, share in chapter["outside"].items()}
+    outside = {float(angle): float(fraction) for angle, fraction in chapter["outside"].items()}
     common: dict[str, Any] = {"sources": ("09_released_code",), "subject": ""}
     return [
         Claim(
@@ -461,8 +461,8 @@ def released(results: Results) -> list[Claim]:
                 "": Finding(
                     _as_stated(max(outside.values())),
                     " and ".join(
-                        f"{percent(share)} of the pixels for a detector to {angle:g} mrad"
-                        for angle, share in outside.items()
+                        f"{percent(fraction)} of the pixels for a detector to {angle:g} mrad"
+                        for angle, fraction in outside.items()
                     )
                     + " are dark field",
                 )

@@ -127,9 +127,11 @@ def _thickness_series(results: Results, rows: Rows) -> Series:
         if all(measured.values()):
             values[dose, method, level] = measured
             # The series leaves out the specimen's own thickness, which the study has anyway.
-            own = {m: list(scores(rows, CRYSTAL, dose, method, m).values()) for m in measured}
-            if all(own.values()):
-                values[dose, method, THINNEST] = own
+            thinnest_scores = {
+                m: list(scores(rows, CRYSTAL, dose, method, m).values()) for m in measured
+            }
+            if all(thinnest_scores.values()):
+                values[dose, method, THINNEST] = thinnest_scores
     doses = [dose for dose, _, _ in values if math.isfinite(dose)]
     dose = max(sorted(set(doses)), key=doses.count, default=math.nan)
     series: dict[str, dict[float, dict[str, Summary]]] = {}
@@ -138,8 +140,8 @@ def _thickness_series(results: Results, rows: Rows) -> Series:
             curve = series.setdefault(method, {})
             curve[level] = {m: summarise(v) for m, v in measured.items()}
             thinnest = curve[min(curve)]["correlation"].median
-            share = [v / thinnest if thinnest > 0 else 0.0 for v in measured["correlation"]]
-            curve[level]["kept"] = summarise(share)
+            kept_fraction = [v / thinnest if thinnest > 0 else 0.0 for v in measured["correlation"]]
+            curve[level]["kept"] = summarise(kept_fraction)
     return series
 
 
@@ -181,7 +183,7 @@ def thickness(results: Results, rows: Rows) -> Claim:
             elif rival is not None:
                 holds = measured["kept"].median > series[rival][level]["kept"].median + LEVEL
             curves = [curve] if rival is None else [curve, series[rival]]
-            n = min(one[place]["kept"].n for one in curves for place in (level, min(curve)))
+            n = min(each[place]["kept"].n for each in curves for place in (level, min(curve)))
             parts.append(enough(holds, n))
             numbers.append(n)
         findings[method] = from_parts(parts, "; ".join(words), fewest(numbers))

@@ -58,8 +58,8 @@ class Series:
 
 def _grey(image: Tensor, limits: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = limits
-    share = np.clip((image.detach().cpu().double().numpy() - low) / (high - low), 0, 1)
-    steps = np.round(share * (LEVELS - 1)) / (LEVELS - 1)
+    grey = np.clip((image.detach().cpu().double().numpy() - low) / (high - low), 0, 1)
+    steps = np.round(grey * (LEVELS - 1)) / (LEVELS - 1)
     return np.asarray(np.round(255 * steps), dtype=np.uint8)
 
 
@@ -93,7 +93,7 @@ def save_frames(series: Sequence[Series], doses: Sequence[float]) -> Path:
     temporary = folder.with_name("frames.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    entries = [_save_series(one, doses, temporary) for one in series]
+    entries = [_save_series(specimen_series, doses, temporary) for specimen_series in series]
     index = {"doses": [_dose(dose) for dose in doses], "specimens": entries}
     text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
     (temporary / "index.json").write_text(text, encoding="utf-8")
@@ -102,50 +102,59 @@ def save_frames(series: Sequence[Series], doses: Sequence[float]) -> Path:
     return folder
 
 
-def _save_series(one: Series, doses: Sequence[float], folder: Path) -> dict[str, Any]:
-    for method, dose in one.images:
+def _save_series(series: Series, doses: Sequence[float], folder: Path) -> dict[str, Any]:
+    for method, dose in series.images:
         if dose not in doses:
             raise ValueError(
-                f"{one.name} has an image by {method} at {dose:g} e⁻/Å²; expected one of {doses}"
+                f"{series.name} has an image by {method} at {dose:g} e⁻/Å²; expected one of {doses}"
             )
-        if (method, dose) not in one.scores:
-            raise ValueError(f"{one.name} has no scores of {method} at {dose:g} e⁻/Å²")
-    methods = list(dict.fromkeys(method for method, _ in one.images))
-    if one.like not in methods:
-        raise ValueError(f"{one.name} has no image by {one.like!r}, like which the truth is shown")
-    frames: dict[str, list[dict[str, Any] | None]] = {}
+        if (method, dose) not in series.scores:
+            raise ValueError(f"{series.name} has no scores of {method} at {dose:g} e⁻/Å²")
+    methods = list(dict.fromkeys(method for method, _ in series.images))
+    if series.like not in methods:
+        raise ValueError(
+            f"{series.name} has no image by {series.like!r}, like which the truth is shown"
+        )
+    entries: dict[str, list[dict[str, Any] | None]] = {}
     for place, method in enumerate(methods):
-        own = {dose: one.images[method, dose] for dose in doses if (method, dose) in one.images}
+        by_dose = {
+            dose: series.images[method, dose] for dose in doses if (method, dose) in series.images
+        }
         # The truth stands in the row of the method that it is like, mean removed.
         limits = display_limits(
-            [*own.values(), *([one.truth - one.truth.mean()] if method == one.like else [])]
+            [
+                *by_dose.values(),
+                *([series.truth - series.truth.mean()] if method == series.like else []),
+            ]
         )
-        if method == one.like:
+        if method == series.like:
             shared = limits
-        frames[method] = []
+        entries[method] = []
         for number, dose in enumerate(doses):
-            if dose not in own:
-                frames[method].append(None)
+            if dose not in by_dose:
+                entries[method].append(None)
                 continue
-            file = f"{one.name}_{place}_{number}.png"
-            Image.fromarray(_grey(own[dose], limits)).save(folder / file, optimize=True)
-            fit, period = one.scores[method, dose]
-            frames[method].append(
+            file = f"{series.name}_{place}_{number}.png"
+            Image.fromarray(_grey(by_dose[dose], limits)).save(folder / file, optimize=True)
+            fit, period = series.scores[method, dose]
+            entries[method].append(
                 {
                     "file": file,
                     "correlation": round(fit, 4),
                     "resolution": round(period, 4) if math.isfinite(period) else None,
                 }
             )
-    file = f"{one.name}_truth.png"
-    Image.fromarray(_grey(one.truth - one.truth.mean(), shared)).save(folder / file, optimize=True)
-    frames["truth"] = [{"file": file} for _ in doses]
+    file = f"{series.name}_truth.png"
+    Image.fromarray(_grey(series.truth - series.truth.mean(), shared)).save(
+        folder / file, optimize=True
+    )
+    entries["truth"] = [{"file": file} for _ in doses]
     return {
-        "name": one.name,
-        "title": one.title,
-        "field": list(one.field),
-        "bar": one.bar,
-        "frames": frames,
+        "name": series.name,
+        "title": series.title,
+        "field": list(series.field),
+        "bar": series.bar,
+        "frames": entries,
     }
 
 

@@ -127,7 +127,7 @@ def _word(case: Case) -> str:
 
 def _range(cases: Sequence[Case]) -> str:
     """Word the best case and the worst."""
-    worst, best = (one(cases, key=lambda case: case.lead.median) for one in (min, max))
+    worst, best = (extreme(cases, key=lambda case: case.lead.median) for extreme in (min, max))
     if worst is best:
         return _word(best)
     return f"at best {_word(best)}; at worst {_word(worst)}"
@@ -331,7 +331,7 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
         )
     step, held = max(acquisition.step), acquisition.nyquist_period(upsampling)
     wave = acquisition.wavelength
-    own = (
+    finest_carried = (
         f"it carries nothing finer than 2 × {step:g}/{upsampling} = {held:.2f} Å, and a period "
         f"below {SUB_ANGSTROM:g} Å would need r above {2 * step / SUB_ANGSTROM:g}"
         if held >= SUB_ANGSTROM
@@ -358,6 +358,6 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
             f"{acquisition.semiangle:g} mrad leaves {100 * (1 - limit / SUB_ANGSTROM):.1f} % "
             f"below {SUB_ANGSTROM:g} Å, where transfer is about to end; twice the angle would "
             f"reach {limit / 2:.2f} Å. The scan of the paper's §2.3 has a step of {step:g} Å: "
-            f"{own}."
+            f"{finest_carried}."
         ),
     )

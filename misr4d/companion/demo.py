@@ -181,8 +181,11 @@ class StandIn:
             "semiangle": self.acquisition.semiangle,
             "detector_pixel": pixel,
         }
-        made = {"title": f"stand-in for a scan of {self.title}", "made_by": f"misr4d {__version__}"}
-        return Recording(cube, None, known, made), replace(self.truth, dose=dose)
+        provenance = {
+            "title": f"stand-in for a scan of {self.title}",
+            "made_by": f"misr4d {__version__}",
+        }
+        return Recording(cube, None, known, provenance), replace(self.truth, dose=dose)
 
 
 @lru_cache(maxsize=1)
@@ -316,10 +319,10 @@ def _phase(
     fine = 2 * UPSAMPLING
     grid = truth(potential, replace(regime, scan_shape=(steps[0], steps[1])), fine).numpy()
     at = places / np.array(regime.step) * fine
-    found: NDArray[np.float32] = map_coordinates(
+    phase: NDArray[np.float32] = map_coordinates(
         grid, at.transpose(2, 0, 1), order=3, mode="grid-wrap"
     )
-    return found
+    return phase
 
 
 @dataclass(frozen=True)
@@ -348,12 +351,12 @@ class Comparison:
         return asdict(self)
 
 
-def compare_with_truth(found: Prepared | Report, known: Truth) -> list[Comparison]:
+def compare_with_truth(result: Prepared | Report, known: Truth) -> list[Comparison]:
     """Set what was estimated beside the truth.
 
     Parameters
     ----------
-    found : Prepared or Report
+    result : Prepared or Report
     known : Truth
 
     Returns
@@ -365,7 +368,7 @@ def compare_with_truth(found: Prepared | Report, known: Truth) -> list[Compariso
     """
     rows = []
     for name in ("defocus", "rotation", "transposed", "centre", "drift", "dose"):
-        quantity = found.quantities[name]
+        quantity = result.quantities[name]
         true, estimated = (
             tuple(float(v) for v in np.atleast_1d(value))
             for value in (getattr(known, name), quantity.value)
@@ -374,16 +377,16 @@ def compare_with_truth(found: Prepared | Report, known: Truth) -> list[Compariso
         if name == "rotation":
             error = tuple((e + 180) % 360 - 180 for e in error)
         rows.append(Comparison(name, quantity.unit, true, estimated, error, quantity.error))
-    bad, faulty = found.detector.bad, known.hot | known.dead
+    bad, faulty = result.detector.bad, known.hot | known.dead
     for name, pixels, true_count in (
         ("bad pixels found", bad & faulty, int(faulty.sum())),
         ("good taken for bad", bad & ~faulty, 0),
     ):
         count = int(pixels.sum())
         rows.append(Comparison(name, "", (true_count,), (count,), (count - true_count,)))
-    if isinstance(found, Report):
-        phase = found.straightened(torch.from_numpy(known.phase))
-        for name, image in found.images.items():
+    if isinstance(result, Report):
+        phase = result.straightened(torch.from_numpy(known.phase))
+        for name, image in result.images.items():
             value = float(correlation(image, phase))
             rows.append(Comparison(f"correlation, {name}", "", (1.0,), (value,), (value - 1,)))
     return rows

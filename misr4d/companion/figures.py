@@ -130,6 +130,7 @@ REGISTER: Mapping[str, Entry] = {
     "refined_detection": Entry(
         "12_refinement", "-", "A missing column under a first stage that painted it over"
     ),
+    "own_call": Entry("13_own_scan", "-", "A stand-in reconstructed by misr4d.reconstruct"),
     "own_detector": Entry(
         "13_own_scan",
         "-",

@@ -236,26 +236,26 @@ def contrast_ratio(
 
 def dose_ratio(
     rows: Rows,
-    share: float,
+    fraction: float,
     *,
     claim: str = "",
     method: str = OURS,
     measure: str = "resolution",
 ) -> Goal:
-    """Judge whether a network reaches ptychography's FRC resolution at a share of its dose.
+    """Judge whether a network reaches ptychography's FRC resolution at a fraction of its dose.
 
     For every specimen and every finite dose at which ptychography was run, against the best of it
     there. Each of the network's draws is a curve against dose, interpolated by
     :func:`misr4d.measure.metrics.dose_to_reach`; nothing is extrapolated. A curve that is past the
     target at the lowest dose gives an upper bound, one that never reaches it an infinite ratio.
     Where ptychography resolves nothing there is no target, and no comparison; nor is there one at
-    a dose of which the share is below the lowest that was measured, which nothing could meet.
+    a dose of which the fraction is below the lowest that was measured, which nothing could meet.
 
     Parameters
     ----------
     rows : sequence of mappings
-    share : float
-        Largest share of ptychography's dose.
+    fraction : float
+        Largest fraction of ptychography's dose.
     claim : str
         What the goal is called in the sentence, such as ``(claim C3)``.
     method : str
@@ -268,12 +268,13 @@ def dose_ratio(
         case
         for specimen in specimens
         for dose in levels
-        if share * dose >= levels[0]
-        and (case := _dose_case(rows, specimen, dose, levels, share, method, measure)) is not None
+        if fraction * dose >= levels[0]
+        and (case := _dose_case(rows, specimen, dose, levels, fraction, method, measure))
+        is not None
     ]
-    asked = f"FRC-0.5 resolution of the best ptychography at {share:g} of its dose or less"
+    asked = f"FRC-0.5 resolution of the best ptychography at {fraction:g} of its dose or less"
     asked += f" {claim}" if claim else ""
-    key = f"dose_{share:g}"
+    key = f"dose_{fraction:g}"
     if not cases:
         return Goal(key, asked, NOT_MEASURED, None)
     reached = sum(case.met is True for case in cases)
@@ -298,7 +299,7 @@ def _dose_case(
     specimen: str,
     dose: float,
     levels: Sequence[float],
-    share: float,
+    fraction: float,
     method: str,
     measure: str,
 ) -> Case | None:
@@ -329,7 +330,7 @@ def _dose_case(
     # An upper bound may stand for any lower number: with those, the median may be anything down to
     # `least`.
     lead, least = summarise(ratios), summarise(certain).median
-    met = True if lead.median <= share else None if least <= share else False
+    met = True if lead.median <= fraction else None if least <= fraction else False
     at_dose = [curve[dose] for curve in whole.values() if dose in curve]
     return Case(
         specimen,
@@ -373,14 +374,14 @@ def calibrated(coverage: Rows) -> Goal:
         If an interval is missing.
     """
     known = {f"{float(row['share']):g}" for row in coverage}
-    if missing := [share for share in TOLERANCE if share not in known]:
+    if missing := [interval for interval in TOLERANCE if interval not in known]:
         raise ValueError(
             f"no coverage of {missing[0]}; the card holds {', '.join(sorted(known)) or 'none'}"
         )
     asked = (
         " and ".join(
-            f"{float(share):.0%} intervals that hold {float(share):.0%} ± {off:.0%}"
-            for share, off in TOLERANCE.items()
+            f"{float(interval):.0%} intervals that hold {float(interval):.0%} ± {off:.0%}"
+            for interval, off in TOLERANCE.items()
         )
         + " of the pixels, in each regime and at each dose, on specimens like those of the training"
         " that the calibration has not seen"
@@ -392,13 +393,13 @@ def calibrated(coverage: Rows) -> Goal:
     judged = [row for row in coverage if f"{float(row['share']):g}" in TOLERANCE]
     failed = [row for row in judged if not abs(off(row)) <= TOLERANCE[f"{float(row['share']):g}"]]
     parts = []
-    for share in TOLERANCE:
+    for interval in TOLERANCE:
         worst = max(
-            (r for r in judged if f"{float(r['share']):g}" == share), key=lambda r: abs(off(r))
+            (r for r in judged if f"{float(r['share']):g}" == interval), key=lambda r: abs(off(r))
         )
         parts.append(
-            f"the {float(share):.0%} interval is farthest off in the {worst['regime']} regime at "
-            f"{dose_label(float(worst['dose']))}, where it holds {worst['coverage']:.1%} "
+            f"the {float(interval):.0%} interval is farthest off in the {worst['regime']} regime "
+            f"at {dose_label(float(worst['dose']))}, where it holds {worst['coverage']:.1%} "
             f"({worst['low']:.1%} to {worst['high']:.1%} over {worst['specimens']} specimens)"
         )
     measured = f"{len(judged) - len(failed)} of {len(judged)} hold; " + "; ".join(parts)
@@ -422,8 +423,8 @@ def same_budget(cards: Mapping[str, Mapping[str, Any]]) -> Goal:
     )
     if len(cards) < 2:
         return Goal("budget", asked, f"{len(cards)} network shipped: nothing to compare", None)
-    seconds = {name: float(one["seconds"]) for name, one in cards.items()}
-    devices = {str(one["device"]) for one in cards.values()}
+    seconds = {name: float(card["seconds"]) for name, card in cards.items()}
+    devices = {str(card["device"]) for card in cards.values()}
     ratio = max(seconds.values()) / min(seconds.values())
     times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     where = " and ".join(sorted(devices))

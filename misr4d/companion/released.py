@@ -132,10 +132,10 @@ def carried_probe(
     peak = np.unravel_index(int(image.argmax()), image.shape)
     image = np.roll(image, (refined // 2 - int(peak[0]), refined // 2 - int(peak[1])), (0, 1))
     pixel = extent / refined
-    share = float(values.sum())
-    image *= share / (image.sum() * pixel**2)
+    carried = float(values.sum())
+    image *= carried / (image.sum() * pixel**2)
     angle = float(radius[lit].max())
-    return CarriedProbe(share, angle, image, pixel)
+    return CarriedProbe(carried, angle, image, pixel)
 
 
 def scan_with_cut_probe(potential: Potential, acquisition: Acquisition) -> Datacube:

@@ -27,8 +27,8 @@ FEWEST_RUNS = 5  # our choice: two more than the three numbers that are fitted
 def read_scaling() -> dict[str, Any]:
     """Read the record: ``samples`` of the paper's budget, and ``runs``."""
     path = files("misr4d") / "data" / "scaling.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def run_score(run: Mapping[str, Any], groups: Sequence[str], measure: str) -> Summary:
@@ -77,19 +77,21 @@ class Trend:
     residual: float
     n: int
 
-    def at(self, samples: float, width: float, share: float = 0.68) -> tuple[float, float, float]:
+    def at(
+        self, samples: float, width: float, coverage: float = 0.68
+    ) -> tuple[float, float, float]:
         """Score of a run of another size: expected, and ends of its prediction interval.
 
         Parameters
         ----------
         samples, width : float
-        share : float
+        coverage : float
             Of the runs that the interval should hold, from the t distribution.
         """
         place = np.array([1.0, -math.log(samples), -math.log(width)])
         middle = float(place @ [self.constant, self.by_samples, self.by_width])
         deviation = math.sqrt(float(place @ self.covariance @ place) + self.residual**2)
-        reach = float(student.ppf(0.5 + share / 2, self.n - 3)) * deviation
+        reach = float(student.ppf(0.5 + coverage / 2, self.n - 3)) * deviation
         low, expected, high = (1 - math.exp(middle + side) for side in (reach, 0.0, -reach))
         return expected, low, high
 

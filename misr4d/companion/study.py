@@ -89,8 +89,8 @@ class Scene:
 
         They take long: views made before are read back from the cache.
         """
-        given = (self.potential, self.acquisition, self.source)
-        key = result_key(reciprocity.simulate_views, given=given, data=())
+        inputs = (self.potential, self.acquisition, self.source)
+        key = result_key(reciprocity.simulate_views, given=inputs, data=())
         return _made_once(
             "views",
             key,
@@ -334,9 +334,9 @@ def _ptychography(m: Measurement) -> Tensor:
 
     settings = ptychography_settings(m.scene.specimen.regime, m.dose)
     initial = starting_phase(m, settings.start)
-    given = (m.whole, m.scene.midplane, UPSAMPLING, settings)
-    key = result_key(classical.ptychography, given=(given, initial), data=())
-    return _made_once("ptychography", key, lambda: classical.ptychography(*given, initial=initial))
+    inputs = (m.whole, m.scene.midplane, UPSAMPLING, settings)
+    key = result_key(classical.ptychography, given=(inputs, initial), data=())
+    return _made_once("ptychography", key, lambda: classical.ptychography(*inputs, initial=initial))
 
 
 def _ssb(m: Measurement) -> Tensor:
@@ -367,8 +367,8 @@ def _refined(m: Measurement) -> Tensor:
     counts, first, direct = m.counts, informed(m.scene.direct, m.views), m.scene.direct
     strength = prior_strength(m.scene.specimen.regime)
     kernels = (m.scene.midplane, UPSAMPLING, AMPLITUDE_CONTRAST[m.scene.specimen.regime])
-    given = (counts, kernels, m.dose, first, strength)
-    key = result_key(refinement.refine, given=given, data=())
+    inputs = (counts, kernels, m.dose, first, strength)
+    key = result_key(refinement.refine, given=inputs, data=())
     return _made_once(
         "refined",
         key,

@@ -130,9 +130,9 @@ def read_study(path: str | Path) -> Study:
 
 
 def _refuse_unknown(
-    path: Path, kind: str, given: Mapping[Any, Any], known: Sequence[str] | Mapping[str, Any]
+    path: Path, kind: str, names: Mapping[Any, Any], known: Sequence[str] | Mapping[str, Any]
 ) -> None:
-    for name in given:
+    for name in names:
         if name not in known:
             raise ValueError(f"{path}: unknown {kind} {name!r}; known: {', '.join(known)}")
 
@@ -148,26 +148,26 @@ def _notebook(path: Path, name: Any) -> Path:
 
 def _checked_run(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run of the bench with its values as their types, or say what is wrong with one."""
-    found: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for name, value in run.items():
         kind = BENCH[name]
         plain = isinstance(value, int | float if kind is float else kind)
         if not plain or isinstance(value, bool):
             raise ValueError(f"{path}: {name} is {value!r}; expected one {kind.__name__}")
-        found[name] = kind(value)
+        checked[name] = kind(value)
     for name in ("specimen", "method", "dose"):
-        if name not in found:
+        if name not in checked:
             raise ValueError(f"{path}: {name} stands neither in parameters nor in grid")
     for name, known in (("specimen", SPECIMENS), ("method", tuple(METHODS))):
-        if found[name] not in known:
-            raise ValueError(f"{path}: unknown {name} {found[name]!r}; known: {', '.join(known)}")
+        if checked[name] not in known:
+            raise ValueError(f"{path}: unknown {name} {checked[name]!r}; known: {', '.join(known)}")
     for name in ("dose", "thickness"):
-        value = found.get(name, 1.0)
+        value = checked.get(name, 1.0)
         if not value > 0 or (math.isinf(value) and name != "dose"):
             raise ValueError(f"{path}: {name} is {value}; expected a positive number")
-    if not math.isfinite(found.get("defocus", 0.0)) or found.get("draw", 0) < 0:
+    if not math.isfinite(checked.get("defocus", 0.0)) or checked.get("draw", 0) < 0:
         raise ValueError(f"{path}: expected a finite defocus and a draw of 0 or more")
-    return {**found, "draw": found.get("draw", 0)}
+    return {**checked, "draw": checked.get("draw", 0)}
 
 
 def measure_run(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,13 +202,13 @@ def execute_run(notebook: str, run: Mapping[str, Any], folder: str) -> dict[str,
             del os.environ["MISR4D_OUTPUT"]
         else:
             os.environ["MISR4D_OUTPUT"] = before
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for path in sorted((Path(folder) / "results").glob("*.json")):
         said = json.loads(path.read_text(encoding="utf-8"))
         for name, value in flatten(said, f"{path.stem}: "):
             if isinstance(value, int | float | str):  # lists are left in their files
-                found[name] = value
-    return found
+                results[name] = value
+    return results
 
 
 def run_key(study: Study, run: Mapping[str, Any]) -> str:
@@ -267,13 +267,13 @@ def sweep(
             if study.notebook is None:
                 tasks.append((study.runs[i],))
             else:
-                own = folder / "runs" / keys[i]
-                shutil.rmtree(own, ignore_errors=True)  # what an interrupted run left
-                tasks.append((str(study.notebook), study.runs[i], str(own)))
+                run_folder = folder / "runs" / keys[i]
+                shutil.rmtree(run_folder, ignore_errors=True)  # what an interrupted run left
+                tasks.append((str(study.notebook), study.runs[i], str(run_folder)))
         bar = tqdm(total=len(keys), initial=len(keys) - len(missing), unit="run", disable=None)
         with bar:
-            for index, found in each_done(work, tasks, scheduler, workers):
-                write_whole(parts[missing[index]], json.dumps(found) + "\n")
+            for index, scores in each_done(work, tasks, scheduler, workers):
+                write_whole(parts[missing[index]], json.dumps(scores) + "\n")
                 bar.update()
     rows = [
         {**_shown(run), **(read_part(p) or {}), "made": p.stem}

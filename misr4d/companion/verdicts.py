@@ -171,8 +171,8 @@ def together(parts: Parts) -> str:
 
 def from_parts(parts: Parts, text: str, n: int | None = None) -> Finding:
     """Judge comparisons that must all hold; arguments as of :class:`Finding`."""
-    share = (parts.count(True), len(parts)) if parts else None
-    return Finding(together(parts), text, share, n)
+    held = (parts.count(True), len(parts)) if parts else None
+    return Finding(together(parts), text, held, n)
 
 
 def enough(holds: bool | None, n: int, dose: float = 0.0) -> bool | None:
@@ -188,9 +188,9 @@ def fewest(numbers: Iterable[int]) -> int | None:
     return min(numbers, default=None)
 
 
-def percent(share: float) -> str:
-    """Write a share as whole percents."""
-    return f"{100 * share:.0f} %"
+def percent(fraction: float) -> str:
+    """Write a fraction as whole percents."""
+    return f"{100 * fraction:.0f} %"
 
 
 def anchor(number: str) -> str:
@@ -208,8 +208,8 @@ def chip(verdict: str, text: str = "") -> str:
 def counted(verdicts: Iterable[str], *, signs: bool = False) -> str:
     """Say how often each verdict was given, as in ``1 reproduced, 7 partly``."""
     count = Counter(verdicts)
-    given = [verdict for verdict in MARKS if count[verdict]]
-    return ", ".join(f"{MARKS[v][0] + ' ' if signs else ''}{count[v]} {v}" for v in given)
+    present = [verdict for verdict in MARKS if count[verdict]]
+    return ", ".join(f"{MARKS[v][0] + ' ' if signs else ''}{count[v]} {v}" for v in present)
 
 
 def _by_kind(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -222,20 +222,20 @@ def _by_kind(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappin
     ]
 
 
-def strip(claims: Sequence[Mapping[str, Any]], page: str) -> str:
+def strip(claims: Sequence[Mapping[str, Any]], address: str) -> str:
     """Sum up the claims in HTML: a linked chip for each, and how often each verdict was given.
 
     Parameters
     ----------
     claims : sequence of mappings
         ``claims`` of the claims page's results: ``number``, ``statement`` and ``verdict`` of each.
-    page : str
+    address : str
         Address of the claims page, relative to where the strip is shown.
     """
     lines = []
     for heading, chosen in _by_kind(claims):
         chips = " ".join(
-            f'<a class="verdict" href="{page}#{anchor(claim["number"])}" '
+            f'<a class="verdict" href="{address}#{anchor(claim["number"])}" '
             f'title="{escape(claim["statement"])}: {claim["verdict"]}">'
             f"{chip(claim['verdict'], claim['number'])}</a>"
             for claim in chosen

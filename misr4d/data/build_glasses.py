@@ -319,7 +319,7 @@ def shortest(symbols: list[str], positions: NDArray[Any]) -> dict[str, float]:
     """Shortest distance of every pair of elements [Å], in the periodic box."""
     kinds = sorted(set(symbols))
     label = np.array([kinds.index(s) for s in symbols])
-    found: dict[str, float] = {}
+    closest: dict[str, float] = {}
     for n, r in enumerate(positions[:-1]):
         apart = positions[n + 1 :] - r
         apart -= BOX * np.round(apart / BOX)
@@ -327,8 +327,8 @@ def shortest(symbols: list[str], positions: NDArray[Any]) -> dict[str, float]:
         near = distance < 3.5
         for other, d in zip(label[n + 1 :][near], distance[near], strict=True):
             name = "–".join(sorted((symbols[n], kinds[other])))
-            found[name] = min(found.get(name, 9.9), float(d))
-    return found
+            closest[name] = min(closest.get(name, 9.9), float(d))
+    return closest
 
 
 def main(names: Sequence[str]) -> None:

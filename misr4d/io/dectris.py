@@ -7,6 +7,7 @@ camera's "SIMPLON" filewriter, which follows NeXus.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from misr4d.io.scan import _lazy, _UnfitError
 from misr4d.io.units import Calibration, Reading
 
-__all__ = ["is_master", "read_master"]
+__all__ = ["hdf5_holds", "is_master", "read_master"]
 
 DATA = "entry/data"
 DETECTOR = "entry/instrument/detector"
@@ -33,15 +34,20 @@ def _links(file: h5py.File) -> dict[str, h5py.ExternalLink]:
     return {name: link for name, link in links.items() if isinstance(link, h5py.ExternalLink)}
 
 
-def is_master(path: Path) -> bool:
-    """Whether a file is HDF5 whose data are links to other files."""
+def hdf5_holds(path: Path, condition: Callable[[h5py.File], object]) -> bool:
+    """Whether a path is an HDF5 file that meets a condition; a damaged file meets none."""
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
     try:
         with h5py.File(path, "r") as file:
-            return bool(_links(file))
-    except (OSError, RuntimeError):  # damaged: the reader chosen by its suffix explains how
+            return bool(condition(file))
+    except Exception:  # damaged: the reader chosen by its suffix explains how
         return False
+
+
+def is_master(path: Path) -> bool:
+    """Whether a file is HDF5 whose data are links to other files."""
+    return hdf5_holds(path, _links)
 
 
 def read_master(path: Path, dataset: str | None) -> Reading:
@@ -102,10 +108,10 @@ def read_master(path: Path, dataset: str | None) -> Reading:
     return Reading(patterns, calibration.values, calibration.pixel, tuple(notes))
 
 
-def _read_energy(file: h5py.File, found: Calibration) -> None:
+def _read_energy(file: h5py.File, calibration: Calibration) -> None:
     for place in ENERGIES:
         if place in file:
-            found.values["energy"] = float(file[place][()])
+            calibration.values["energy"] = float(file[place][()])
             return
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import zarr
 
 from misr4d.core import optics
-from misr4d.io.dectris import is_master, read_master
+from misr4d.io.dectris import hdf5_holds, is_master, read_master
 from misr4d.io.layout import Layout
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
@@ -269,19 +269,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Member:
 # --- HDF5: EMD 1.0 of py4DSTEM and emdfile, and any other with one array -------------------------
 
 
-def _is_hdf5(path: Path) -> bool:
-    return path.is_file() and bool(h5py.is_hdf5(path))
-
-
 def _is_emd1(path: Path) -> bool:
-    if not _is_hdf5(path):
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            kinds = [plain_text(group.attrs.get("emd_group_type")) for group in file.values()]
-    except Exception:  # damaged: the reader chosen by its suffix explains how
-        return False
-    return "root" in kinds
+    def kinds_of_groups(file: h5py.File) -> list[Any]:
+        return [plain_text(group.attrs.get("emd_group_type")) for group in file.values()]
+
+    return hdf5_holds(path, lambda file: "root" in kinds_of_groups(file))
 
 
 def plain_text(value: Any) -> Any:
@@ -317,7 +309,7 @@ def _read_hdf5(path: Path, dataset: str | None) -> Reading:
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_nion(patterns: h5py.Dataset, found: Calibration) -> None:
+def _read_nion(patterns: h5py.Dataset, calibration: Calibration) -> None:
     """Read the properties that Nion Swift writes with an array, as a JSON text."""
     text = patterns.attrs.get("properties")
     if text is None:
@@ -330,13 +322,13 @@ def _read_nion(patterns: h5py.Dataset, found: Calibration) -> None:
     axes = properties.get("dimensional_calibrations") or []
     if len(axes) == patterns.ndim == 4:
         sizes, units = [a.get("scale", 1.0) for a in axes], [a.get("units") or "" for a in axes]
-        found.scan((sizes[0], sizes[1]), (units[0], units[1]))
-        found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+        calibration.scan((sizes[0], sizes[1]), (units[0], units[1]))
+        calibration.detector((sizes[2], sizes[3]), (units[2], units[3]))
     metadata = properties.get("metadata") or {}
     for place in ("instrument", "hardware_source"):
         volts = (metadata.get(place) or {}).get("high_tension")
         if isinstance(volts, int | float):
-            found.values["energy"] = volts
+            calibration.values["energy"] = volts
             break
 
 
@@ -352,7 +344,7 @@ def _read_emd1(path: Path, dataset: str | None) -> Reading:
     )
 
 
-def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: Calibration) -> dict[str, Any]:
+def _read_bundle(file: h5py.File, patterns: h5py.Dataset, stated: Calibration) -> dict[str, Any]:
     """Read the calibration of py4DSTEM, and return the provenance that misr4d wrote."""
     root = file[patterns.name.split("/")[1]]
     bundle = root.get("metadatabundle", {})
@@ -360,23 +352,23 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: Calibration) ->
     provenance = entries_of(bundle.get("misr4d", {}))
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
     if step is not None:
-        found.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
+        stated.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
     if pixel is not None:
-        found.detector((pixel, pixel), (calibration.get("Q_pixel_units", ""),) * 2)
+        stated.detector((pixel, pixel), (calibration.get("Q_pixel_units", ""),) * 2)
     for name, key in (
         ("semiangle", "convergence_semiangle_mrad"),
         ("rotation", "QR_rotation_degrees"),
         ("transposed", "QR_flip"),
     ):
         if calibration.get(key) is not None:
-            found.values[name] = calibration[key]
-    if "rotation" not in found.values:  # py4DSTEM writes "not flipped" before it is known
-        found.values.pop("transposed", None)
+            stated.values[name] = calibration[key]
+    if "rotation" not in stated.values:  # py4DSTEM writes "not flipped" before it is known
+        stated.values.pop("transposed", None)
     origin = calibration.get("qx0_mean"), calibration.get("qy0_mean")
     if None not in origin:
-        found.values["centre"] = origin
+        stated.values["centre"] = origin
     quantities = provenance.pop("quantities", {})
-    found.values |= {k: v for k, v in quantities.items() if k in QUANTITIES}
+    stated.values |= {k: v for k, v in quantities.items() if k in QUANTITIES}
     return provenance
 
 
@@ -431,11 +423,11 @@ def _check_chunks_written(folder: Path) -> None:
         )
 
 
-def _read_abtem(said: Mapping[str, Any], found: Calibration) -> None:
+def _read_abtem(said: Mapping[str, Any], calibration: Calibration) -> None:
     """Read the metadata that abTEM writes with a measurement."""
     axes = said.get("ensemble_axes_metadata") or []
     if len(axes) == 2:
-        found.scan(
+        calibration.scan(
             (axes[0].get("sampling", 0), axes[1].get("sampling", 0)),
             (axes[0].get("units", ""), axes[1].get("units", "")),
         )
@@ -443,11 +435,11 @@ def _read_abtem(said: Mapping[str, Any], found: Calibration) -> None:
     if isinstance(sampling, dict):  # a tuple, as abTEM 1.0.11 writes one
         sampling = sampling["_value"]
     if sampling is not None:  # abTEM states it as a frequency
-        found.detector((sampling[0], sampling[1]), ("1/Å", "1/Å"))
+        calibration.detector((sampling[0], sampling[1]), ("1/Å", "1/Å"))
     metadata = said.get("metadata") or {}
     for name, key in (("energy", "energy"), ("semiangle", "semiangle_cutoff")):
         if isinstance(metadata.get(key), int | float):
-            found.values[name] = metadata[key]
+            calibration.values[name] = metadata[key]
 
 
 READERS: tuple[Reader, ...] = (

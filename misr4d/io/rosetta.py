@@ -76,7 +76,7 @@ def read_rosetta(path: Path, dataset: str | None) -> Reading:
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_signal(signal: Mapping[str, Any], found: Calibration) -> Any:
+def _read_signal(signal: Mapping[str, Any], calibration: Calibration) -> Any:
     """Read axes and microscope of a signal; return its patterns, with the scan's axes first."""
     for name, key, scale in (
         ("energy", "beam_energy", 1e3),
@@ -84,25 +84,25 @@ def _read_signal(signal: Mapping[str, Any], found: Calibration) -> Any:
     ):
         value = _of_microscope(signal, key)
         if isinstance(value, int | float | np.number) and value > 0:  # 0 means not set
-            found.values[name] = float(value) * scale
+            calibration.values[name] = float(value) * scale
     patterns, axes = signal["data"], signal["axes"]
     camera_info = signal.get("original_metadata", {}).get("de_metadata")
     if camera_info is not None:
-        _read_direct_electron(camera_info, patterns.ndim == 4, found)
+        _read_direct_electron(camera_info, patterns.ndim == 4, calibration)
         return patterns
     if len(axes) != patterns.ndim or not all("scale" in a for a in axes):
         return patterns
     axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
     sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
     if patterns.ndim == 3:  # a list has a detector, and a scan that only the user knows
-        found.detector((sizes[1], sizes[2]), (units[1], units[2]))
+        calibration.detector((sizes[1], sizes[2]), (units[1], units[2]))
         return patterns
     angular = [spelling(u) in ANGLES or spelling(u) in FREQUENCIES for u in units]
     if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
         patterns = patterns.transpose(2, 3, 0, 1)
         sizes, units = sizes[2:] + sizes[:2], units[2:] + units[:2]
-    found.scan((sizes[0], sizes[1]), (units[0], units[1]))
-    found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+    calibration.scan((sizes[0], sizes[1]), (units[0], units[1]))
+    calibration.detector((sizes[2], sizes[3]), (units[2], units[3]))
     return patterns
 
 
@@ -120,7 +120,7 @@ def _refuse_spectra(signal: Mapping[str, Any]) -> None:
         )
 
 
-def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: Calibration) -> None:
+def _read_direct_electron(said: Mapping[str, Any], mapped: bool, calibration: Calibration) -> None:
     """Read the sidecar of a Direct Electron camera, since RosettaSciIO replaces each scale.
 
     Numbers that the camera software does not know are −1 in it.
@@ -135,18 +135,18 @@ def _read_direct_electron(said: Mapping[str, Any], mapped: bool, found: Calibrat
 
     energy = number("Instrument Accelerating Voltage (V)")
     if energy is not None:
-        found.values["energy"] = energy
+        calibration.values["energy"] = energy
     for quantity, unit, key in (
         ("scan step", "nm", "Specimen Pixel Size {} (nanometers)"),
         ("detector pixel", "1/nm", "Diffraction Pixel Size {}"),
     ):
         size_x, size_y = (number(key.format(axis)) for axis in "YX")
         if size_x is None or size_y is None:
-            found.notes.append(f"the camera's info file does not know the {quantity}")
+            calibration.notes.append(f"the camera's info file does not know the {quantity}")
         elif quantity == "detector pixel":
-            found.detector((size_x, size_y), (unit, unit))
+            calibration.detector((size_x, size_y), (unit, unit))
         elif mapped:
-            found.scan((size_x, size_y), (unit, unit))
+            calibration.scan((size_x, size_y), (unit, unit))
 
 
 _EMPAD = np.dtype([("data", "<f4", (128, 128)), ("footer", "<f4", (2, 128))])

@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from misr4d.core.datacube import Datacube
 
-__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "Survey", "survey"]
+__all__ = [
+    "QUANTITIES",
+    "REQUIRED",
+    "Quantity",
+    "Scan",
+    "Survey",
+    "shown_value",
+    "survey",
+    "value_or",
+]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
@@ -75,6 +84,19 @@ class Quantity:
         value = list(self.value) if isinstance(self.value, tuple) else self.value
         entry = {"value": value, "unit": self.unit, "origin": self.origin}
         return entry if self.error is None else {**entry, "error": self.error}
+
+
+def shown_value(value: Any) -> str:
+    """Write a number with five digits, yes or no, or several numbers."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    numbers = [float(number) for number in np.atleast_1d(value)]
+    return " × ".join(f"{x:.0f}" if 1e5 <= abs(x) < 1e7 else f"{x:.5g}" for x in numbers)
+
+
+def value_or(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
+    """Return the value of a quantity, or `otherwise` if it is not known."""
+    return known[name].value if name in known else otherwise
 
 
 @dataclass(frozen=True)
@@ -188,9 +210,8 @@ class Scan:
             title = name.replace("_", " ")
             if name in self.known:
                 known = self.known[name]
-                number = " × ".join(f"{v:.6g}" for v in np.atleast_1d(known.value))
-                value = ("no", "yes")[bool(known.value)] if name == "transposed" else number
-                lines.append(f"{title}: {f'{value} {unit}'.strip()} ({known.origin})")
+                value = f"{shown_value(known.value)} {unit}".strip()
+                lines.append(f"{title}: {value} ({known.origin})")
             elif name in REQUIRED:
                 lines.append(f"{title}: not stated; give {flag(name)}, in {unit}")
         absent = [n for n in QUANTITIES if n not in self.known and n not in REQUIRED]

@@ -97,8 +97,8 @@ def summarise(values: Iterable[float]) -> Summary:
     return Summary(n, low, median, high, ordered[0], ordered[-1])
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    position = share * (len(ordered) - 1)
+def _quantile(ordered: list[float], fraction: float) -> float:
+    position = fraction * (len(ordered) - 1)
     index = math.floor(position)
     fraction = position - index
     if fraction == 0:

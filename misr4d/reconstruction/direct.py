@@ -569,8 +569,8 @@ class DirectPtychography:
         neighbour_weight = torch.conv1d(certainty, kernel, padding=2).clamp_min(1e-37)
         neighbour_mean = torch.conv1d(ring_power * certainty, kernel, padding=2) / neighbour_weight
         # Weight of the ring against its neighbours' mean: 0 for a ring that is not known at all.
-        trust = certainty * (_RING_SPREAD * neighbour_mean).square()
-        shrunk = (ring_power * trust + neighbour_mean) / (trust + 1)
+        ring_weight = certainty * (_RING_SPREAD * neighbour_mean).square()
+        shrunk = (ring_power * ring_weight + neighbour_mean) / (ring_weight + 1)
         # A ring that noise drove to zero keeps a tenth of its neighbours' mean (our choice).
         smooth = torch.maximum(shrunk, 0.1 * neighbour_mean)[:, 0].clamp_min(1e-14).to(power.dtype)
         return torch.cat([smooth[:, :1], smooth], 1)

@@ -170,15 +170,15 @@ class ExpectedViews:
     def pupils(self, views: slice, defocus: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Aperture and aberrations of each wave in its box ``(m·S, box)``."""
         acq = self.acquisition
-        focus = acq.defocus if defocus is None else float(defocus)
+        c10 = acq.defocus if defocus is None else float(defocus)
         key = (views.start, views.stop)
-        if (cached := self._kept.get(key)) and (cached[0], cached[1].dtype) == (focus, dtype):
+        if (cached := self._kept.get(key)) and (cached[0], cached[1].dtype) == (c10, dtype):
             return cached[1]
         x, y = self.frequencies(views)
         x2, y2 = x**2, y**2
         # χ is a sum over the axes, so its phase factor is a product; the first slice lies above
         # the middle, from which the defocus counts.
-        angle = math.pi * acq.wavelength * (focus + (self.slices - 1) / 2 * self.spacing)
+        angle = math.pi * acq.wavelength * (c10 + (self.slices - 1) / 2 * self.spacing)
         # The angles are float64, whatever the precision of the image.
         axis_factors = [torch.exp(1j * (angle * square)).to(dtype) for square in (x2, y2)]
         pupil = axis_factors[0] * axis_factors[1]
@@ -187,7 +187,7 @@ class ExpectedViews:
             pupil *= torch.exp(-1j * astigmatic_phase).to(dtype)
         pupil.masked_fill_(x2 + y2 > self._radius**2 * (1 + 1e-9), 0)
         if self.samples[..., 0].numel() * math.prod(self.box) <= _KEPT:
-            self._kept[key] = (focus, pupil)
+            self._kept[key] = (c10, pupil)
         return pupil
 
     def _spectra(self, transmission: Tensor, k: Tensor) -> Tensor:

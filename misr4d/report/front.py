@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
-from misr4d.report.preparation import BadPixelChoice
+from misr4d.report.counts import BadPixelChoice
 from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.report.report import Method, Report
 
@@ -30,7 +29,7 @@ def reconstruct(
     scan_shape: tuple[int, int] | None = None,
     dataset: str | None = None,
     skip_frames: int | None = None,
-    frames_per_position: int = 1,
+    frames_per_position: int | None = None,
     scan_crop: tuple[int, int, int, int] | None = None,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
@@ -64,6 +63,7 @@ def reconstruct(
         network's image refined by the counted electrons (minutes).
     scan_shape, dataset, skip_frames, frames_per_position, scan_crop
         Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
+        One frame a position unless given.
     bad_pixels : {"found", "none"} or ndarray
         Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
     level_dose : bool
@@ -92,39 +92,31 @@ def reconstruct(
     TypeError
         For a quantity that does not exist.
     """
-    main_quantities = {
+    possible = {
         "energy": energy,
         "step": step,
         "semiangle": semiangle,
         "defocus": defocus,
         "detector_pixel": detector_pixel,
         "rotation": rotation,
-    }
-    quantities: Mapping[str, Any] = {
-        **{name: value for name, value in main_quantities.items() if value is not None},
         **known,
-    }
-    arrangement: dict[str, Any] = {
+        "dataset": dataset,
         "scan_shape": scan_shape,
         "skip_frames": skip_frames,
         "frames_per_position": frames_per_position,
         "scan_crop": scan_crop,
     }
+    stated: dict[str, Any] = {name: value for name, value in possible.items() if value is not None}
     if isinstance(scan, Scan):
-        said = {**arrangement, "dataset": dataset, "frames_per_position": None}
-        if frames_per_position != 1:
-            said["frames_per_position"] = frames_per_position
-        names = [*quantities, *(name for name, value in said.items() if value is not None)]
-        if names:
-            name = names[0]
+        for name in stated:
             raise ValueError(f"{name} is given beside a Scan, which holds its own; read it with it")
         opened_scan = scan
     elif isinstance(scan, str | Path):
-        opened_scan = read_scan(scan, dataset=dataset, **arrangement, **quantities)
+        opened_scan = read_scan(scan, **stated)
+    elif dataset is not None:
+        raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
     else:
-        if dataset is not None:
-            raise ValueError(f"dataset is {dataset!r}, but the patterns are an array already")
-        opened_scan = Scan.from_array(scan, **arrangement, **quantities)
+        opened_scan = Scan.from_array(scan, **stated)
     return reconstruct_scan(
         opened_scan,
         method=method,

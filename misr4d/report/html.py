@@ -18,10 +18,11 @@ from torch import Tensor
 
 from misr4d.calibrate.defocus import Search
 from misr4d.calibrate.disc import Disc
+from misr4d.io.scan import shown_value
 from misr4d.measure.spectra import half_bit_threshold
 from misr4d.plotting import METHOD_COLOURS, use_style
 
-__all__ = ["flatten", "is_end", "report_page", "shown_value"]
+__all__ = ["flatten", "is_end", "report_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #ccc; --warn: #fff3cd; --edge: #b8860b; }
@@ -207,12 +208,6 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def is_end(period: float, finest: float) -> bool:
     """Whether half-sets agree up to the finest ring that was compared [Å]."""
     return period <= 1.001 * finest
-
-
-def shown_value(value: Any) -> str:
-    """Write a number, a word for true or false, or several of them."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return " × ".join(str(v) if isinstance(v, bool) else f"{v:.5g}" for v in values)
 
 
 def flatten(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

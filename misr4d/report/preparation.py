@@ -5,54 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.calibration import estimate_rotation
-from misr4d.calibrate.counting import (
-    BeamDose,
-    LevelledCube,
-    common_flicker,
-    cropped,
-    find_beam_dose,
-    flicker,
-    halves_of_totals,
-    with_flicker,
-)
-from misr4d.calibrate.defocus import Search, estimate_defocus
-from misr4d.calibrate.descan import fit_descan, recentre
-from misr4d.calibrate.disc import Disc, find_disc, second_disc
-from misr4d.calibrate.drift import drift_matrix
-from misr4d.calibrate.floor import Lowered, find_floor
-from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
+from misr4d.calibrate.counting import cropped, find_beam_dose
+from misr4d.calibrate.defocus import Search
+from misr4d.calibrate.disc import Disc
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
-from misr4d.core.detector import STRAIGHT, Matrix
-from misr4d.io.scan import Quantity, Scan, Survey, survey
+from misr4d.io.scan import Quantity, Scan, value_or
+from misr4d.report.beam import binning, centre_beam, disc_warnings, measure_angles
+from misr4d.report.counts import (
+    BadPixelChoice,
+    add_flicker,
+    beam_electrons,
+    clean,
+    count_electrons,
+    counting_warnings,
+    levelled,
+)
+from misr4d.report.geometry import find_defocus, find_rotation
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Detector", "Prepared", "prepare"]
-
-BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
-
-# Our choice: the network was trained on discs some eight detector pixels in radius.
-_DISC_RADIUS = 8.0
-
-# Our choice: a larger ratio to the value that the network was trained at gives a warning.
-_FAR = 1.25
-
-# Our choice: a smaller replaced share costs less contrast than the dose's uncertainty.
-_MUCH_REPLACED = 0.03
-
-# Our choice: clipped values are rarer than this if the disc is well within the counter's range.
-_CLIPPED = 1e-4
-
-# Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
-_MIDDLE = 256
+__all__ = ["Detector", "Prepared", "check_known", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -130,14 +105,15 @@ def prepare(
         If something that must be known is not, or the patterns are not a scan of at least
         32 × 32 positions with a whole bright-field disc; the message says which.
     """
-    _check_known(scan)
+    check_known(scan)
     energy, step = scan.value("energy"), scan.value("step")
-    known = dict(scan.known)
-    warnings = list(scan.notes)
-    scan, scan_survey, recorded, bad, floor = _replace_bad_pixels(scan, bad_pixels, known, warnings)
+    clean_scan = clean(scan, bad_pixels)
+    scan, floor = clean_scan.scan, clean_scan.floor
+    known = {**scan.known, **clean_scan.quantities}
+    warnings = scan.notes + clean_scan.warnings
     dose = None
     if level_dose:
-        dose = find_beam_dose(_beam_electrons(scan_survey, floor, known))
+        dose = find_beam_dose(beam_electrons(clean_scan.survey, floor, known))
         scan = replace(scan, patterns=cropped(scan.patterns, dose.part))
     positions = scan.patterns.shape[:2]
     if min(positions) < 32:
@@ -145,42 +121,49 @@ def prepare(
             f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
             f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
         )
-    cube, disc = _recentred(scan, scan_survey, known, warnings)
+    centred = centre_beam(scan, clean_scan.survey.mean)
+    known |= centred.quantities
     if dose is not None:
-        dose = _with_flicker(cube, disc, scan_survey, floor, dose, known)
-    _check_counter(scan_survey, _as_recorded(disc, known), warnings)
-    bad_fraction = float(np.mean(bad[_as_recorded(disc, known).mask((bad.shape[0], bad.shape[1]))]))
-    if bad_fraction > _MUCH_REPLACED:
-        warnings.append(
-            f"bad pixels cover {bad_fraction:.0%} of the bright-field disc and were replaced by "
-            "noise: the contrast is lower by as much"
-        )
-    _check_disc(_as_recorded(disc, known), scan_survey.mean, warnings)
-    semiangle, pixel = _angles(disc, known, warnings)
-    distortion = _distortion(disc, known, warnings)
-    electrons, counted = _electrons(scan_survey, floor, dose, step, known, warnings)
+        dose = add_flicker(centred.cube, centred.disc, clean_scan.survey, floor, dose, known)
+    angles = measure_angles(centred.disc, known)
+    known |= angles.quantities
+    electrons = count_electrons(clean_scan.survey, floor, dose, step, known)
+    known |= electrons.quantities
+    warnings += (
+        *centred.warnings,
+        *counting_warnings(clean_scan.survey, clean_scan.bad, centred.recorded_disc),
+        *disc_warnings(centred.recorded_disc, clean_scan.survey.mean),
+        *angles.warnings,
+        *electrons.warnings,
+    )
     if dose is not None and dose.even:
         dose = None
-    cube = _levelled(cube, dose, floor)
-    cube = replace(cube, detector_pixel=(pixel, pixel), electrons=electrons)
-    binning = _binning(semiangle / pixel)
-    known["binning"] = Quantity(binning, "pixel", "estimated")
+    cube = replace(
+        levelled(centred.cube, dose, floor),
+        detector_pixel=(angles.pixel, angles.pixel),
+        electrons=electrons.number,
+    )
+    binned = binning(angles.semiangle / angles.pixel)
+    known["binning"] = Quantity(binned, "pixel", "estimated")
     acquisition = Acquisition(
-        defocus=_said(known, "defocus", 0.0),  # or estimated below
+        defocus=value_or(known, "defocus", 0.0),  # or estimated below
         step=step,
         energy=energy,
-        semiangle=semiangle,
+        semiangle=angles.semiangle,
         scan_shape=(positions[0], positions[1]),
-        detector_pixel=binning * pixel,
-        detector_matrix=distortion,
+        detector_pixel=binned * angles.pixel,
+        detector_matrix=angles.distortion,
     )
     search = None
     if "defocus" not in known:
-        midplane, search = _focused(cube, acquisition, known, warnings)
+        focused = find_defocus(cube, acquisition, known)
+        midplane, search = focused.acquisition, focused.search
+        known |= focused.quantities
+        warnings += focused.warnings
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
-        astigmatism = _said(known, "astigmatism", (0.0, 0.0))
+        astigmatism = value_or(known, "astigmatism", (0.0, 0.0))
         midplane = replace(acquisition, astigmatism=astigmatism).refocused(
             known["thickness"].value / 2
         )
@@ -191,15 +174,25 @@ def prepare(
             f"{midplane.largest_view_shift:.3g} Å, out of the field of {midplane.field[0]:g} × "
             f"{midplane.field[1]:g} Å; check --defocus and --step"
         )
-    turned_acquisition = _turned(cube, midplane, known, warnings)
+    turned = find_rotation(cube, midplane, known)
+    known |= turned.quantities
+    warnings += turned.warnings
     # Nearer to the edge than this, some views show what lies outside the field.
-    known["rim"] = Quantity(turned_acquisition.largest_view_shift, "Å", "estimated")
-    detector = Detector(recorded, bad, _as_recorded(disc, known), scan_survey.totals, search)
-    return Prepared(cube, turned_acquisition, known, counted, tuple(warnings), detector)
+    known["rim"] = Quantity(turned.acquisition.largest_view_shift, "Å", "estimated")
+    detector = Detector(
+        clean_scan.recorded, clean_scan.bad, centred.recorded_disc, clean_scan.survey.totals, search
+    )
+    return Prepared(cube, turned.acquisition, known, electrons.counted, warnings, detector)
 
 
-def _check_known(scan: Scan) -> None:
-    """Raise if too little is known of a scan to start."""
+def check_known(scan: Scan) -> None:
+    """Raise if too little is known of a scan to start.
+
+    Raises
+    ------
+    ValueError
+        That names what is missing or cannot be.
+    """
     positions = scan.patterns.shape[:2]
     if min(positions) < 32:
         raise ValueError(
@@ -208,7 +201,7 @@ def _check_known(scan: Scan) -> None:
         )
     for name in ("energy", "step"):
         scan.value(name)
-    drift = _said(scan.known, "drift", (0.0, 0.0))
+    drift = value_or(scan.known, "drift", (0.0, 0.0))
     if math.hypot(*drift) >= min(scan.value("step")) / 2:
         raise ValueError(
             f"the drift is ({drift[0]:g}, {drift[1]:g}) Å from one line to the next; expected less "
@@ -216,450 +209,3 @@ def _check_known(scan: Scan) -> None:
         )
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
-
-
-def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
-    """Return the value of a quantity, or `otherwise` if it is not known."""
-    return known[name].value if name in known else otherwise
-
-
-def _replace_bad_pixels(
-    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity], warnings: list[str]
-) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_], float]:
-    """Replace bad pixels and subtract a pedestal.
-
-    Returns
-    -------
-    scan, scan_survey : Scan, Survey
-    recorded, bad : ndarray
-        Mean as recorded and the mask ``(Qx, Qy)``.
-    floor : float
-        What a pixel still reads without electrons [counts].
-    """
-    shape = scan.patterns.shape
-    gain = _said(known, "gain", 1.0)
-    positions = math.prod(shape[:2])
-    if isinstance(choice, str):
-        if choice not in ("found", "none"):
-            raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
-        scan_survey = survey(scan)
-        bad = np.zeros(shape[2:], dtype=bool)
-        if choice == "found":
-            # In electrons, since the search allows for counting noise.
-            pixel_search = find_bad_pixels(scan_survey.mean * (positions / gain))
-            bad = pixel_search.mask
-    else:
-        bad = np.asarray(choice, dtype=bool)
-        if bad.shape != shape[2:]:
-            raise ValueError(
-                f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
-            )
-        known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
-        # Bad pixels may hold values that are not even numbers.
-        scan_survey = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
-    recorded, whole_numbers = scan_survey.mean, scan_survey.whole
-    pedestal, floor = _floor(scan_survey, ~bad, positions, known, warnings)
-    if pedestal:
-        scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
-        totals = scan_survey.totals - pedestal * scan_survey.mean.size
-        scan_survey = replace(scan_survey, mean=scan_survey.mean - pedestal, totals=totals)
-    if isinstance(choice, str) and choice == "found":
-        summed = np.maximum(scan_survey.mean - floor, 0) * (positions / gain)
-        dead = pixel_search.dead | find_dead_areas(np.where(bad, 0, summed), pixel_search.hot)
-        if pedestal or floor:
-            dead |= find_bad_pixels(summed).dead & ~pixel_search.hot
-        known["hot_pixels"] = Quantity(int(pixel_search.hot.sum()), "pixel", "estimated")
-        known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
-        bad = bad | dead
-    if bad.any():
-        replaced = PixelsReplaced(
-            scan.patterns, bad, scan_survey.mean, counted=whole_numbers and gain == 1.0
-        )
-        scan = replace(scan, patterns=replaced)
-        scan_survey = replace(survey(scan, signed=bool(pedestal)), whole=whole_numbers)
-    return scan, scan_survey, recorded, bad, floor
-
-
-def _floor(
-    seen: Survey,
-    good: NDArray[np.bool_],
-    positions: int,
-    known: dict[str, Quantity],
-    warnings: list[str],
-) -> tuple[float, float]:
-    """Split a pixel's reading without electrons: a part to subtract from values, one from views."""
-    counted = seen.whole and _said(known, "gain", 1.0) == 1.0
-    least_values = seen.least if seen.whole else None
-    if "offset" in known:
-        level = float(known["offset"].value)
-        constant = (
-            least_values is not None and float(np.quantile(least_values[good], 0.05)) >= level
-        )
-        pedestal = level if constant and level.is_integer() else 0.0
-    else:
-        floor_estimate = find_floor(seen.mean, good, least_values, positions)
-        if floor_estimate is None:
-            return 0.0, 0.0
-        level, pedestal = floor_estimate.level, float(floor_estimate.pedestal)
-        known["offset"] = Quantity(level, "count", "estimated", floor_estimate.error)
-        fraction = level * seen.mean.size / float(seen.mean.sum())
-        warnings.append(
-            f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
-            f"from the disc, {fraction:.0%} of all that was counted: subtracted. Pass --offset 0 "
-            "if it is scattering, or the offset if it is known better"
-        )
-    if counted:
-        # A constant can be subtracted from each value; of a changing level only the mean can.
-        return pedestal, level - pedestal
-    return level, 0.0
-
-
-def _beam_electrons(
-    seen: Survey, floor: float, known: Mapping[str, Quantity]
-) -> NDArray[np.float64]:
-    """Sum the electrons of every position ``(Rx, Ry)``, without the floor."""
-    totals_above_floor: NDArray[np.float64] = seen.totals - floor * seen.mean.size
-    return totals_above_floor / float(_said(known, "gain", 1.0))
-
-
-def _with_flicker(
-    cube: Datacube,
-    disc: Disc,
-    seen: Survey,
-    floor: float,
-    dose: BeamDose,
-    known: dict[str, Quantity],
-) -> BeamDose:
-    """Add flicker of the beam, if both halves of the disc show it."""
-    totals = _beam_electrons(seen, floor, known)
-    if flicker(totals, dose):
-        uncropped_dose = replace(dose, part=(slice(None), slice(None)))
-        cropped_dose = replace(
-            uncropped_dose, relative=dose.relative[dose.part], blank=dose.blank[dose.part]
-        )
-        floor_per_half = floor * disc.mask((seen.mean.shape[0], seen.mean.shape[1])).sum() / 2
-        first_half, second_half = (
-            half_totals - floor_per_half for half_totals in halves_of_totals(cube, disc)
-        )
-        variance = common_flicker((first_half, second_half), cropped_dose)
-        if variance:
-            dose = with_flicker(dose, totals, variance)
-    return dose
-
-
-def _levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> Datacube:
-    """Give a cube the dose of its positions and its floor, if there is any."""
-    if dose is None and not floor:
-        return cube
-    relative = None if dose is None else dose.relative[dose.part]
-    blank = None if dose is None else dose.blank[dose.part]
-    return LevelledCube(
-        cube.patterns,
-        cube.step,
-        cube.detector_pixel,
-        cube.electrons,
-        relative=relative,
-        blank=blank,
-        floor=floor,
-    )
-
-
-def _check_counter(seen: Survey, disc: Disc, warnings: list[str]) -> None:
-    """Warn of values that were clipped at the counter's end."""
-    if not seen.clipped or seen.at_end is None:
-        return
-    in_disc = disc.mask((seen.mean.shape[0], seen.mean.shape[1]))
-    clipped_fraction = float(seen.at_end[in_disc].sum()) / (in_disc.sum() * seen.totals.size)
-    if clipped_fraction > _CLIPPED:
-        warnings.append(
-            f"{clipped_fraction:.2g} of the values in the disc are at {seen.largest:g} and none is "
-            "above, as many would be: the counter ended there. Dose and contrast are too low; "
-            "record with less current or a deeper counter"
-        )
-
-
-def _as_recorded(disc: Disc, known: Mapping[str, Quantity]) -> Disc:
-    """Move the disc, fitted after recentring, back to its place on the detector."""
-    return replace(disc, centre=known["centre"].value)
-
-
-def _recentred(
-    scan: Scan, seen: Survey, known: dict[str, Quantity], warnings: list[str]
-) -> tuple[Datacube, Disc]:
-    """Move the axis to the middle of the detector, along a drift if there is one."""
-    unknown_size = (math.nan, math.nan)  # neither step nor pixel matters here
-    cube = Datacube(scan.patterns, unknown_size, unknown_size)
-    detector_centre = tuple(n // 2 for n in scan.patterns.shape[2:])
-    if "centre" in known:
-        x, y = known["centre"].value
-        recentred_cube = recentre(cube, (x, y))
-        shift = (detector_centre[0] - round(x), detector_centre[1] - round(y))
-        disc = _moved(_disc_around(seen.mean, (x, y)), shift)
-        distance = math.hypot(*(c - m for c, m in zip(disc.centre, detector_centre, strict=True)))
-        if distance > max(1.5, 0.15 * disc.radius):
-            warnings.append(
-                f"the brightest disc lies {distance:.1f} pixels from the given centre: check "
-                "--centre, unless that disc is a Bragg reflection brighter than the beam"
-            )
-        return recentred_cube, disc
-    drift = fit_descan(cube)
-    # Counts can be moved by whole pixels only; less than one over the scan is left as it is.
-    span = np.abs(drift.slope) @ (np.array(scan.patterns.shape[:2]) - 1)
-    error = drift.slope_error @ np.array(scan.patterns.shape[:2])
-    if (span > np.maximum(1.0, 3 * error)).any():
-        recentred_cube = recentre(cube, drift)
-        disc = find_disc(recentred_cube.mean_pattern())
-        nx, ny = cube.patterns.shape[:2]
-        _check_on_detector(drift.centres((nx, ny)), disc.radius, seen.mean.shape)
-        known["descan"] = Quantity(
-            tuple(float(v) for v in span), "pixel", "estimated", float(error.max())
-        )
-        centre: tuple[float, float] = drift.middle
-    else:
-        fitted_disc = find_disc(seen.mean)
-        centre = fitted_disc.centre
-        recentred_cube = recentre(cube, fitted_disc)
-        shift = (detector_centre[0] - round(centre[0]), detector_centre[1] - round(centre[1]))
-        disc = _moved(fitted_disc, shift)
-    known["centre"] = Quantity(centre, "pixel", "estimated", max(disc.centre_error))
-    return recentred_cube, disc
-
-
-def _moved(disc: Disc, shift: tuple[int, int]) -> Disc:
-    """Disc of patterns that are moved by whole pixels."""
-    return replace(disc, centre=(disc.centre[0] + shift[0], disc.centre[1] + shift[1]))
-
-
-def _disc_around(mean: NDArray[np.float64], centre: tuple[float, float]) -> Disc:
-    """Find the disc; raise unless one of its size around the given centre lies on the detector."""
-    recentre(Datacube(mean[None, None], (1.0, 1.0), (1.0, 1.0)), centre)  # is it on the detector?
-    disc = find_disc(mean)
-    _check_on_detector(np.array(centre)[:, None, None], disc.radius, mean.shape)
-    return disc
-
-
-def _check_on_detector(centres: NDArray[np.float64], radius: float, shape: tuple[int, ...]) -> None:
-    """Raise if the disc leaves the detector around any of these centres ``(2, Rx, Ry)``."""
-    low, high = centres.min((1, 2)), centres.max((1, 2))
-    # The fit of a radius and rounding to pixels may be wrong by half a pixel.
-    if (low - radius < -1.0).any() or (high + radius > np.array(shape)).any():
-        raise ValueError(
-            f"a disc of radius {radius:.1f} pixels around ({low[0]:.1f}, {low[1]:.1f}) to "
-            f"({high[0]:.1f}, {high[1]:.1f}) is not wholly on a detector of {shape[0]} × "
-            f"{shape[1]} pixels; expected the whole bright-field disc at every position: check "
-            "--centre, or record again"
-        )
-
-
-_RIVAL = 0.5  # our choice: from this brightness on a second disc may be the beam
-# Our choices: from this ratio of its axes on a disc is corrected, and from this one on it is told.
-_CORRECTED, _ELLIPSE = 1.02, 1.05
-
-
-def _check_disc(disc: Disc, mean: NDArray[np.float64], warnings: list[str]) -> None:
-    """Warn of what may not be the direct beam, or not be round."""
-    other = second_disc(mean, disc)
-    if other is not None and other[1] > _RIVAL:
-        (x, y), brightness = other
-        warnings.append(
-            f"a second disc, {brightness:.0%} as bright, lies {x - disc.centre[0]:+.0f} × "
-            f"{y - disc.centre[1]:+.0f} pixels from the one that was taken for the beam: where "
-            "that is a Bragg reflection, pass --centre"
-        )
-
-
-def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
-    """Semi-angle and detector pixel [mrad], if needed one from the other by the disc's radius."""
-    known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
-    relative_error = disc.radius_error / disc.radius
-    if "detector_pixel" in known:
-        pixel = math.sqrt(math.prod(known["detector_pixel"].value))
-        if "semiangle" not in known:
-            value = disc.semiangle(pixel)
-            known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative_error)
-    else:
-        pixel = disc.detector_pixel(known["semiangle"].value)
-        known["detector_pixel"] = Quantity(
-            (pixel, pixel), "mrad", "estimated", pixel * relative_error
-        )
-    semiangle = float(known["semiangle"].value)
-    if abs(disc.radius * pixel / semiangle - 1) > 0.05:
-        warnings.append(
-            f"the disc has a radius of {disc.radius:.2f} pixels, which at {pixel:.4g} mrad is "
-            f"{disc.radius * pixel:.3g} mrad and not the semi-angle of {semiangle:.3g} mrad: check "
-            "both"
-        )
-    return semiangle, pixel
-
-
-def _distortion(disc: Disc, known: Mapping[str, Quantity], warnings: list[str]) -> Matrix:
-    """Matrix from the places of pixels to angles: of stated pixels, or one that rounds the disc."""
-    pixel_x, pixel_y = known["detector_pixel"].value
-    if abs(pixel_x - pixel_y) > 1e-3 * pixel_x:
-        ratio = math.sqrt(pixel_x / pixel_y)
-        stated: Matrix = ((ratio, 0.0), (0.0, 1 / ratio))
-        left = np.linalg.svd(np.array(disc.matrix) @ np.linalg.inv(stated), compute_uv=False)
-        if left[0] / left[-1] > _ELLIPSE:
-            warnings.append(
-                f"at pixels of {pixel_x:g} × {pixel_y:g} mrad the disc is an ellipse, "
-                f"{left[0] / left[-1]:.2f} times as long as wide: check --detector-pixel"
-            )
-        return stated
-    if disc.stretch <= _CORRECTED:
-        return STRAIGHT
-    if disc.stretch > _ELLIPSE:
-        warnings.append(
-            f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
-            "square, or projector lenses distort it. The aperture is taken to be round, and all "
-            "angles are corrected for that"
-        )
-    return disc.matrix
-
-
-def _electrons(
-    seen: Survey,
-    floor: float,
-    dose: BeamDose | None,
-    step: tuple[float, float],
-    known: dict[str, Quantity],
-    warnings: list[str],
-) -> tuple[float, bool]:
-    """Electrons of a position, on the scale of the patterns, and whether these are counts."""
-    area = step[0] * step[1]
-    totals = seen.totals - floor * seen.mean.size if floor else seen.totals
-    if dose is not None and not dose.even:
-        with_beam = ~dose.blank[dose.part]
-        spread = float(dose.relative[dose.part][with_beam].std())
-        known["dose_variation"] = Quantity(spread, "of the dose", "estimated")
-        warnings += dose.notes
-        totals = totals[dose.part][with_beam]
-    electrons = float(totals.mean())  # all detected; those scattered past it are missed
-    if electrons <= 0:
-        raise ValueError(
-            f"an offset of {_said(known, 'offset', 0.0):g} counts a pixel leaves no electron: "
-            "check --offset"
-        )
-    gain = _said(known, "gain", 1.0)
-    counted = seen.whole and gain == 1.0
-    if "dose" in known:
-        electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
-    elif seen.whole or gain != 1.0:
-        # Error of the mean over positions; electrons scattered past the detector are not in it.
-        error = float(totals.std()) / math.sqrt(totals.size) / gain / area
-        known["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)
-    if not counted:
-        reason = f"count {gain:g} per electron" if gain != 1.0 else "are not whole numbers"
-        warnings.append(
-            f"the patterns {reason}, so that single electrons cannot be dealt into half-sets"
-        )
-    empty = int((totals == 0).sum())
-    if empty:
-        warnings.append(f"{empty} of {totals.size} positions hold no electron")
-    return electrons, counted
-
-
-def _binning(radius: float) -> int:
-    """Odd binning that gives a disc of about the radius that the network was trained on."""
-    odd_numbers = range(1, max(2, math.floor(radius / 3)) + 1, 2)
-    return min(odd_numbers, key=lambda n: abs(math.log(radius / n / _DISC_RADIUS)))
-
-
-def _focused(
-    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
-) -> tuple[Acquisition, Search | None]:
-    """Estimate the defocus from the views, and with it the rotation if that is not known."""
-    _check_orientation(known)
-    orientation = None
-    if "rotation" in known:
-        orientation = known["rotation"].value, known["transposed"].value
-    middle_cube, middle_acquisition = _middle(cube, acquisition)
-    drift, astigmatism = _said(known, "drift", None), _said(known, "astigmatism", None)
-    estimate = estimate_defocus(
-        middle_cube.views(middle_acquisition), middle_acquisition, orientation, drift, astigmatism
-    )
-    if estimate.ambiguous:
-        raise ValueError(
-            "the defocus is neither in the file nor given, and the views show none: the best of "
-            f"all trials, {estimate.defocus:.0f} Å, stands out by {estimate.score:.1f} standard "
-            "deviations only; pass --defocus, in Å"
-        )
-    # Displacements tell the defocus times the angle of a pixel.
-    pixel = known["detector_pixel"]
-    angle_error = (pixel.error or 0.0) / math.sqrt(math.prod(pixel.value))
-    defocus_error = math.hypot(estimate.error, angle_error * estimate.defocus)
-    known["defocus"] = Quantity(estimate.defocus, "Å", "estimated", defocus_error)
-    if drift is None:
-        known["drift"] = Quantity(
-            estimate.drift, "Å a line", "estimated", max(estimate.drift_error)
-        )
-        if any(estimate.drift):
-            warnings.append(_drifted(estimate.drift, acquisition))
-    elif astigmatism is None:
-        error = max(estimate.astigmatism_error)
-        known["astigmatism"] = Quantity(estimate.astigmatism, "Å", "estimated", error)
-    if orientation is None:
-        known["rotation"] = Quantity(estimate.rotation, "deg", "estimated", estimate.rotation_error)
-        known["transposed"] = Quantity(estimate.transposed, "", "estimated")
-        warnings.append(
-            f"the views register at a defocus of {estimate.defocus:.0f} Å and a rotation of "
-            f"{estimate.rotation:.1f}°, and as well at {-estimate.defocus:.0f} Å and half a turn "
-            "from "
-            "there, which inverts the contrast: underfocus is assumed, pass --rotation to settle it"
-        )
-    return replace(
-        acquisition, defocus=estimate.defocus, astigmatism=estimate.astigmatism
-    ), estimate.search
-
-
-def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
-    """Cut out the middle of the scan, from which its geometry is estimated."""
-    middle_cube = cube.middle(_MIDDLE)
-    nx, ny = middle_cube.patterns.shape[:2]
-    return middle_cube, replace(acquisition, scan_shape=(nx, ny))
-
-
-def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
-    """Say what a drift does to the image."""
-    length, step = math.hypot(*drift), acquisition.step[0]
-    return (
-        f"each line of the scan lies {length:.2g} Å ({length / step:.0%} of a step) from where it "
-        "should, beyond the line before it, as the views show unless the probe has two-fold "
-        "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
-        "and cropped to what the scan saw all of; if the specimen is known to have stood still, "
-        "pass --drift 0 0, and astigmatism is sought instead"
-    )
-
-
-def _check_orientation(known: dict[str, Quantity]) -> None:
-    if "rotation" in known:
-        known.setdefault("transposed", Quantity(False, "", "assumed"))
-    elif "transposed" in known:
-        raise ValueError(
-            "it is known whether the detector is transposed, but not how it is rotated; pass "
-            "--rotation, in deg, or leave both to be estimated"
-        )
-
-
-def _turned(
-    cube: Datacube, acquisition: Acquisition, known: dict[str, Quantity], warnings: list[str]
-) -> Acquisition:
-    """Set the detector's rotation against the scan: known, or estimated from the views."""
-    _check_orientation(known)
-    if "rotation" not in known:
-        estimate = estimate_rotation(*_middle(cube, acquisition))
-        known["rotation"] = Quantity(estimate.rotation, "deg", "estimated")
-        known["transposed"] = Quantity(estimate.transposed, "", "estimated")
-        if estimate.ambiguous:
-            warnings.append(
-                f"the rotation of {estimate.rotation:.1f}° between scan and detector is uncertain "
-                f"(transpose by {estimate.transpose_score:.1f} and sign by "
-                f"{estimate.sign_score:.1f} "
-                "standard deviations): measure it at a higher dose and pass --rotation"
-            )
-    rotation, transposed = known["rotation"].value, known["transposed"].value
-    drift = _said(known, "drift", (0.0, 0.0))
-    matrix = STRAIGHT
-    if any(drift):
-        (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()
-        matrix = ((a, b), (c, d))
-    return replace(acquisition, rotation=rotation, transposed=transposed, scan_matrix=matrix)

@@ -21,6 +21,8 @@ from misr4d.learn.learned import card, informed, informed_tiled
 from misr4d.reconstruction.direct import starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_strength
+from misr4d.report.beam import DISC_RADIUS
+from misr4d.report.counts import BadPixelChoice
 from misr4d.report.half_sets import (
     half_set_curve,
     half_set_resolution,
@@ -28,21 +30,15 @@ from misr4d.report.half_sets import (
     halves_of_counts,
     on_first_lines,
 )
-from misr4d.report.preparation import (
-    _DISC_RADIUS,
-    _FAR,
-    BadPixelChoice,
-    Prepared,
-    _check_known,
-    prepare,
-)
+from misr4d.report.preparation import Prepared, check_known, prepare
 from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
 
 __all__ = ["plan", "reconstruct_scan"]
 
-_SEVERAL = (
-    1.5  # our choice: from this noise on, that of counting being 1, a value is several counts
-)
+# Our choice: from this noise on, that of counting being 1, a value is several counts.
+_SEVERAL = 1.5
+# Our choice: a larger ratio to the value that the network was trained at gives a warning.
+_FAR = 1.25
 
 
 def plan(scan: Scan, method: Method = "informed") -> str:
@@ -53,7 +49,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     ValueError
         If it could not start: as :func:`misr4d.report.preparation.prepare` for what must be known.
     """
-    _check_known(scan)
+    check_known(scan)
     nx, ny = scan.patterns.shape[:2]
     lines = [scan.described()]
     lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
@@ -64,7 +60,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     lines += [f"warning: {note}" for note in scan.notes]
     count = len(tiles((nx, ny), (min(nx, TILE), min(ny, TILE))))
     # Some 200 views, and as much again for half-sets.
-    memory = 2 * math.pi * _DISC_RADIUS**2 * nx * ny * 4 / 2**30
+    memory = 2 * math.pi * DISC_RADIUS**2 * nx * ny * 4 / 2**30
     lines.append(
         f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {count} "
         f"{'tile' if count == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
@@ -127,7 +123,7 @@ def reconstruct_scan(
     device = pick_device(device)
     if method not in METHOD_NAMES:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHOD_NAMES)}")
-    _check_known(scan)  # before workers are started
+    check_known(scan)  # before workers are started
     if max(scan.patterns.shape[:2]) <= TILE:
         scheduler = workers = None  # one tile is not distributed
     with task_pool(scheduler, workers) as pool:
@@ -145,7 +141,7 @@ def _reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    estimates = _images(views, ready, method, device, pool, share=1.0)
+    estimates = _images(views, ready, method, device, pool, dose_fraction=1.0)
     direct = estimates["direct"].mean
     deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     pixel = _fine(acquisition)
@@ -161,7 +157,9 @@ def _reconstruct(
     if single_electrons:
         half_set_images: dict[str, list[Tensor]] = {name: [] for name in estimates}
         for half in halves_of_counts(views, ready, seed):
-            for name, estimate in _images(half, ready, method, device, pool, share=0.5).items():
+            for name, estimate in _images(
+                half, ready, method, device, pool, dose_fraction=0.5
+            ).items():
                 half_set_images[name].append(estimate.mean)
         del views, half  # before the spectra, which take as much memory
         for name, images in half_set_images.items():
@@ -230,16 +228,22 @@ class _Second(Estimate):
 
 
 def _images(
-    views: Tensor, ready: Prepared, method: str, device: str, pool: TaskPool, *, share: float
+    views: Tensor,
+    ready: Prepared,
+    method: str,
+    device: str,
+    pool: TaskPool,
+    *,
+    dose_fraction: float,
 ) -> dict[str, Estimate]:
-    """Make a method's image, after the images that it starts from, at a share of the dose."""
+    """Make a method's image, after the images that it starts from, at a fraction of the dose."""
     acquisition = ready.acquisition
     estimates = {"direct": _image(views, acquisition, "direct", device, pool)}
     if method != "direct":
         estimates["informed"] = _image(views, acquisition, "informed", device, pool)
     if method == "refined":
         network_estimate = estimates["informed"]
-        dose = share * ready.cube.electrons / math.prod(acquisition.step)
+        dose = dose_fraction * ready.cube.electrons / math.prod(acquisition.step)
         electrons = electrons_per_pixel(dose, acquisition)
         result = refine_scan(
             lambda rows, columns: (views[:, rows, columns] * electrons).round(),
@@ -257,15 +261,15 @@ def _images(
     return {name: _straightened(estimate, acquisition) for name, estimate in estimates.items()}
 
 
-def _straightened(found: Estimate, acquisition: Acquisition) -> Estimate:
+def _straightened(estimate: Estimate, acquisition: Acquisition) -> Estimate:
     """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
     if not acquisition.drifts:
-        return found
+        return estimate
     pixel = _fine(acquisition)
-    mean = straighten(found.mean, pixel, acquisition.scan_matrix)
+    mean = straighten(estimate.mean, pixel, acquisition.scan_matrix)
     # A spline may fall below zero beside a peak; a deviation must not.
-    deviation = straighten(found.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
-    return replace(found, mean=mean - mean.mean(), deviation=deviation)
+    deviation = straighten(estimate.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
+    return replace(estimate, mean=mean - mean.mean(), deviation=deviation)
 
 
 def _fine(acquisition: Acquisition) -> tuple[float, float]:

@@ -25,8 +25,8 @@ from torch import Tensor
 from misr4d.calibrate.drift import straighten
 from misr4d.core.detector import STRAIGHT, Matrix
 from misr4d.io.emd import phase_array
-from misr4d.io.scan import Quantity
-from misr4d.report.html import is_end, report_page, shown_value
+from misr4d.io.scan import Quantity, shown_value
+from misr4d.report.html import is_end, report_page
 from misr4d.report.preparation import Detector
 
 if TYPE_CHECKING:
@@ -330,4 +330,5 @@ def _round_length(length: float) -> float:
 
 def _shown_quantity(name: str, q: Quantity) -> str:
     error = "" if q.error is None else f" ± {q.error:.2g}"
-    return f"  {name.replace('_', ' '):<15}{shown_value(q.value)}{error} {q.unit} ({q.origin})"
+    value = f"{shown_value(q.value)}{error} {q.unit}".strip()
+    return f"  {name.replace('_', ' '):<15}{value} ({q.origin})"

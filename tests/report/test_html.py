@@ -110,7 +110,7 @@ def test_a_page_says_every_number_with_its_origin_and_the_warnings_first(page: s
         "my <scan>.h5",
         "defocus 487.5 ± 3.2 Å estimated",
         "step 1 × 1.25 Å given",
-        "transposed False file",
+        "transposed no file",
         "hot pixels 17 pixel",
         "signal, rms 0.1234 rad",
         "deviation, rms 0.0567 rad",

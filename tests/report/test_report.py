@@ -362,7 +362,7 @@ def test_a_dry_run_says_what_is_known_and_missing_and_reads_no_pattern(path: Pat
     unread: Any = SimpleNamespace(shape=(1024, 1024, 256, 256), dtype=np.dtype(np.uint16))
     known = {n: q for n, q in scan.known.items() if n not in {"defocus", "centre"}}
     text = reports.plan(replace(scan, patterns=unread, known=known))
-    assert "energy         3e+05 eV (file)" in text
+    assert "energy         300000 eV (file)" in text
     assert "to be estimated: centre, defocus" in text
     assert "3072 × 3072 pixels by informed in 961 tiles" in text
     with pytest.raises(ValueError, match="pass --energy"):
