@@ -75,7 +75,8 @@ Markdown(cryo.MISSING if report is None else "The scan is on this machine and wa
 # Values of this camera are not single electrons. The variance of a sum of pixels grows with their number: an
 # electron makes several counts, spread over neighbouring pixels (middle). Electrons therefore cannot be dealt
 # to two {term}`half-sets <half-set>` at random: both would share their noise. The half-sets are the even and the
-# odd lines of the scan instead (right).
+# odd lines of the scan instead (right). What both share besides the specimen, such as a pattern that is fixed on the
+# camera, still counts as agreement.
 
 # %% tags=["remove-input", "remove-output"]
 path = cryo.draw_camera(report, noise)
