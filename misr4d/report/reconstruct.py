@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from misr4d import __version__
-from misr4d.calibrate.counting import LevelledCube
 from misr4d.calibrate.drift import straighten
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.device import pick_device
@@ -281,14 +280,10 @@ def _halves(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tensor]:
     half = torch.empty_like(views)
     cube, acquisition = ready.cube, ready.acquisition
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        if isinstance(cube, LevelledCube):  # electrons are divided as they were counted
-            counted = cube.recorded(view, acquisition) * electrons_in_pixel
-            half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
-            half[index] = cube.levelled(half_counts, acquisition)
-        else:
-            half[index] = thin((view * electrons_in_pixel).round(), generator)[0] * (
-                2 / electrons_in_pixel
-            )
+        # Electrons are divided as they were counted.
+        counted = cube.recorded(view, acquisition) * electrons_in_pixel
+        half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
+        half[index] = cube.levelled(half_counts, acquisition)
     yield half
     for half_view, view in zip(half, views, strict=True):
         half_view.neg_().add_(view, alpha=2)
@@ -305,8 +300,7 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
     level = ready.acquisition.relative_to_vacuum(tile_views).mean()
     expected = float(level) / (electrons_in_pixel * tile[0] * tile[1])
-    if isinstance(ready.cube, LevelledCube):
-        expected *= ready.cube.noise(float(level), ready.acquisition)
+    expected *= ready.cube.noise(float(level), ready.acquisition)
     return float(method.statistic(tile_views).noise) / expected
 
 
