@@ -231,10 +231,8 @@ def add_flicker(
     return dose
 
 
-def levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> Datacube:
-    """Give a cube the dose of its positions and its floor, if there is any."""
-    if dose is None and not floor:
-        return cube
+def levelled(cube: Datacube, dose: BeamDose | None, floor: float) -> LevelledCube:
+    """Give a cube the dose of its positions, if that is uneven, and its floor."""
     relative = None if dose is None else dose.relative[dose.part]
     blank = None if dose is None else dose.blank[dose.part]
     return LevelledCube(

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from misr4d.calibrate.counting import LevelledCube
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import thin
 from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
@@ -56,14 +55,10 @@ def halves_of_counts(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tens
     half = torch.empty_like(views)
     cube, acquisition = ready.cube, ready.acquisition
     for index, view in enumerate(views):  # one at a time: thinning works in double precision
-        if isinstance(cube, LevelledCube):  # electrons are divided as they were counted
-            counted = cube.recorded(view, acquisition) * electrons_in_pixel
-            half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
-            half[index] = cube.levelled(half_counts, acquisition)
-        else:
-            half[index] = thin((view * electrons_in_pixel).round(), generator)[0] * (
-                2 / electrons_in_pixel
-            )
+        # Electrons are divided as they were counted.
+        counted = cube.recorded(view, acquisition) * electrons_in_pixel
+        half_counts = thin(counted.round(), generator)[0] * (2 / electrons_in_pixel)
+        half[index] = cube.levelled(half_counts, acquisition)
     yield half
     for half_view, view in zip(half, views, strict=True):
         half_view.neg_().add_(view, alpha=2)

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.calibrate.counting import cropped, find_beam_dose
+from misr4d.calibrate.counting import LevelledCube, cropped, find_beam_dose
 from misr4d.calibrate.defocus import Search
 from misr4d.calibrate.disc import Disc
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
-from misr4d.core.datacube import Datacube
 from misr4d.io.scan import Quantity, Scan, value_or
 from misr4d.report.beam import binning, centre_beam, disc_warnings, measure_angles
 from misr4d.report.counts import (
@@ -61,7 +60,7 @@ class Prepared:
 
     Parameters
     ----------
-    cube : Datacube
+    cube : LevelledCube
         Recentred; it stays on disk if it was there.
     acquisition : Acquisition
         Its defocus counts from the specimen's middle; a turned one if the detector is turned.
@@ -73,7 +72,7 @@ class Prepared:
     detector : Detector
     """
 
-    cube: Datacube
+    cube: LevelledCube
     acquisition: Acquisition
     quantities: Mapping[str, Quantity]
     counted: bool

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from misr4d import __version__
-from misr4d.calibrate.counting import LevelledCube
 from misr4d.calibrate.drift import straighten
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.device import pick_device
@@ -309,8 +308,7 @@ def _noise(views: Tensor, ready: Prepared, device: str) -> float:
     electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
     level = ready.acquisition.relative_to_vacuum(tile_views).mean()
     expected = float(level) / (electrons_in_pixel * tile[0] * tile[1])
-    if isinstance(ready.cube, LevelledCube):
-        expected *= ready.cube.noise(float(level), ready.acquisition)
+    expected *= ready.cube.noise(float(level), ready.acquisition)
     return float(method.statistic(tile_views).noise) / expected
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from misr4d import ATOMIC
+from misr4d.calibrate.counting import LevelledCube
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.reconstruction.direct import starting_point
 from misr4d.report.half_sets import (
@@ -42,7 +44,9 @@ def test_halves_by_lines_do_not_agree_on_the_noise_of_a_camera_that_does_not_cou
     method = starting_point(half)
     by_lines = agreement(method(even), on_first_lines(method(odd)), pixel)
     whole = starting_point(ACQUISITION)
-    cube = SimpleNamespace(electrons=5 * electrons * ACQUISITION.pixels_per_disc)
+    pixel = (ACQUISITION.detector_pixel, ACQUISITION.detector_pixel)
+    number = 5 * electrons * ACQUISITION.pixels_per_disc
+    cube = LevelledCube(np.zeros((48, 48, 1, 1)), ACQUISITION.step, pixel, number)
     ready = cast(Any, SimpleNamespace(cube=cube, acquisition=ACQUISITION))
     images = [whole(part) for part in halves_of_counts(views, ready, 0)]
     dealt = agreement(images[0], images[1], (ACQUISITION.step[0] / 3, ACQUISITION.step[1] / 3))
