@@ -85,6 +85,21 @@ class _Target(click.Path):
         return path
 
 
+class _OneOrTwo(click.ParamType):  # type: ignore[type-arg]  # not generic in every click
+    """One number, or two along the two axes: ``0.6`` or ``0.6,0.45``."""
+
+    name = "number[,number]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a valid float, nor two with a comma between", param, ctx)
+        if len(numbers) > 2:
+            self.fail(f"{value!r} are {len(numbers)} numbers; expected one or two", param, ctx)
+        return numbers if len(numbers) == 2 else numbers[0]
+
+
 _POSITIVE = click.IntRange(1)
 _WORKERS = click.IntRange(1, 256)
 _SEED = click.IntRange(0, 2**62)
@@ -361,9 +376,17 @@ def simulate(
     "image refined by the electrons: minutes.",
 )
 @click.option("--energy", type=float, help="Of the electrons, eV: 300e3 for 300 kV.")
-@click.option("--step", type=float, nargs=1, help="Distance between probe positions, Å.")
+@click.option(
+    "--step",
+    type=_OneOrTwo(),
+    help="Distance between probe positions, Å; two numbers, as 1.0,1.2, along Rx and Ry.",
+)
 @click.option("--semiangle", type=float, help="Convergence semi-angle, mrad.")
-@click.option("--detector-pixel", type=float, help="Side of a detector pixel, mrad.")
+@click.option(
+    "--detector-pixel",
+    type=_OneOrTwo(),
+    help="Side of a detector pixel, mrad; two numbers, as 0.6,0.45, along Qx and Qy.",
+)
 @click.option("--defocus", type=float, help="Å, positive is underfocus.")
 @click.option("--rotation", type=float, help="Of the detector against the scan, deg, Rx to Ry.")
 @click.option(
@@ -411,6 +434,11 @@ def simulate(
     help="Consecutive frames of a position, which are summed.",
 )
 @click.option(
+    "--axes",
+    help="Order of the array's axes as `misr4d info` shows them, such as Qx,Qy,Rx,Ry; R,Qx,Qy for "
+    "a list of patterns.",
+)
+@click.option(
     "--scan-crop",
     type=click.IntRange(0),
     nargs=4,
@@ -450,6 +478,7 @@ def reconstruct(
     skip_frames: int | None,
     frames_per_position: int,
     scan_crop: tuple[int, int, int, int] | None,
+    axes: str | None,
     bad_pixels: Path | None,
     mask: Path | None,
     keep_all_pixels: bool,
@@ -489,6 +518,7 @@ def reconstruct(
             skip_frames=skip_frames,
             frames_per_position=frames_per_position,
             scan_crop=scan_crop or None,
+            axes=axes,
             **given,
         )
         if dry_run:

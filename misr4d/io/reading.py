@@ -12,8 +12,8 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import zarr
 
 from misr4d.core import optics
 from misr4d.io.dectris import is_master, read_master
-from misr4d.io.layout import Layout
+from misr4d.io.layout import Layout, read_axes
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
     QUANTITIES,
@@ -34,7 +34,6 @@ from misr4d.io.scan import (
     _check_fits,
     _check_names,
     _checked,
-    _lazy,
     _one_line,
     _UnfitError,
 )
@@ -77,6 +76,7 @@ def read_scan(
     skip_frames: int | None = None,
     frames_per_position: int = 1,
     scan_crop: tuple[int, int, int, int] | None = None,
+    axes: str | Sequence[str] | None = None,
     **given: Any,
 ) -> Scan:
     """Open a scan; its patterns stay on disk until they are used.
@@ -91,6 +91,9 @@ def read_scan(
     skip_frames, frames_per_position, scan_crop
         Frames before the first position, consecutive frames of a position to sum, and the part
         of the scan to use: as for :class:`misr4d.io.layout.Layout`.
+    axes : str or sequence of str, optional
+        Order of the array's axes, such as ``Qx,Qy,Rx,Ry``, if it is not (Rx, Ry, Qx, Qy): as for
+        :func:`misr4d.io.layout.read_axes`. Values that are given count along the axes by name.
     **given
         Values that replace those of the file, by the names of :data:`misr4d.io.scan.QUANTITIES`
         and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
@@ -109,7 +112,8 @@ def read_scan(
     """
     path = Path(path)
     _check_names(given, scan_shape)
-    layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop)
+    order = None if axes is None else read_axes(axes)
+    layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop, order)
     _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
@@ -131,6 +135,8 @@ def read_scan(
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
     known = _as_given(given)
+    if order is not None:
+        contents = _reordered(contents, layout)
     stated = {k: v for k, v in contents.values.items() if k not in known}
     notes = [*contents.notes, *left_out]
     for name, value in stated.items():
@@ -148,6 +154,36 @@ def read_scan(
             pixel = _checked("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
             known["detector_pixel"] = Quantity(pixel, "mrad", "file")
     return Scan(path, reader.name, patterns, known, tuple(notes), contents.provenance)
+
+
+# What a file states along its axes, or of how they lie to each other.
+_OF_THE_SCAN = ("step",)
+_OF_THE_DETECTOR = ("centre", "detector_pixel")
+_OF_BOTH = ("rotation", "transposed", "drift", "astigmatism")
+
+
+def _reordered(contents: Reading, layout: Layout) -> Reading:
+    """Bring what a file states along its axes into another order, or drop it with a note."""
+    across, scan, detector = layout.exchanges
+    if not (across or scan or detector):
+        return contents
+    dropped = _OF_BOTH + (_OF_THE_SCAN + _OF_THE_DETECTOR if across else ())
+    values = {name: value for name, value in contents.values.items() if name not in dropped}
+    for name in (*(_OF_THE_SCAN * scan), *(_OF_THE_DETECTOR * detector)):
+        if isinstance(values.get(name), tuple | list):
+            values[name] = tuple(values[name])[::-1]
+    pixel = None if across else contents.pixel
+    if pixel is not None and detector:
+        pixel = (pixel[0][::-1], pixel[1])
+    lost = [name for name in dropped if name in contents.values]
+    lost += ["detector_pixel"] * (across and contents.pixel is not None)
+    notes = contents.notes
+    if lost:
+        notes += (
+            f"the file's {', '.join(n.replace('_', ' ') for n in lost)}: not used, since --axes "
+            "says that its axes are others",
+        )
+    return replace(contents, values=values, pixel=pixel, notes=notes)
 
 
 def _check_there(path: Path) -> None:
@@ -216,8 +252,7 @@ def _read_numpy(path: Path, dataset: str | None) -> Reading:
                 "numpy.save"
             ) from None
         raise
-    chunks = ("auto",) * (loaded.ndim - 2) + (-1, -1) if loaded.ndim > 2 else "auto"
-    return Reading(_lazy(loaded, chunks))
+    return Reading(loaded)  # on disk
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
-from misr4d.report.preparation import BadPixelChoice
+from misr4d.report.readings import BadPixelChoice
 from misr4d.report.reconstruct import reconstruct_scan
 from misr4d.report.report import Method, Report
 
@@ -32,6 +32,7 @@ def reconstruct(
     skip_frames: int | None = None,
     frames_per_position: int = 1,
     scan_crop: tuple[int, int, int, int] | None = None,
+    axes: str | Sequence[str] | None = None,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
     seed: int = 0,
@@ -62,7 +63,7 @@ def reconstruct(
     method : {"informed", "direct", "refined"}
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
-    scan_shape, dataset, skip_frames, frames_per_position, scan_crop
+    scan_shape, dataset, skip_frames, frames_per_position, scan_crop, axes
         Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
     bad_pixels : {"found", "none"} or ndarray
         Detector pixels to replace: those that are found, none, or a mask ``(Qx, Qy)`` of bool.
@@ -109,6 +110,7 @@ def reconstruct(
         "skip_frames": skip_frames,
         "frames_per_position": frames_per_position,
         "scan_crop": scan_crop,
+        "axes": axes,
     }
     if isinstance(scan, Scan):
         said = {**arrangement, "dataset": dataset, "frames_per_position": None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +24,15 @@ from misr4d.calibrate.defocus import Search, estimate_defocus
 from misr4d.calibrate.descan import fit_descan, recentre
 from misr4d.calibrate.disc import Disc, find_disc, second_disc
 from misr4d.calibrate.drift import drift_matrix
-from misr4d.calibrate.floor import Lowered, find_floor
-from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
+from misr4d.calibrate.square import SquarePixels
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import STRAIGHT
-from misr4d.io.scan import Quantity, Scan, Survey, survey
-
-if TYPE_CHECKING:
-    pass
+from misr4d.io.scan import Quantity, Scan
+from misr4d.io.survey import Survey, survey
+from misr4d.report.readings import BadPixelChoice, replace_bad_pixels, said
 
 __all__ = ["Detector", "Prepared", "prepare"]
-
-BadPixelChoice = Literal["found", "none"] | NDArray[np.bool_]
 
 # Our choice: the network was trained on discs some eight detector pixels in radius.
 _DISC_RADIUS = 8.0
@@ -50,6 +45,9 @@ _MUCH_REPLACED = 0.03
 
 # Our choice: clipped values are rarer than this if the disc is well within the counter's range.
 _CLIPPED = 1e-4
+
+# Our choices: sides that differ by less are called equal, and by more are not those of a detector.
+_SQUARE, _OBLONG = 1e-3, 4.0
 
 # Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
 _MIDDLE = 256
@@ -134,7 +132,24 @@ def prepare(
     energy, step = scan.value("energy"), scan.value("step")
     known = dict(scan.known)
     warnings = list(scan.notes)
-    scan, scan_survey, recorded, bad, floor = _replace_bad_pixels(scan, bad_pixels, known, warnings)
+    scan, scan_survey, recorded, bad, floor = replace_bad_pixels(scan, bad_pixels, known, warnings)
+    square = None
+    sides = said(known, "detector_pixel", (1.0, 1.0))
+    if max(sides) > (1 + _SQUARE) * min(sides):
+        counted = scan_survey.whole and said(known, "gain", 1.0) == 1.0
+        square = SquarePixels(scan.patterns, sides, counted=counted)
+        scan = replace(scan, patterns=square)
+        scan_survey = replace(
+            survey(scan, signed=float(scan_survey.least.min()) < 0), whole=scan_survey.whole
+        )
+        recorded, bad = square.deal(recorded), square.deal(bad) > 0
+        floor /= square.ratio
+        if "centre" in known:
+            known["centre"] = replace(known["centre"], value=square.place(known["centre"].value))
+        warnings.append(
+            f"the detector's pixels are {sides[0]:.4g} × {sides[1]:.4g} mrad: they were dealt to "
+            f"square ones of {max(sides):.4g} mrad, each electron at random within its pixel"
+        )
     dose = None
     if level_dose:
         dose = find_beam_dose(_beam_electrons(scan_survey, floor, known))
@@ -145,7 +160,15 @@ def prepare(
             f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
             f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
         )
-    cube, disc = _recentred(scan, scan_survey, known, warnings)
+    try:
+        cube, disc = _recentred(scan, scan_survey, known, warnings)
+    except ValueError as error:
+        if _shows_disc(scan_survey.totals) and not _shows_disc(scan_survey.mean):
+            raise ValueError(
+                f"{scan.path.name} has the bright disc in its scan axes and none in its patterns: "
+                "pass --axes Qx,Qy,Rx,Ry if the detector's axes come first"
+            ) from error
+        raise
     if dose is not None:
         dose = _with_flicker(cube, disc, scan_survey, floor, dose, known)
     _check_counter(scan_survey, _as_recorded(disc, known), warnings)
@@ -165,7 +188,7 @@ def prepare(
     binning = _binning(semiangle / pixel)
     known["binning"] = Quantity(binning, "pixel", "estimated")
     acquisition = Acquisition(
-        defocus=_said(known, "defocus", 0.0),  # or estimated below
+        defocus=said(known, "defocus", 0.0),  # or estimated below
         step=step,
         energy=energy,
         semiangle=semiangle,
@@ -178,7 +201,7 @@ def prepare(
     else:
         # Unless the thickness is known, a defocus counts from the middle, as a measured one does.
         known.setdefault("thickness", Quantity(0.0, "Å", "assumed"))
-        astigmatism = _said(known, "astigmatism", (0.0, 0.0))
+        astigmatism = said(known, "astigmatism", (0.0, 0.0))
         midplane = replace(acquisition, astigmatism=astigmatism).refocused(
             known["thickness"].value / 2
         )
@@ -193,6 +216,9 @@ def prepare(
     # Nearer to the edge than this, some views show what lies outside the field.
     known["rim"] = Quantity(turned_acquisition.largest_view_shift, "Å", "estimated")
     detector = Detector(recorded, bad, _as_recorded(disc, known), scan_survey.totals, search)
+    if square is not None:
+        centre = square.place(known["centre"].value, back=True)
+        known["centre"] = replace(known["centre"], value=centre)
     return Prepared(cube, turned_acquisition, known, counted, tuple(warnings), detector)
 
 
@@ -206,7 +232,7 @@ def _check_known(scan: Scan) -> None:
         )
     for name in ("energy", "step"):
         scan.value(name)
-    drift = _said(scan.known, "drift", (0.0, 0.0))
+    drift = said(scan.known, "drift", (0.0, 0.0))
     if math.hypot(*drift) >= min(scan.value("step")) / 2:
         raise ValueError(
             f"the drift is ({drift[0]:g}, {drift[1]:g}) Å from one line to the next; expected less "
@@ -215,108 +241,12 @@ def _check_known(scan: Scan) -> None:
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
         return
-    pixel_x, pixel_y = scan.value("detector_pixel")
-    if abs(pixel_x - pixel_y) > 1e-3 * pixel_x:
+    sides = scan.value("detector_pixel")
+    if max(sides) > _OBLONG * min(sides):
         raise ValueError(
-            f"the detector pixel is {pixel_x:g} × {pixel_y:g} mrad; expected a square one: bin "
-            "the patterns first"
+            f"the detector pixel is {sides[0]:g} × {sides[1]:g} mrad; expected one at most "
+            f"{_OBLONG:g} times as long as wide: check --detector-pixel, or bin the patterns first"
         )
-
-
-def _said(known: Mapping[str, Quantity], name: str, otherwise: Any) -> Any:
-    """Return the value of a quantity, or `otherwise` if it is not known."""
-    return known[name].value if name in known else otherwise
-
-
-def _replace_bad_pixels(
-    scan: Scan, choice: BadPixelChoice, known: dict[str, Quantity], warnings: list[str]
-) -> tuple[Scan, Survey, NDArray[np.float64], NDArray[np.bool_], float]:
-    """Replace bad pixels and subtract a pedestal.
-
-    Returns
-    -------
-    scan, scan_survey : Scan, Survey
-    recorded, bad : ndarray
-        Mean as recorded and the mask ``(Qx, Qy)``.
-    floor : float
-        What a pixel still reads without electrons [counts].
-    """
-    shape = scan.patterns.shape
-    gain = _said(known, "gain", 1.0)
-    positions = math.prod(shape[:2])
-    if isinstance(choice, str):
-        if choice not in ("found", "none"):
-            raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
-        scan_survey = survey(scan)
-        bad = np.zeros(shape[2:], dtype=bool)
-        if choice == "found":
-            # In electrons, since the search allows for counting noise.
-            pixel_search = find_bad_pixels(scan_survey.mean * (positions / gain))
-            bad = pixel_search.mask
-    else:
-        bad = np.asarray(choice, dtype=bool)
-        if bad.shape != shape[2:]:
-            raise ValueError(
-                f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
-            )
-        known["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
-        # Bad pixels may hold values that are not even numbers.
-        scan_survey = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
-    recorded, whole_numbers = scan_survey.mean, scan_survey.whole
-    pedestal, floor = _floor(scan_survey, ~bad, positions, known, warnings)
-    if pedestal:
-        scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
-        totals = scan_survey.totals - pedestal * scan_survey.mean.size
-        scan_survey = replace(scan_survey, mean=scan_survey.mean - pedestal, totals=totals)
-    if isinstance(choice, str) and choice == "found":
-        summed = np.maximum(scan_survey.mean - floor, 0) * (positions / gain)
-        dead = pixel_search.dead | find_dead_areas(np.where(bad, 0, summed), pixel_search.hot)
-        if pedestal or floor:
-            dead |= find_bad_pixels(summed).dead & ~pixel_search.hot
-        known["hot_pixels"] = Quantity(int(pixel_search.hot.sum()), "pixel", "estimated")
-        known["dead_pixels"] = Quantity(int(dead.sum()), "pixel", "estimated")
-        bad = bad | dead
-    if bad.any():
-        replaced = PixelsReplaced(
-            scan.patterns, bad, scan_survey.mean, counted=whole_numbers and gain == 1.0
-        )
-        scan = replace(scan, patterns=replaced)
-        scan_survey = replace(survey(scan, signed=bool(pedestal)), whole=whole_numbers)
-    return scan, scan_survey, recorded, bad, floor
-
-
-def _floor(
-    seen: Survey,
-    good: NDArray[np.bool_],
-    positions: int,
-    known: dict[str, Quantity],
-    warnings: list[str],
-) -> tuple[float, float]:
-    """Split a pixel's reading without electrons: a part to subtract from values, one from views."""
-    counted = seen.whole and _said(known, "gain", 1.0) == 1.0
-    least_values = seen.least if seen.whole else None
-    if "offset" in known:
-        level = float(known["offset"].value)
-        constant = (
-            least_values is not None and float(np.quantile(least_values[good], 0.05)) >= level
-        )
-        pedestal = level if constant and level.is_integer() else 0.0
-    else:
-        floor_estimate = find_floor(seen.mean, good, least_values, positions)
-        if floor_estimate is None:
-            return 0.0, 0.0
-        level, pedestal = floor_estimate.level, float(floor_estimate.pedestal)
-        known["offset"] = Quantity(level, "count", "estimated", floor_estimate.error)
-        fraction = level * seen.mean.size / float(seen.mean.sum())
-        warnings.append(
-            f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
-            f"from the disc, {fraction:.0%} of all that was counted: subtracted. Pass --offset 0 "
-            "if it is scattering, or the offset if it is known better"
-        )
-    if counted:
-        # A constant can be subtracted from each value; of a changing level only the mean can.
-        return pedestal, level - pedestal
-    return level, 0.0
 
 
 def _beam_electrons(
@@ -324,7 +254,7 @@ def _beam_electrons(
 ) -> NDArray[np.float64]:
     """Sum the electrons of every position ``(Rx, Ry)``, without the floor."""
     totals_above_floor: NDArray[np.float64] = seen.totals - floor * seen.mean.size
-    return totals_above_floor / float(_said(known, "gain", 1.0))
+    return totals_above_floor / float(said(known, "gain", 1.0))
 
 
 def _with_flicker(
@@ -474,8 +404,17 @@ def _check_disc(disc: Disc, mean: NDArray[np.float64], warnings: list[str]) -> N
         warnings.append(
             f"the disc is an ellipse, {disc.stretch:.2f} times as long as wide: its pixels are not "
             "square, or projector lenses distort it. All angles are those of a round disc of the "
-            f"same area, up to {100 * (math.sqrt(disc.stretch) - 1):.0f} % wrong along its axes"
+            f"same area, up to {100 * (math.sqrt(disc.stretch) - 1):.0f} % wrong along its axes; "
+            "pass --detector-pixel A,B if the pixels are oblong"
         )
+
+
+def _shows_disc(image: NDArray[np.float64]) -> bool:
+    try:
+        find_disc(np.maximum(image, 0))
+    except ValueError:
+        return False
+    return True
 
 
 def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tuple[float, float]:
@@ -483,7 +422,7 @@ def _angles(disc: Disc, known: dict[str, Quantity], warnings: list[str]) -> tupl
     known["disc_radius"] = Quantity(disc.radius, "pixel", "estimated", disc.radius_error)
     relative_error = disc.radius_error / disc.radius
     if "detector_pixel" in known:
-        pixel = float(known["detector_pixel"].value[0])
+        pixel = float(max(known["detector_pixel"].value))  # that of square ones
         if "semiangle" not in known:
             value = disc.semiangle(pixel)
             known["semiangle"] = Quantity(value, "mrad", "estimated", value * relative_error)
@@ -522,10 +461,10 @@ def _electrons(
     electrons = float(totals.mean())  # all detected; those scattered past it are missed
     if electrons <= 0:
         raise ValueError(
-            f"an offset of {_said(known, 'offset', 0.0):g} counts a pixel leaves no electron: "
+            f"an offset of {said(known, 'offset', 0.0):g} counts a pixel leaves no electron: "
             "check --offset"
         )
-    gain = _said(known, "gain", 1.0)
+    gain = said(known, "gain", 1.0)
     counted = seen.whole and gain == 1.0
     if "dose" in known:
         electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
@@ -560,7 +499,7 @@ def _focused(
     if "rotation" in known:
         orientation = known["rotation"].value, known["transposed"].value
     middle_cube, middle_acquisition = _middle(cube, acquisition)
-    drift, astigmatism = _said(known, "drift", None), _said(known, "astigmatism", None)
+    drift, astigmatism = said(known, "drift", None), said(known, "astigmatism", None)
     estimate = estimate_defocus(
         middle_cube.views(middle_acquisition), middle_acquisition, orientation, drift, astigmatism
     )
@@ -640,7 +579,7 @@ def _turned(
                 "standard deviations): measure it at a higher dose and pass --rotation"
             )
     rotation, transposed = known["rotation"].value, known["transposed"].value
-    drift = _said(known, "drift", (0.0, 0.0))
+    drift = said(known, "drift", (0.0, 0.0))
     matrix = STRAIGHT
     if any(drift):
         (a, b), (c, d) = drift_matrix(drift, acquisition.step, acquisition.scan_shape).tolist()

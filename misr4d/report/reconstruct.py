@@ -28,11 +28,11 @@ from misr4d.reconstruction.tuned import prior_strength
 from misr4d.report.preparation import (
     _DISC_RADIUS,
     _FAR,
-    BadPixelChoice,
     Prepared,
     _check_known,
     prepare,
 )
+from misr4d.report.readings import BadPixelChoice
 from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
 
 if TYPE_CHECKING:
