@@ -78,6 +78,11 @@ def _full(value: float) -> NDArray[Any]:
     return np.full(SHAPE, value, dtype=np.float32)
 
 
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "no scan")
+
+
 def _cut(make: Callable[[Path], object], share: float) -> Callable[[Path], object]:
     """Break a file off."""
 
@@ -236,6 +241,11 @@ FILES: tuple[BadFile, ...] = (
     BadFile("an empty .mib", "scan.mib", Path.touch, "cannot be read by RosettaSciIO"),
     BadFile("an empty .dm4", "scan.dm4", Path.touch, "cannot be read by RosettaSciIO"),
     BadFile("an empty .tif", "scan.tif", Path.touch, "cannot be read by RosettaSciIO"),
+    BadFile("a .zip of something else", "scan.zip", _zip, "which no reader takes"),
+    BadFile(
+        "a .toml of something else", "scan.toml", _bytes(b"a = 1"), "no description of a RAW_CSR"
+    ),
+    BadFile(".ndata1 without data", "scan.ndata1", _zip, "holds no data.npy, only readme.txt"),
     BadFile("random bytes, .blo", "scan.blo", _bytes(b"hello" * 99), "cannot be read by Rosetta"),
     BadFile("random bytes, .hspy", "scan.hspy", _bytes(b"hello"), "cannot be read by Rosetta"),
     BadFile("random bytes, .mib", "scan.mib", _bytes(b"MQ1,0,0,9,9" * 40), "cannot be read by"),

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from misr4d.io.scan import _lazy, _UnfitError
-from misr4d.io.units import Calibration, Reading
+from misr4d.io.units import Calibration, Reading, energy_of
 
 __all__ = ["is_master", "read_master"]
 
@@ -105,7 +105,9 @@ def read_master(path: Path, dataset: str | None) -> Reading:
 def _read_energy(file: h5py.File, found: Calibration) -> None:
     for place in ENERGIES:
         if place in file:
-            found.values["energy"] = float(file[place][()])
+            energy = energy_of(file[place][()], file[place].attrs.get("units", "eV"))
+            if energy is not None:
+                found.values["energy"] = energy
             return
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401  # makes the cameras' compression known to h5py
 import numpy as np
-import zarr
 
 from misr4d.core import optics
 from misr4d.io.dectris import is_master, read_master
+from misr4d.io.described import read_described
+from misr4d.io.events import is_csr, is_stempy, read_csr, read_stempy
 from misr4d.io.layout import Layout, read_axes
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
@@ -37,7 +39,8 @@ from misr4d.io.scan import (
     _one_line,
     _UnfitError,
 )
-from misr4d.io.units import ANGLES, FREQUENCIES, LENGTHS, Calibration, Reading, choose_array
+from misr4d.io.stores import is_zarr, read_zarr
+from misr4d.io.units import ANGLES, FREQUENCIES, Calibration, Reading, choose_array
 
 __all__ = [
     "READERS",
@@ -229,11 +232,6 @@ def _guess(path: Path) -> str:
     return "is it complete?"
 
 
-LENGTHS |= {"um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
-
-ANGLES |= {"deg": math.radians(1) * 1e3}
-
-
 # --- NumPy -------------------------------------------------------------------------------------
 
 
@@ -348,25 +346,26 @@ def _read_hdf5(path: Path, dataset: str | None) -> Reading:
     patterns = check_written(choose_array(_hdf5_arrays(h5py.File(path, "r")), dataset))
     calibration = Calibration()
     with calibration.noting():
-        _read_nion(patterns, calibration)
+        text = patterns.attrs.get("properties")
+        if text is not None:
+            _read_nion(json.loads(plain_text(text)), tuple(patterns.shape), calibration)
+        if not calibration.values and calibration.pixel is None:
+            read_described(patterns, calibration)
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_nion(patterns: h5py.Dataset, found: Calibration) -> None:
-    """Read the properties that Nion Swift writes with an array, as a JSON text."""
-    text = patterns.attrs.get("properties")
-    if text is None:
-        return
-    properties = json.loads(plain_text(text))
+def _read_nion(properties: Mapping[str, Any], shape: tuple[int, ...], found: Calibration) -> None:
+    """Read the properties that Nion Swift writes with an array."""
     if properties.get("datum_dimension_count") == 1:
-        raise _UnfitError(
-            f"holds spectra of shape {tuple(patterns.shape)} and not diffraction patterns"
-        )
+        raise _UnfitError(f"holds spectra of shape {shape} and not diffraction patterns")
     axes = properties.get("dimensional_calibrations") or []
-    if len(axes) == patterns.ndim == 4:
+    if not axes:  # of an archive
+        axes = properties.get("spatial_calibrations") or []
+    if len(axes) == len(shape) in (3, 4):
         sizes, units = [a.get("scale", 1.0) for a in axes], [a.get("units") or "" for a in axes]
-        found.scan((sizes[0], sizes[1]), (units[0], units[1]))
-        found.detector((sizes[2], sizes[3]), (units[2], units[3]))
+        if len(axes) == 4:
+            found.scan((sizes[0], sizes[1]), (units[0], units[1]))
+        found.detector((sizes[-2], sizes[-1]), (units[-2], units[-1]))
     metadata = properties.get("metadata") or {}
     for place in ("instrument", "hardware_source"):
         volts = (metadata.get(place) or {}).get("high_tension")
@@ -394,6 +393,8 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, found: Calibration) ->
     calibration = entries_of(bundle.get("calibration", {}))
     provenance = entries_of(bundle.get("misr4d", {}))
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
+    if step is None and pixel is None:
+        read_described(patterns, found)
     if step is not None:
         found.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
     if pixel is not None:
@@ -427,62 +428,37 @@ def entries_of(group: Any) -> dict[str, Any]:
     return entries
 
 
-# --- Zarr: any array, and measurements of abTEM --------------------------------------------------
+# --- Nion Swift ----------------------------------------------------------------------------------
 
 
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
-
-
-def _is_zarr(path: Path) -> bool:
-    marked = any((path / m).is_file() for m in _ZARR_MARKS)
-    return path.is_dir() and path.suffix != ".zspy" and marked
-
-
-def _read_zarr(path: Path, dataset: str | None) -> Reading:
-    opened = zarr.open(path, mode="r")
-    if isinstance(opened, zarr.Array):
-        _check_chunks_written(path)
-        return Reading(opened)
-    arrays = {k: v for k, v in opened.arrays() if v.ndim in (3, 4)}
-    patterns = choose_array(arrays, dataset)
-    _check_chunks_written(path / patterns.path)
-    number = Path(patterns.path).name.removeprefix("array")
-    stated = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
-    if stated is None:  # abTEM 1.0.11
-        attributes = opened.attrs.get(f"metadata{number}", {})
-        stated = attributes.get("kwargs", {}) if isinstance(attributes, dict) else {}
+def _read_ndata(path: Path, dataset: str | None) -> Reading:
+    """Read an archive of Nion Swift: ``data.npy``, uncompressed, and ``metadata.json``."""
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        if "data.npy" not in names:
+            raise _UnfitError(f"holds no data.npy, only {', '.join(sorted(names)) or 'nothing'}")
+        properties = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+        info, member = archive.getinfo("data.npy"), _member(archive, "data.npy")
+        if member.dtype.hasobject:
+            raise _UnfitError(f"holds {_PICKLED}; save numbers")
+        with archive.open("data.npy") as file:
+            file.read(8)
+            header = struct.unpack("<H", file.read(2))[0] + 10
+    if info.compress_type != zipfile.ZIP_STORED:
+        size = math.prod(member.shape) * member.dtype.itemsize
+        _check_fits(size, "would be read as a whole,", "export it as .nhdf")
+        with np.load(path, allow_pickle=False) as loaded:
+            patterns: Any = loaded["data"]
+    else:
+        with path.open("rb") as file:
+            file.seek(info.header_offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+        start = info.header_offset + 30 + name_length + extra_length + header
+        patterns = np.memmap(path, member.dtype, "r", start, member.shape)
     calibration = Calibration()
-    if isinstance(stated, dict):
-        with calibration.noting():
-            _read_abtem(stated, calibration)
+    with calibration.noting():
+        _read_nion(properties, tuple(member.shape), calibration)
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
-
-
-def _check_chunks_written(folder: Path) -> None:
-    if all(p.name in (*_ZARR_MARKS, ".zattrs", ".zmetadata") for p in folder.iterdir()):
-        raise _UnfitError(
-            "no chunk of its array was ever written; was the recording broken off, or the folder "
-            "copied in part?"
-        )
-
-
-def _read_abtem(said: Mapping[str, Any], found: Calibration) -> None:
-    """Read the metadata that abTEM writes with a measurement."""
-    axes = said.get("ensemble_axes_metadata") or []
-    if len(axes) == 2:
-        found.scan(
-            (axes[0].get("sampling", 0), axes[1].get("sampling", 0)),
-            (axes[0].get("units", ""), axes[1].get("units", "")),
-        )
-    sampling = said.get("sampling")
-    if isinstance(sampling, dict):  # a tuple, as abTEM 1.0.11 writes one
-        sampling = sampling["_value"]
-    if sampling is not None:  # abTEM states it as a frequency
-        found.detector((sampling[0], sampling[1]), ("1/Å", "1/Å"))
-    metadata = said.get("metadata") or {}
-    for name, key in (("energy", "energy"), ("semiangle", "semiangle_cutoff")):
-        if isinstance(metadata.get(key), int | float):
-            found.values[name] = metadata[key]
 
 
 READERS: tuple[Reader, ...] = (
@@ -496,6 +472,12 @@ READERS: tuple[Reader, ...] = (
         "h5py, as EMD 1.0", "HDF5 and EMD of py4DSTEM, emdfile and misr4d", _is_emd1, _read_emd1
     ),
     Reader(
+        "h5py, as electrons of stempy",
+        "HDF5 of stempy (4D Camera): lists of electrons",
+        is_stempy,
+        read_stempy,
+    ),
+    Reader(
         "h5py, as a Dectris master",
         "_master.h5 of EIGER and ARINA, with its parts beside it",
         is_master,
@@ -507,7 +489,24 @@ READERS: tuple[Reader, ...] = (
         lambda p: p.suffix.lower() in _HDF5[:4] and p.is_file(),
         _read_hdf5,
     ),
-    Reader("zarr", ".zarr, of abTEM or with one array of four axes", _is_zarr, _read_zarr),
+    Reader(
+        "zarr",
+        "folders and .zip of Zarr: of abTEM, of quantem, or with one array of four axes",
+        is_zarr,
+        read_zarr,
+    ),
+    Reader(
+        "NumPy, as Nion Swift writes",
+        ".ndata1 and .ndata of Nion Swift",
+        lambda p: p.is_file() and p.suffix.lower() in {".ndata1", ".ndata"},
+        _read_ndata,
+    ),
+    Reader(
+        "NumPy, as LiberTEM's RAW_CSR",
+        ".toml of RAW_CSR: electrons of LiberTEM, with its three arrays beside it",
+        is_csr,
+        read_csr,
+    ),
     Reader(
         "RosettaSciIO",
         "of cameras and microscopes: " + ", ".join(ROSETTA),
