@@ -115,13 +115,14 @@ def _read_signal(signal: Mapping[str, Any], found: Calibration, *, reverses: boo
 
 
 def _camera_length(signal: Mapping[str, Any]) -> float | None:
-    """Camera length [Å], if it is stated."""
+    """Camera length [Å] of a .blo, whose pixel is one of the screen.
+
+    In all other files a pixel that is a length is one of an image of the specimen.
+    """
     header = signal.get("original_metadata", {}).get("blockfile_header")
-    if header is not None:  # in tenths of a millimetre; without a pixel, 1 cm would be one
-        return float(header["Camera_length"]) * 1e6 if header["SDP"] else None
-    length = _of_microscope(signal, "camera_length")
-    # RosettaSciIO states it in millimetres.
-    return float(length) * LENGTHS["mm"] if isinstance(length, int | float | np.number) else None
+    if header is None or not header["SDP"]:  # without it the reader takes 1 cm for the pixel
+        return None
+    return float(header["Camera_length"]) * LENGTHS["mm"] / 10
 
 
 def _angle_of_topspin(size: Any, unit: Any) -> Any:

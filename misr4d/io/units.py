@@ -170,11 +170,14 @@ class Calibration:
             self._note("detector pixel", sizes, units)
 
     def _note(self, what: str, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        if {spelling(u) for u in units} - {"", "none", "<undefined>", "pixels", "pixel", "px"}:
-            reason = "which is not known"
-            if spelling(units[0]) in LENGTHS:
-                reason = "a length: without a camera length it gives no angle"
-            self.notes.append(f"the file's {what} has the unit {units[0]!s}, {reason}")
+        spelt = {spelling(u) for u in units}
+        if not spelt - {"", "none", "<undefined>", "pixels", "pixel", "px"}:
+            return
+        reason = "not known"
+        if what == "detector pixel" and spelt <= set(LENGTHS):
+            reason = "a length: without a camera length it gives no angle"
+        names = " and ".join(dict.fromkeys(str(u) or "none" for u in units))
+        self.notes.append(f"the unit of the file's {what} is {names}, {reason}")
 
 
 def choose_array(arrays: Mapping[str, Any], dataset: str | None) -> Any:

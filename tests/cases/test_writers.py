@@ -113,7 +113,15 @@ def test_an_unknown_unit_is_named(
     scan = read_signal(signal(counts, (1.0, 1.0), unit), energy=ENERGY)
     assert "detector_pixel" not in scan.known
     assert known in scan.notes[0]
-    assert "note: the file's detector pixel" in scan.inventory()
+    assert "note: the unit of the file's detector pixel" in scan.inventory()
+
+
+def test_a_pixel_of_an_image_is_no_angle_whatever_the_camera_length(
+    counts: NDArray[np.uint16], read_signal: Any
+) -> None:
+    content = signal(counts, (1.0, 1.0), "µm")
+    content["metadata"] = {"Acquisition_instrument": {"TEM": {"camera_length": 200.0}}}
+    assert "detector_pixel" not in read_signal(content, energy=ENERGY).known
 
 
 def test_a_camera_length_turns_centimetres_into_an_angle(

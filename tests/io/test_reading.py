@@ -431,7 +431,7 @@ def test_a_calibration_that_makes_no_sense_is_noted_and_can_be_given(
     (tmp_path / "scan.dm4").write_bytes(changed.replace("nm".encode("utf-16-le"), b"?\0!\0"))
     scan = read_scan(tmp_path / "scan.dm4")
     assert "energy" not in scan.known
-    assert any("has the unit ?!" in note for note in scan.notes)
+    assert any("is ?!" in note for note in scan.notes)
 
 
 @pytest.mark.classical
