@@ -17,6 +17,7 @@ __all__ = [
     "THICKNESS",
     "WORKERS",
     "Dose",
+    "OneOrTwo",
     "Output",
     "bad_pixel_options",
     "file_options",
@@ -55,6 +56,22 @@ class Output(click.Path):
         except OSError as error:
             self.fail(f"{path} cannot be written: {error.strerror}")
         return path
+
+
+class OneOrTwo(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
+    """One number, or two along the two axes: ``0.6`` or ``0.6,0.45``."""
+
+    name = "number[,number]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return one number, or a pair."""
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a valid float, nor two with a comma between", param, ctx)
+        if len(numbers) > 2:
+            self.fail(f"{value!r} are {len(numbers)} numbers; expected one or two", param, ctx)
+        return numbers if len(numbers) == 2 else numbers[0]
 
 
 class Dose(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
@@ -117,6 +134,11 @@ file_options = _options(
         help="Consecutive frames of a position, which are summed.",
     ),
     click.option(
+        "--axes",
+        help="Order of the array's axes as `misr4d info` shows them, such as Qx,Qy,Rx,Ry; "
+        "R,Qx,Qy for a list of patterns.",
+    ),
+    click.option(
         "--scan-crop",
         type=click.IntRange(0),
         nargs=4,
@@ -128,9 +150,17 @@ file_options = _options(
 
 quantity_options = _options(
     click.option("--energy", type=float, help="Of the electrons, eV: 300e3 for 300 kV."),
-    click.option("--step", type=float, nargs=1, help="Distance between probe positions, Å."),
+    click.option(
+        "--step",
+        type=OneOrTwo(),
+        help="Distance between probe positions, Å; two numbers, as 1.0,1.2, along Rx and Ry.",
+    ),
     click.option("--semiangle", type=float, help="Convergence semi-angle, mrad."),
-    click.option("--detector-pixel", type=float, help="Side of a detector pixel, mrad."),
+    click.option(
+        "--detector-pixel",
+        type=OneOrTwo(),
+        help="Side of a detector pixel, mrad; two numbers, as 0.6,0.45, along Qx and Qy.",
+    ),
     click.option("--defocus", type=float, help="Å, positive is underfocus."),
     click.option("--rotation", type=float, help="Of the detector against the scan, deg, Rx to Ry."),
     click.option(

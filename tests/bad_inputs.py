@@ -74,10 +74,13 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
-def _spoilt(value: float) -> NDArray[Any]:
-    patterns = np.ones(SHAPE, dtype=np.float32)
-    patterns[3, 4, 5, 6] = value
-    return patterns
+def _full(value: float) -> NDArray[Any]:
+    return np.full(SHAPE, value, dtype=np.float32)
+
+
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "no scan")
 
 
 def _cut(make: Callable[[Path], object], share: float) -> Callable[[Path], object]:
@@ -238,6 +241,11 @@ FILES: tuple[BadFile, ...] = (
     BadFile("an empty .mib", "scan.mib", Path.touch, "cannot be read by RosettaSciIO"),
     BadFile("an empty .dm4", "scan.dm4", Path.touch, "cannot be read by RosettaSciIO"),
     BadFile("an empty .tif", "scan.tif", Path.touch, "cannot be read by RosettaSciIO"),
+    BadFile("a .zip of something else", "scan.zip", _zip, "which no reader takes"),
+    BadFile(
+        "a .toml of something else", "scan.toml", _bytes(b"a = 1"), "no description of a RAW_CSR"
+    ),
+    BadFile(".ndata1 without data", "scan.ndata1", _zip, "holds no data.npy, only readme.txt"),
     BadFile("random bytes, .blo", "scan.blo", _bytes(b"hello" * 99), "cannot be read by Rosetta"),
     BadFile("random bytes, .hspy", "scan.hspy", _bytes(b"hello"), "cannot be read by Rosetta"),
     BadFile("random bytes, .mib", "scan.mib", _bytes(b"MQ1,0,0,9,9" * 40), "cannot be read by"),
@@ -259,12 +267,12 @@ FILES: tuple[BadFile, ...] = (
     BadFile("a pickle in .npz", "scan.npz", _pickled_npz, "never loaded"),
     BadFile("a bare pickle", "scan.npy", _bytes(pickle.dumps(_Trap())), "never loaded"),
     BadFile("code in the header of .npy", "scan.npy", _code_in_header, "cannot be read by NumPy"),
+    BadFile("NaN throughout", "scan.npy", _save(_full(np.nan)), "no reading in 100% of its values"),
     BadFile(
-        "NaN", "scan.npy", _save(_spoilt(np.nan)), "holds nan at position (3, 4), pixel (5, 6)"
+        "infinity throughout", "scan.npy", _save(_full(np.inf)), "holds inf at position (0, 0)"
     ),
-    BadFile("infinity", "scan.npy", _save(_spoilt(np.inf)), "holds inf at position (3, 4)"),
-    BadFile("an absurd number", "scan.npy", _save(_spoilt(1e30)), "expected counts or intensities"),
-    BadFile("a negative number", "scan.npy", _save(_spoilt(-1.0)), "holds -1.0 at position (3, 4)"),
+    BadFile("absurd numbers", "scan.npy", _save(_full(1e30)), "expected counts or intensities"),
+    BadFile("negative numbers alone", "scan.npy", _save(_full(-1.0)), "it holds -1.0 at position"),
     BadFile("zero dose", "scan.npy", _save(np.zeros(SHAPE, np.uint16)), "holds no electron"),
     BadFile("all saturated", "scan.npy", _save(np.full(SHAPE, 65535, np.uint16)), "is constant"),
     BadFile("bytes in wrong order", "scan.npy", _save(_counts().byteswap()), "in the wrong order"),
@@ -284,6 +292,13 @@ FILES: tuple[BadFile, ...] = (
         _save(_counts()),
         "positions of its own",
         (*KNOWN, "--scan-shape", "16", "64"),
+    ),
+    BadFile(
+        "--axes that are none",
+        "scan.npy",
+        _save(_counts()),
+        "expected the order in which the file has them",
+        (*KNOWN, "--axes", "x,y,u,v"),
     ),
     BadFile("pictures in colour", "scan.npy", _save(np.ones((32, 32, 32, 3))), "looks like the 3"),
     BadFile("a list of patterns", "scan.npy", _save(_counts((64, 9, 9))), "--scan-shape RX RY"),
@@ -341,10 +356,10 @@ FILES: tuple[BadFile, ...] = (
     BadFile("a step of NaN in it", "scan.npz", _npz(step=np.nan), "step is nan Å (scan.npz)", ()),
     BadFile("no energy anywhere", "scan.npz", _npz(step=1.0), "pass --energy, in eV", ()),
     BadFile(
-        "a detector pixel that is not square",
+        "a detector pixel 5 times as long as wide",
         "scan.npz",
-        _npz(energy=3e5, step=1.0, semiangle=10.0, detector_pixel=(1.0, 2.0)),
-        "expected a square one",
+        _npz(energy=3e5, step=1.0, semiangle=10.0, detector_pixel=(1.0, 5.0)),
+        "expected one at most 4 times as long as wide",
         (),
     ),
 )

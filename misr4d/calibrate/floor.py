@@ -54,7 +54,8 @@ def find_floor(
     that some counts should. The floor is the level to which the mean pattern decays around the
     disc, ring by ring: a constant and an exponential are fitted. It is accepted if no decay length
     explains the rings without it, if the outermost ring has nearly reached it, and if it is 2 % of
-    the dose or more.
+    the dose or more. Where the outermost rings are below zero, too much was subtracted, and their
+    level is the floor.
 
     Parameters
     ----------
@@ -77,11 +78,34 @@ def find_floor(
         if lowest >= 1 and below > 14:  # but none was found: a chance of one in a million
             pedestal = lowest
     rings = _rings(mean, good)
+    if rings is not None and rings[1][-2:].mean() < 0:
+        return _oversubtracted(mean, good, least, rings)
     level, error = (0.0, 0.0) if rings is None else _plateau(*rings)
     total = float(mean.sum())
     if level <= pedestal or (level - error * _CERTAIN) * mean.size < _LEAST_FLOOR * total:
         level, error = (float(pedestal), 0.0)
     return Floor(level, error, pedestal) if level > 0 else None
+
+
+def _oversubtracted(
+    mean: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    least: NDArray[np.float64] | None,
+    rings: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+) -> Floor | None:
+    """Level of the outermost rings, if it is certainly below zero: no electrons count less."""
+    level = float(rings[1][-2:].mean())
+    error = float(np.hypot(*rings[2][-2:])) / 2
+    total = float((mean[good] - level).sum())
+    if (level + error * _CERTAIN) * mean.size > -_LEAST_FLOOR * total:
+        return None
+    if least is not None:
+        dim = good & (mean <= np.median(mean[good]))
+        lowest = float(np.median(least[dim]))
+        # Counts that begin below zero, all at the same number: with noise they would not.
+        if abs(level - lowest) < 0.5 and float(np.mean(least[dim] == lowest)) > 0.95:
+            return Floor(lowest, 0.0, int(lowest))
+    return Floor(level, error)
 
 
 def _rings(

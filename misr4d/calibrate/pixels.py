@@ -21,8 +21,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_closing, label, rank_filter
 
 from misr4d.calibrate.disc import find_disc
+from misr4d.io.survey import BLANK, Survey, is_reading
 
-__all__ = ["BadPixels", "PixelsReplaced", "find_bad_pixels", "find_dead_areas", "read_bad_pixels"]
+__all__ = [
+    "BadPixels",
+    "PixelsReplaced",
+    "ValuesReplaced",
+    "find_bad_pixels",
+    "find_dead_areas",
+    "pixels_never_read",
+    "read_bad_pixels",
+]
 
 # Our choices: the factor is far above the gain spread of a camera and below what a bad pixel shows;
 # a row is averaged over many pixels, so that less is enough.
@@ -307,6 +316,72 @@ class PixelsReplaced:
         if self.dtype.kind in "ui":
             values = np.minimum(values, np.iinfo(self.dtype).max)
         return values.astype(self.dtype)
+
+
+def pixels_never_read(seen: Survey, positions: int) -> NDArray[np.bool_]:
+    """Pixels without a reading at half of the positions or more ``(Qx, Qy)``, so bad at all."""
+    if seen.invalid is None:
+        return np.zeros(seen.mean.shape, dtype=bool)
+    pixels: NDArray[np.bool_] = seen.invalid >= BLANK * positions
+    return pixels
+
+
+class ValuesReplaced:
+    """Patterns with values that are no readings replaced on reading, each at its own position.
+
+    A value is drawn at the mean of its pixel, times the dose of its pattern, so that it carries
+    the noise of a pixel and no information. A pattern without a reading in half of its pixels
+    becomes zero, as that of a blanked beam.
+
+    Parameters
+    ----------
+    source : ndarray, or any array that is sliced like one
+        ``(Rx, Ry, Qx, Qy)``.
+    limits : (float, float)
+        Smallest and largest value that is a reading.
+    mean : ndarray
+        Mean of the readings ``(Qx, Qy)``.
+    counted : bool
+        Draw whole numbers with Poisson statistics; otherwise the level itself is inserted.
+    seed : int
+        Of the draws.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        limits: tuple[float, float],
+        mean: NDArray[np.float64],
+        *,
+        counted: bool,
+        seed: int = 0,
+    ) -> None:
+        self.source, self.limits, self.mean = source, limits, mean
+        self.shape, self.dtype, self.ndim = tuple(source.shape), source.dtype, 4
+        self.chunks = getattr(source, "chunks", None)
+        self.counted, self.seed = counted, seed
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        rx, ry, *window = key
+        block = np.array(self.source[rx, ry])
+        reading = is_reading(block, self.limits)
+        rows, columns = (range(n)[s] for n, s in zip(self.shape, (rx, ry), strict=False))
+        for i, j in np.argwhere(~reading.all((2, 3))):
+            good = reading[i, j]
+            if good.mean() <= BLANK:
+                block[i, j] = 0
+                continue
+            dose = float(block[i, j][good].sum(dtype=np.float64)) / max(
+                self.mean[good].sum(), 1e-30
+            )
+            level = np.maximum(self.mean[~good] * dose, 0)
+            if self.counted:  # the same at every call, however the scan is cut into blocks
+                generator = np.random.default_rng([self.seed, rows[i], columns[j]])
+                level = generator.poisson(level)
+                if self.dtype.kind in "ui":
+                    level = np.minimum(level, np.iinfo(self.dtype).max)
+            block[i, j][~good] = level
+        return block[:, :, *window]
 
 
 def _level(mean: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from misr4d.io.scan import _lazy, _UnfitError
-from misr4d.io.units import Calibration, Reading
+from misr4d.io.units import Calibration, Reading, energy_of
 
 __all__ = ["hdf5_holds", "is_master", "read_master"]
 
@@ -111,7 +111,9 @@ def read_master(path: Path, dataset: str | None) -> Reading:
 def _read_energy(file: h5py.File, calibration: Calibration) -> None:
     for place in ENERGIES:
         if place in file:
-            calibration.values["energy"] = float(file[place][()])
+            energy = energy_of(file[place][()], file[place].attrs.get("units", "eV"))
+            if energy is not None:
+                calibration.values["energy"] = energy
             return
 
 

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from misr4d.io.scan import _four_axes, _lazy, _UnfitError
 
-__all__ = ["Layout"]
+__all__ = ["AXES", "Layout", "read_axes"]
+
+AXES = ("Rx", "Ry", "Qx", "Qy")
+"""Names of a scan's axes in their order here: positions, then detector pixels."""
+
+_LISTED = ("R", "Qx", "Qy")
+_REPEATED = ("Rx", "Ry", "F", "Qx", "Qy")
+
+
+def read_axes(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Read the order of an array's axes, such as ``Qx,Qy,Rx,Ry``.
+
+    Rx and Ry are scan axes, Qx and Qy those of the detector, R is the axis of a list of patterns
+    and F that of several frames of a position.
+
+    Raises
+    ------
+    ValueError
+        If they are not the axes of a scan, each named once.
+    """
+    given = names.replace(",", " ").split() if isinstance(names, str) else list(names)
+    axes = tuple(str(name).strip().capitalize() for name in given)
+    if sorted(axes) not in (sorted(AXES), sorted(_LISTED), sorted(_REPEATED)):
+        raise ValueError(
+            f"--axes is {','.join(map(str, given))}; expected the order in which the file has "
+            "them: Rx,Ry,Qx,Qy in any order, R,Qx,Qy for a list of patterns, or Rx,Ry,F,Qx,Qy "
+            "with F for frames of a position"
+        )
+    return axes
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,9 @@ class Layout:
         Consecutive frames of a position, which are summed.
     scan_crop : (int, int, int, int), optional
         First position and the one after the last, along Rx and then along Ry.
+    axes : tuple of str, optional
+        Names of the array's axes in their order, from :func:`read_axes`; by default (Rx, Ry, Qx,
+        Qy). Four names with `scan_shape`, the scan's first, order a list of patterns.
 
     Raises
     ------
@@ -39,6 +71,7 @@ class Layout:
     skip_frames: int | None = None
     frames_per_position: int = 1
     scan_crop: tuple[int, int, int, int] | None = None
+    axes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.skip_frames is not None and self.skip_frames < 0:
@@ -58,7 +91,7 @@ class Layout:
         ----------
         frames : array
             ``(Rx, Ry, Qx, Qy)``, a list ``(N, Qx, Qy)``, or ``(Rx, Ry, F, Qx, Qy)`` with F frames
-            a position.
+            a position; in the order of `axes` if that is given.
 
         Returns
         -------
@@ -68,6 +101,7 @@ class Layout:
             Which frames were left out, unless none.
         """
         notes: tuple[str, ...] = ()
+        frames, swapped = self._ordered(frames)
         shape = tuple(frames.shape)
         each = self.frames_per_position
         if len(shape) == 5:
@@ -89,7 +123,35 @@ class Layout:
                     "positions by --scan-crop"
                 )
             patterns = _four_axes(frames, self.scan_shape)
+        if swapped:
+            patterns = _sliceable(patterns).transpose(1, 0, 2, 3)
         return self._cropped(patterns), notes
+
+    @property
+    def exchanges(self) -> tuple[bool, bool, bool]:
+        """Whether scan and detector change places, both scan axes, both detector axes."""
+        axes = [name for name in self.axes or AXES if name != "F"]
+        scan_last = axes[0].startswith("Q") or axes[-1].startswith("R")
+        scan_axes, detector_axes = ([n for n in axes if n[0] == kind] for kind in "RQ")
+        return scan_last, scan_axes == ["Ry", "Rx"], detector_axes == ["Qy", "Qx"]
+
+    def _ordered(self, frames: Any) -> tuple[Any, bool]:
+        """Bring the axes into their order; the scan's of a list are left, and must be swapped."""
+        axes = self.axes
+        if axes is None:
+            return _on_disk(frames), False
+        shape = tuple(frames.shape)
+        listed = len(shape) == 3 and len(axes) == 4 and axes[0][0] == axes[1][0] == "R"
+        names = ("R", *axes[2:]) if listed else axes
+        if len(shape) != len(names):
+            raise _UnfitError(
+                f"has {len(shape)} axes, {shape}, and --axes names {len(names)}, {','.join(axes)}"
+            )
+        order = next(o for o in (AXES, _LISTED, _REPEATED) if sorted(o) == sorted(names))
+        indices = [names.index(name) for name in order]
+        if indices != list(range(len(shape))):
+            frames = _sliceable(frames).transpose(indices)
+        return _on_disk(frames), listed and self.exchanges[1]
 
     def _lists(self, shape: tuple[int, ...]) -> bool:
         return self.scan_shape is not None and (
@@ -98,6 +160,11 @@ class Layout:
 
     def _from_list(self, frames: Any) -> tuple[Any, tuple[str, ...]]:
         assert self.scan_shape is not None
+        if self.axes is not None and len(self.axes) == 4 and self.exchanges[1]:
+            # The list runs along Rx first; the axes are exchanged once it is a scan.
+            return replace(
+                self, scan_shape=(self.scan_shape[1], self.scan_shape[0]), axes=None
+            )._from_list(frames)
         shape = tuple(frames.shape)
         number = math.prod(shape[:-2])
         rx, ry = self.scan_shape
@@ -149,6 +216,14 @@ def _remedy(surplus: int, scan_shape: tuple[int, int], each: int) -> str:
             "--skip-frames 0 if last, or give another --scan-shape"
         )
     return f"{-surplus} frames are missing; give another --scan-shape"
+
+
+def _on_disk(frames: Any) -> Any:
+    """Wrap a NumPy array on disk, after its axes are in order, so that parts of it are read."""
+    if not isinstance(frames, np.memmap):
+        return frames
+    whole = (-1, -1) if frames.ndim > 2 else ()
+    return _lazy(frames, ("auto",) * (frames.ndim - len(whole)) + whole)
 
 
 def _sliceable(frames: Any) -> Any:

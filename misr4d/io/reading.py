@@ -11,20 +11,22 @@ import json
 import math
 import os
 import stat
+import struct
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  # makes the cameras' compression known to h5py
 import numpy as np
-import zarr
 
 from misr4d.core import optics
 from misr4d.io.dectris import hdf5_holds, is_master, read_master
-from misr4d.io.layout import Layout
+from misr4d.io.described import read_described
+from misr4d.io.events import is_csr, is_stempy, read_csr, read_stempy
+from misr4d.io.layout import Layout, read_axes
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
     QUANTITIES,
@@ -34,11 +36,11 @@ from misr4d.io.scan import (
     _check_fits,
     _check_names,
     _checked,
-    _lazy,
     _one_line,
     _UnfitError,
 )
-from misr4d.io.units import ANGLES, FREQUENCIES, LENGTHS, Calibration, Reading, choose_array
+from misr4d.io.stores import is_zarr, read_zarr
+from misr4d.io.units import ANGLES, FREQUENCIES, Calibration, Reading, choose_array
 
 __all__ = [
     "READERS",
@@ -77,6 +79,7 @@ def read_scan(
     skip_frames: int | None = None,
     frames_per_position: int = 1,
     scan_crop: tuple[int, int, int, int] | None = None,
+    axes: str | Sequence[str] | None = None,
     **given: Any,
 ) -> Scan:
     """Open a scan; its patterns stay on disk until they are used.
@@ -91,6 +94,9 @@ def read_scan(
     skip_frames, frames_per_position, scan_crop
         Frames before the first position, consecutive frames of a position to sum, and the part
         of the scan to use: as for :class:`misr4d.io.layout.Layout`.
+    axes : str or sequence of str, optional
+        Order of the array's axes, such as ``Qx,Qy,Rx,Ry``, if it is not (Rx, Ry, Qx, Qy): as for
+        :func:`misr4d.io.layout.read_axes`. Values that are given count along the axes by name.
     **given
         Values that replace those of the file, by the names of :data:`misr4d.io.scan.QUANTITIES`
         and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
@@ -109,7 +115,8 @@ def read_scan(
     """
     path = Path(path)
     _check_names(given, scan_shape)
-    layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop)
+    order = None if axes is None else read_axes(axes)
+    layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop, order)
     _check_there(path)
     reader = next((r for r in READERS if r.takes(path)), None)
     if reader is None:
@@ -131,6 +138,8 @@ def read_scan(
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
     known = _as_given(given)
+    if order is not None:
+        contents = _reordered(contents, layout)
     stated = {k: v for k, v in contents.values.items() if k not in known}
     notes = [*contents.notes, *left_out]
     for name, value in stated.items():
@@ -148,6 +157,36 @@ def read_scan(
             pixel = _checked("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
             known["detector_pixel"] = Quantity(pixel, "mrad", "file")
     return Scan(path, reader.name, patterns, known, tuple(notes), contents.provenance)
+
+
+# What a file states along its axes, or of how they lie to each other.
+_OF_THE_SCAN = ("step",)
+_OF_THE_DETECTOR = ("centre", "detector_pixel")
+_OF_BOTH = ("rotation", "transposed", "drift", "astigmatism")
+
+
+def _reordered(contents: Reading, layout: Layout) -> Reading:
+    """Bring what a file states along its axes into another order, or drop it with a note."""
+    across, scan, detector = layout.exchanges
+    if not (across or scan or detector):
+        return contents
+    dropped = _OF_BOTH + (_OF_THE_SCAN + _OF_THE_DETECTOR if across else ())
+    values = {name: value for name, value in contents.values.items() if name not in dropped}
+    for name in (*(_OF_THE_SCAN * scan), *(_OF_THE_DETECTOR * detector)):
+        if isinstance(values.get(name), tuple | list):
+            values[name] = tuple(values[name])[::-1]
+    pixel = None if across else contents.pixel
+    if pixel is not None and detector:
+        pixel = (pixel[0][::-1], pixel[1])
+    lost = [name for name in dropped if name in contents.values]
+    lost += ["detector_pixel"] * (across and contents.pixel is not None)
+    notes = contents.notes
+    if lost:
+        notes += (
+            f"the file's {', '.join(n.replace('_', ' ') for n in lost)}: not used, since --axes "
+            "says that its axes are others",
+        )
+    return replace(contents, values=values, pixel=pixel, notes=notes)
 
 
 def _check_there(path: Path) -> None:
@@ -193,11 +232,6 @@ def _guess(path: Path) -> str:
     return "is it complete?"
 
 
-LENGTHS |= {"um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
-
-ANGLES |= {"deg": math.radians(1) * 1e3}
-
-
 # --- NumPy -------------------------------------------------------------------------------------
 
 
@@ -216,8 +250,7 @@ def _read_numpy(path: Path, dataset: str | None) -> Reading:
                 "numpy.save"
             ) from None
         raise
-    chunks = ("auto",) * (loaded.ndim - 2) + (-1, -1) if loaded.ndim > 2 else "auto"
-    return Reading(_lazy(loaded, chunks))
+    return Reading(loaded)  # on disk
 
 
 @dataclass(frozen=True)
@@ -305,25 +338,28 @@ def _read_hdf5(path: Path, dataset: str | None) -> Reading:
     patterns = check_written(choose_array(_hdf5_arrays(h5py.File(path, "r")), dataset))
     calibration = Calibration()
     with calibration.noting():
-        _read_nion(patterns, calibration)
+        text = patterns.attrs.get("properties")
+        if text is not None:
+            _read_nion(json.loads(plain_text(text)), tuple(patterns.shape), calibration)
+        if not calibration.values and calibration.pixel is None:
+            read_described(patterns, calibration)
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_nion(patterns: h5py.Dataset, calibration: Calibration) -> None:
-    """Read the properties that Nion Swift writes with an array, as a JSON text."""
-    text = patterns.attrs.get("properties")
-    if text is None:
-        return
-    properties = json.loads(plain_text(text))
+def _read_nion(
+    properties: Mapping[str, Any], shape: tuple[int, ...], calibration: Calibration
+) -> None:
+    """Read the properties that Nion Swift writes with an array."""
     if properties.get("datum_dimension_count") == 1:
-        raise _UnfitError(
-            f"holds spectra of shape {tuple(patterns.shape)} and not diffraction patterns"
-        )
+        raise _UnfitError(f"holds spectra of shape {shape} and not diffraction patterns")
     axes = properties.get("dimensional_calibrations") or []
-    if len(axes) == patterns.ndim == 4:
+    if not axes:  # of an archive
+        axes = properties.get("spatial_calibrations") or []
+    if len(axes) == len(shape) in (3, 4):
         sizes, units = [a.get("scale", 1.0) for a in axes], [a.get("units") or "" for a in axes]
-        calibration.scan((sizes[0], sizes[1]), (units[0], units[1]))
-        calibration.detector((sizes[2], sizes[3]), (units[2], units[3]))
+        if len(axes) == 4:
+            calibration.scan((sizes[0], sizes[1]), (units[0], units[1]))
+        calibration.detector((sizes[-2], sizes[-1]), (units[-2], units[-1]))
     metadata = properties.get("metadata") or {}
     for place in ("instrument", "hardware_source"):
         volts = (metadata.get(place) or {}).get("high_tension")
@@ -351,6 +387,8 @@ def _read_bundle(file: h5py.File, patterns: h5py.Dataset, stated: Calibration) -
     calibration = entries_of(bundle.get("calibration", {}))
     provenance = entries_of(bundle.get("misr4d", {}))
     step, pixel = calibration.get("R_pixel_size"), calibration.get("Q_pixel_size")
+    if step is None and pixel is None:
+        read_described(patterns, stated)
     if step is not None:
         stated.scan((step, step), (calibration.get("R_pixel_units", ""),) * 2)
     if pixel is not None:
@@ -384,62 +422,37 @@ def entries_of(group: Any) -> dict[str, Any]:
     return entries
 
 
-# --- Zarr: any array, and measurements of abTEM --------------------------------------------------
+# --- Nion Swift ----------------------------------------------------------------------------------
 
 
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
-
-
-def _is_zarr(path: Path) -> bool:
-    marked = any((path / m).is_file() for m in _ZARR_MARKS)
-    return path.is_dir() and path.suffix != ".zspy" and marked
-
-
-def _read_zarr(path: Path, dataset: str | None) -> Reading:
-    opened = zarr.open(path, mode="r")
-    if isinstance(opened, zarr.Array):
-        _check_chunks_written(path)
-        return Reading(opened)
-    arrays = {k: v for k, v in opened.arrays() if v.ndim in (3, 4)}
-    patterns = choose_array(arrays, dataset)
-    _check_chunks_written(path / patterns.path)
-    number = Path(patterns.path).name.removeprefix("array")
-    stated = opened.attrs.get(f"kwargs{number}")  # abTEM 1.0.9
-    if stated is None:  # abTEM 1.0.11
-        attributes = opened.attrs.get(f"metadata{number}", {})
-        stated = attributes.get("kwargs", {}) if isinstance(attributes, dict) else {}
+def _read_ndata(path: Path, dataset: str | None) -> Reading:
+    """Read an archive of Nion Swift: ``data.npy``, uncompressed, and ``metadata.json``."""
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        if "data.npy" not in names:
+            raise _UnfitError(f"holds no data.npy, only {', '.join(sorted(names)) or 'nothing'}")
+        properties = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+        info, member = archive.getinfo("data.npy"), _member(archive, "data.npy")
+        if member.dtype.hasobject:
+            raise _UnfitError(f"holds {_PICKLED}; save numbers")
+        with archive.open("data.npy") as file:
+            file.read(8)
+            header = struct.unpack("<H", file.read(2))[0] + 10
+    if info.compress_type != zipfile.ZIP_STORED:
+        size = math.prod(member.shape) * member.dtype.itemsize
+        _check_fits(size, "would be read as a whole,", "export it as .nhdf")
+        with np.load(path, allow_pickle=False) as loaded:
+            patterns: Any = loaded["data"]
+    else:
+        with path.open("rb") as file:
+            file.seek(info.header_offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+        start = info.header_offset + 30 + name_length + extra_length + header
+        patterns = np.memmap(path, member.dtype, "r", start, member.shape)
     calibration = Calibration()
-    if isinstance(stated, dict):
-        with calibration.noting():
-            _read_abtem(stated, calibration)
+    with calibration.noting():
+        _read_nion(properties, tuple(member.shape), calibration)
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
-
-
-def _check_chunks_written(folder: Path) -> None:
-    if all(p.name in (*_ZARR_MARKS, ".zattrs", ".zmetadata") for p in folder.iterdir()):
-        raise _UnfitError(
-            "no chunk of its array was ever written; was the recording broken off, or the folder "
-            "copied in part?"
-        )
-
-
-def _read_abtem(said: Mapping[str, Any], calibration: Calibration) -> None:
-    """Read the metadata that abTEM writes with a measurement."""
-    axes = said.get("ensemble_axes_metadata") or []
-    if len(axes) == 2:
-        calibration.scan(
-            (axes[0].get("sampling", 0), axes[1].get("sampling", 0)),
-            (axes[0].get("units", ""), axes[1].get("units", "")),
-        )
-    sampling = said.get("sampling")
-    if isinstance(sampling, dict):  # a tuple, as abTEM 1.0.11 writes one
-        sampling = sampling["_value"]
-    if sampling is not None:  # abTEM states it as a frequency
-        calibration.detector((sampling[0], sampling[1]), ("1/Å", "1/Å"))
-    metadata = said.get("metadata") or {}
-    for name, key in (("energy", "energy"), ("semiangle", "semiangle_cutoff")):
-        if isinstance(metadata.get(key), int | float):
-            calibration.values[name] = metadata[key]
 
 
 READERS: tuple[Reader, ...] = (
@@ -453,6 +466,12 @@ READERS: tuple[Reader, ...] = (
         "h5py, as EMD 1.0", "HDF5 and EMD of py4DSTEM, emdfile and misr4d", _is_emd1, _read_emd1
     ),
     Reader(
+        "h5py, as electrons of stempy",
+        "HDF5 of stempy (4D Camera): lists of electrons",
+        is_stempy,
+        read_stempy,
+    ),
+    Reader(
         "h5py, as a Dectris master",
         "_master.h5 of EIGER and ARINA, with its parts beside it",
         is_master,
@@ -464,7 +483,24 @@ READERS: tuple[Reader, ...] = (
         lambda p: p.suffix.lower() in _HDF5[:4] and p.is_file(),
         _read_hdf5,
     ),
-    Reader("zarr", ".zarr, of abTEM or with one array of four axes", _is_zarr, _read_zarr),
+    Reader(
+        "zarr",
+        "folders and .zip of Zarr: of abTEM, of quantem, or with one array of four axes",
+        is_zarr,
+        read_zarr,
+    ),
+    Reader(
+        "NumPy, as Nion Swift writes",
+        ".ndata1 and .ndata of Nion Swift",
+        lambda p: p.is_file() and p.suffix.lower() in {".ndata1", ".ndata"},
+        _read_ndata,
+    ),
+    Reader(
+        "NumPy, as LiberTEM's RAW_CSR",
+        ".toml of RAW_CSR: electrons of LiberTEM, with its three arrays beside it",
+        is_csr,
+        read_csr,
+    ),
     Reader(
         "RosettaSciIO",
         "of cameras and microscopes: " + ", ".join(ROSETTA),

@@ -17,9 +17,11 @@ from misr4d.io.units import (
     ANGLES,
     ENERGIES,
     FREQUENCIES,
+    LENGTHS,
     Calibration,
     Reading,
     choose_array,
+    energy_of,
     spelling,
 )
 
@@ -43,6 +45,7 @@ ROSETTA: Mapping[str, str] = {
     ".emi": "tia",
     ".app5": "topspin",
     ".mrc": "mrc",
+    ".prz": "pantarhei",
     ".tif": "tiff",
     ".tiff": "tiff",
 }
@@ -72,11 +75,12 @@ def read_rosetta(path: Path, dataset: str | None) -> Reading:
     _refuse_spectra(signal)
     calibration = Calibration()
     with calibration.noting():
-        patterns = _read_signal(signal, calibration)
+        # Its reader of EMD 0.2 reverses the axes, which ncempy writes in C order.
+        patterns = _read_signal(signal, calibration, reverses=name == "emd")
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
-def _read_signal(signal: Mapping[str, Any], calibration: Calibration) -> Any:
+def _read_signal(signal: Mapping[str, Any], calibration: Calibration, *, reverses: bool) -> Any:
     """Read axes and microscope of a signal; return its patterns, with the scan's axes first."""
     for name, key, scale in (
         ("energy", "beam_energy", 1e3),
@@ -94,16 +98,54 @@ def _read_signal(signal: Mapping[str, Any], calibration: Calibration) -> Any:
         return patterns
     axes = sorted(axes, key=lambda a: a.get("index_in_array", axes.index(a)))
     sizes, units = [a["scale"] for a in axes], [a.get("units") or "" for a in axes]
+    length = _camera_length(signal)
+    _read_original(signal.get("original_metadata", {}), calibration)
+    units = [_angle_of_topspin(size, unit) for size, unit in zip(sizes, units, strict=True)]
     if patterns.ndim == 3:  # a list has a detector, and a scan that only the user knows
-        calibration.detector((sizes[1], sizes[2]), (units[1], units[2]))
+        calibration.detector((sizes[1], sizes[2]), (units[1], units[2]), length)
         return patterns
     angular = [spelling(u) in ANGLES or spelling(u) in FREQUENCIES for u in units]
     if angular == [True, True, False, False]:  # some microscopes store the detector's axes first
-        patterns = patterns.transpose(2, 3, 0, 1)
-        sizes, units = sizes[2:] + sizes[:2], units[2:] + units[:2]
+        order = (2, 3, 0, 1) if not reverses else (3, 2, 1, 0)
+        patterns = patterns.transpose(order)
+        sizes, units = [sizes[i] for i in order], [units[i] for i in order]
     calibration.scan((sizes[0], sizes[1]), (units[0], units[1]))
-    calibration.detector((sizes[2], sizes[3]), (units[2], units[3]))
+    calibration.detector((sizes[2], sizes[3]), (units[2], units[3]), length)
     return patterns
+
+
+def _camera_length(signal: Mapping[str, Any]) -> float | None:
+    """Camera length [Å] of a .blo, whose pixel is one of the screen.
+
+    In all other files a pixel that is a length is one of an image of the specimen.
+    """
+    header = signal.get("original_metadata", {}).get("blockfile_header")
+    if header is None or not header["SDP"]:  # without it the reader takes 1 cm for the pixel
+        return None
+    return float(header["Camera_length"]) * LENGTHS["mm"] / 10
+
+
+def _angle_of_topspin(size: Any, unit: Any) -> Any:
+    """Say what "Angle" of TopSpin means: radians, as no pixel is as wide as 10 mrad."""
+    return "rad" if spelling(unit) == "angle" and 0 < float(size) < 0.01 else unit
+
+
+def _read_original(said: Any, calibration: Calibration) -> None:
+    """Take an energy that RosettaSciIO does not: of TopSpin, and of NeXus."""
+    if "energy" in calibration.values or not isinstance(said, Mapping):
+        return
+    for key, value in said.items():
+        if key in ("GunHighVoltage", "incident_energy", "incident_beam_energy"):
+            content = value if isinstance(value, Mapping) else {"value": value}
+            number = next(
+                (content[k] for k in ("value", "Value", "data", "#text") if k in content), None
+            )
+            attributes = content.get("attrs", content)
+            energy = energy_of(number, attributes.get("units", attributes.get("Unit", "")))
+            if energy is not None:
+                calibration.values["energy"] = energy
+        else:
+            _read_original(value, calibration)
 
 
 def _refuse_spectra(signal: Mapping[str, Any]) -> None:

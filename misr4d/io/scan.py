@@ -1,29 +1,20 @@
-"""A scan, its known quantities and their origin, and a survey of all patterns."""
+"""A scan, its known quantities and their origin."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from misr4d.core.datacube import Datacube
 
-__all__ = [
-    "QUANTITIES",
-    "REQUIRED",
-    "Quantity",
-    "Scan",
-    "Survey",
-    "shown_value",
-    "survey",
-    "value_or",
-]
+__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "shown_value", "value_or"]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
@@ -134,6 +125,7 @@ class Scan:
         skip_frames: int | None = None,
         frames_per_position: int = 1,
         scan_crop: tuple[int, int, int, int] | None = None,
+        axes: str | Sequence[str] | None = None,
         **given: Any,
     ) -> Scan:
         """Wrap patterns in memory and their known quantities.
@@ -147,6 +139,9 @@ class Scan:
             Positions along (Rx, Ry) of patterns that are listed one after the other.
         skip_frames, frames_per_position, scan_crop
             As for :class:`misr4d.io.layout.Layout`.
+        axes : str or sequence of str, optional
+            Order of the array's axes, such as ``Qx,Qy,Rx,Ry``: as for
+            :func:`misr4d.io.layout.read_axes`.
         **given
             As for :func:`misr4d.io.reading.read_scan`.
 
@@ -157,10 +152,11 @@ class Scan:
         TypeError
             For a quantity that does not exist.
         """
-        from misr4d.io.layout import Layout
+        from misr4d.io.layout import Layout, read_axes
 
         _check_names(given, scan_shape)
-        layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop)
+        order = None if axes is None else read_axes(axes)
+        layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop, order)
         array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
         try:
             four_axes, notes = layout.arrange(array)
@@ -354,119 +350,6 @@ def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
             f"is stored in chunks of {' × '.join(map(str, sides))} values, each",
             "store it in smaller chunks",
         )
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Result of one pass over all patterns: sums, extremes and type of the values.
-
-    Parameters
-    ----------
-    mean : ndarray
-        Position-averaged pattern ``(Qx, Qy)``.
-    totals : ndarray
-        Sum of each pattern ``(Rx, Ry)``.
-    whole : bool
-        Whether all values are whole numbers, as counts are.
-    largest : float
-    least : ndarray, optional
-        Smallest value of each pixel ``(Qx, Qy)``.
-    at_end : ndarray, optional
-        How often each pixel read the largest value ``(Qx, Qy)``; of whole numbers.
-    """
-
-    mean: NDArray[np.float64]
-    totals: NDArray[np.float64]
-    whole: bool
-    largest: float
-    least: NDArray[np.float64] | None = None
-    at_end: NDArray[np.int64] | None = None
-
-    @property
-    def clipped(self) -> bool:
-        """Whether the counter ended at the largest value.
-
-        Of Poisson counts with mean m, the value n + 1 occurs m/(n + 1) times as often as n. If 30
-        or more values n + 1 are expected and there are none, the counter could not reach them.
-        """
-        if not self.whole or self.at_end is None:
-            return False
-        return float((self.at_end * self.mean).sum()) / (self.largest + 1) > 30
-
-
-def survey(scan: Scan, *, signed: bool = False) -> Survey:
-    """Read all patterns once and check them.
-
-    Parameters
-    ----------
-    scan : Scan
-    signed : bool
-        Accept negative values too, as after subtraction of an offset.
-
-    Raises
-    ------
-    ValueError
-        If a value is negative, not finite or absurdly large, or nothing was counted at all; if
-        the bytes of all values seem to be in the wrong order; or if the file ends before its
-        patterns do.
-    """
-    cube = Datacube(scan.patterns, (math.nan, math.nan), (math.nan, math.nan))
-    shape = scan.patterns.shape
-    total, sums = np.zeros(shape[2:]), np.zeros(shape[:2])
-    all_whole, largest, bits = True, 0.0, 0
-    smallest = np.full(shape[2:], math.inf)
-    at_end = np.zeros(shape[2:], dtype=np.int64)
-    blocks = cube.read(label="reading")
-    while True:
-        try:
-            positions, block = next(blocks)
-        except StopIteration:
-            break
-        except Exception as error:  # the readers of others raise whatever they like
-            raise ValueError(
-                f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
-            ) from error
-        lowest = block.min((0, 1))
-        low, high = float(lowest.min()), float(block.max())
-        if not (math.isfinite(low) and high <= _LARGEST) or (low < 0 and not signed):
-            bad = np.argwhere(~((block >= 0) & (block <= _LARGEST)))[0]
-            place = [int(bad[a]) + (positions[a].start if a < 2 else 0) for a in range(4)]
-            raise ValueError(
-                f"{scan.path} holds {block[tuple(bad)]} at position {tuple(place[:2])}, pixel "
-                f"{tuple(place[2:])}; expected counts or intensities from 0 to {_LARGEST:g}: mask "
-                "bad pixels, and undo a background subtraction"
-            )
-        smallest = np.minimum(smallest, lowest)
-        if high > largest:
-            at_end[:] = 0
-        largest = max(largest, high)
-        if high == largest:
-            at_end += (block == high).sum((0, 1))
-        if block.dtype.kind in "ui":
-            bits |= int(np.bitwise_or.reduce(block, axis=None))
-        else:
-            all_whole = all_whole and bool((block == np.rint(block)).all())
-        sums[positions] = block.sum((2, 3), dtype=np.float64)
-        total += block.sum((0, 1), dtype=np.float64)
-    if largest == 0:
-        raise ValueError(f"{scan.path} holds no electron: all its values are zero")
-    low_bytes = 2 ** (8 * (scan.patterns.dtype.itemsize - 1)) if bits else 1
-    if largest < _SMALLEST or (
-        low_bytes > 1 and bits % low_bytes == 0 and "gain" not in scan.known
-    ):
-        reason = (
-            f"all its values are multiples of {low_bytes}" if bits else f"none is above {largest:g}"
-        )
-        raise ValueError(
-            f"{scan.path} holds no counts: {reason}, as if its bytes were in the wrong order; "
-            "write it with the order that its type states, or pass --gain if it is meant"
-        )
-    mean = total / math.prod(shape[:2])
-    return Survey(mean, sums, all_whole, largest, smallest, at_end)
-
-
-# Above the first, no float64 sum of a scan is exact; below the second, nothing was counted.
-_LARGEST, _SMALLEST = 1e15, 1e-20
 
 
 def _one_line(error: BaseException) -> str:

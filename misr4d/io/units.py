@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from misr4d.io.scan import _one_line, _UnfitError
 
@@ -17,6 +20,7 @@ __all__ = [
     "Calibration",
     "Reading",
     "choose_array",
+    "energy_of",
     "spelling",
 ]
 
@@ -35,14 +39,43 @@ class Reading:
 
 # --- Units -------------------------------------------------------------------------------------
 
-LENGTHS = {"a": 1.0, "å": 1.0, "ang": 1.0, "angstrom": 1.0, "pm": 0.01, "nm": 10.0}
+LENGTHS = {
+    **dict.fromkeys(("a", "å", "ang", "angstrom", "angstroms", "ångström"), 1.0),
+    **dict.fromkeys(("pm", "picometer"), 0.01),
+    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), 10.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "micrometer"), 1e4),
+    **dict.fromkeys(("mm", "millimeter"), 1e7),
+    **dict.fromkeys(("cm", "centimeter"), 1e8),
+    **dict.fromkeys(("m", "meter"), 1e10),
+}
 
-ANGLES = {"mrad": 1.0, "rad": 1e3, "urad": 1e-3, "µrad": 1e-3, "μrad": 1e-3}
+ANGLES = {
+    **dict.fromkeys(("mrad", "mrads", "milliradian", "milliradians"), 1.0),
+    # pyxem calls the angle between beams 2θ.
+    **dict.fromkeys(("rad", "rads", "radian", "radians", "2th_rad"), 1e3),
+    **dict.fromkeys(("urad", "µrad", "μrad"), 1e-3),
+    **dict.fromkeys(("deg", "degree", "degrees", "°", "2th_deg"), math.radians(1) * 1e3),
+}
 
+_FREQUENCIES = {
+    spelt: 1 / length
+    for unit, length in LENGTHS.items()
+    for spelt in (
+        f"1/{unit}",
+        f"{unit}^-1",
+        f"{unit}^(-1)",
+        f"{unit}**-1",
+        f"{unit}-1",
+        f"{unit}⁻¹",
+        f"/{unit}",
+    )
+}
+
+# pyxem writes k for spatial frequencies and q for 2π times those.
 FREQUENCIES = {
-    spelt: 1 / LENGTHS[unit]
-    for unit in LENGTHS
-    for spelt in (f"1/{unit}", f"{unit}^-1", f"{unit}-1", f"{unit}⁻¹")
+    **_FREQUENCIES,
+    **{f"k_{spelt}": size for spelt, size in _FREQUENCIES.items()},
+    **{f"q_{spelt}": size / math.tau for spelt, size in _FREQUENCIES.items()},
 }
 
 
@@ -50,9 +83,37 @@ ENERGIES = {"ev", "kev"}
 
 
 def spelling(unit: Any) -> str:
-    """Spell a unit in one way: lower case, without TeX and blanks."""
+    """Spell a unit in one way: lower case, without TeX, blanks and the marks of EMD 0.2."""
     text = unit.decode() if isinstance(unit, bytes) else str(unit)
-    return text.strip().strip("$").replace("{", "").replace("}", "").replace(" ", "").lower()
+    text = text.replace("\\AA", "Å")
+    for mark in "$[]{} \\":
+        text = text.replace(mark, "")
+    text = text.lower().removeprefix("mathrm")
+    # EMD 0.2 writes n_m for nm and n_m_^-1 for 1/nm.
+    return text.replace("n_m", "nm").replace("_^", "^").replace("\u212b", "å")
+
+
+def energy_of(number: Any, unit: Any) -> float | None:
+    """Energy of the electrons [eV]; without a unit thousands are volts, and less kilovolts."""
+    try:
+        value = float(np.ravel(number)[0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    if not (math.isfinite(value) and value > 0):
+        return None
+    scales = {
+        "ev": 1.0,
+        "v": 1.0,
+        "kev": 1e3,
+        "kv": 1e3,
+        "mev": 1e6,
+        "mv": 1e6,
+        "j": 1 / 1.602176634e-19,
+    }
+    spelt = spelling(unit)
+    if spelt in scales:
+        return value * scales[spelt]
+    return value if value >= 5e3 else value * 1e3
 
 
 class Calibration:
@@ -87,17 +148,36 @@ class Calibration:
         else:
             self._note("scan step", sizes, units)
 
-    def detector(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        """Take the detector pixel, an angle or a frequency; note what is not understood."""
+    def detector(
+        self, sizes: tuple[Any, Any], units: tuple[Any, Any], camera_length: float | None = None
+    ) -> None:
+        """Take the detector pixel, an angle or a frequency; note what is not understood.
+
+        Parameters
+        ----------
+        sizes, units
+            Of a pixel along (Qx, Qy).
+        camera_length : float, optional
+            In Å; it turns a length on the detector into an angle.
+        """
         unit_x, unit_y = (spelling(u) for u in units)
-        if unit_x == unit_y and (unit_x in ANGLES or unit_x in FREQUENCIES):
+        if unit_x == unit_y and unit_x in LENGTHS and camera_length:
+            angles = [float(size) * LENGTHS[unit_x] / camera_length * 1e3 for size in sizes]
+            self.pixel = ((angles[0], angles[1]), "mrad")
+        elif unit_x == unit_y and (unit_x in ANGLES or unit_x in FREQUENCIES):
             self.pixel = ((float(sizes[0]), float(sizes[1])), unit_x)
         else:
             self._note("detector pixel", sizes, units)
 
     def _note(self, what: str, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
-        if {spelling(u) for u in units} - {"", "none", "<undefined>", "pixels", "pixel", "px"}:
-            self.notes.append(f"the file's {what} has the unit {units[0]!s}, which is not known")
+        spelt = {spelling(u) for u in units}
+        if not spelt - {"", "none", "<undefined>", "pixels", "pixel", "px"}:
+            return
+        reason = "not known"
+        if what == "detector pixel" and spelt <= set(LENGTHS):
+            reason = "a length: without a camera length it gives no angle"
+        names = " and ".join(dict.fromkeys(str(u) or "none" for u in units))
+        self.notes.append(f"the unit of the file's {what} is {names}, {reason}")
 
 
 def choose_array(arrays: Mapping[str, Any], dataset: str | None) -> Any:

@@ -20,9 +20,16 @@ from misr4d.calibrate.counting import (
 )
 from misr4d.calibrate.disc import Disc
 from misr4d.calibrate.floor import Lowered, find_floor
-from misr4d.calibrate.pixels import PixelsReplaced, find_bad_pixels, find_dead_areas
+from misr4d.calibrate.pixels import (
+    PixelsReplaced,
+    ValuesReplaced,
+    find_bad_pixels,
+    find_dead_areas,
+    pixels_never_read,
+)
 from misr4d.core.datacube import Datacube
-from misr4d.io.scan import Quantity, Scan, Survey, survey, value_or
+from misr4d.io.scan import Quantity, Scan, value_or
+from misr4d.io.survey import Survey, survey
 
 __all__ = [
     "BadPixelChoice",
@@ -106,7 +113,7 @@ class _Floor:
 
 
 def clean(scan: Scan, choice: BadPixelChoice) -> CleanScan:
-    """Replace bad pixels and subtract a pedestal.
+    """Replace values that are no readings and bad pixels, and subtract a pedestal.
 
     Parameters
     ----------
@@ -123,35 +130,43 @@ def clean(scan: Scan, choice: BadPixelChoice) -> CleanScan:
     shape = scan.patterns.shape
     gain = value_or(scan.known, "gain", 1.0)
     positions = math.prod(shape[:2])
-    if isinstance(choice, str):
-        if choice not in ("found", "none"):
-            raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
-        scan_survey = survey(scan)
-        bad = np.zeros(shape[2:], dtype=bool)
-        if choice == "found":
-            # In electrons, since the search allows for counting noise.
-            pixel_search = find_bad_pixels(scan_survey.mean * (positions / gain))
-            bad = pixel_search.mask
-    else:
-        bad = np.asarray(choice, dtype=bool)
-        if bad.shape != shape[2:]:
+    given_bad = np.zeros(shape[2:], dtype=bool)
+    if not isinstance(choice, str):
+        given_bad = np.asarray(choice, dtype=bool)
+        if given_bad.shape != shape[2:]:
             raise ValueError(
-                f"bad_pixels has shape {bad.shape}; expected the detector's, {tuple(shape[2:])}"
+                f"bad_pixels has shape {given_bad.shape}; expected the detector's, "
+                f"{tuple(shape[2:])}"
             )
-        quantities["bad_pixels"] = Quantity(int(bad.sum()), "pixel", "given")
+        quantities["bad_pixels"] = Quantity(int(given_bad.sum()), "pixel", "given")
         # Bad pixels may hold values that are not even numbers.
-        scan_survey = survey(replace(scan, patterns=PixelsReplaced(scan.patterns, bad)))
+        scan = replace(scan, patterns=PixelsReplaced(scan.patterns, given_bad))
+    elif choice not in ("found", "none"):
+        raise ValueError(f"bad_pixels is {choice!r}; expected 'found', 'none' or a mask")
+    scan, scan_survey, warnings = _only_readings(scan, scan.known)
+    never = pixels_never_read(scan_survey, positions) & ~given_bad
+    bad = given_bad | never
+    if isinstance(choice, str) and choice == "found":
+        # In electrons, since the search allows for counting noise.
+        unit = max(gain, _read_noise(scan_survey, bad, positions))
+        pixel_search = find_bad_pixels(np.maximum(scan_survey.mean, 0) * (positions / unit))
+        bad = bad | pixel_search.mask
     recorded, whole_numbers = scan_survey.mean, scan_survey.whole
     background = _background(scan_survey, ~bad, positions, scan.known)
     quantities |= background.quantities
     pedestal, floor = background.pedestal, background.floor
+    signed = bool(pedestal) or scan_survey.negative > 0
+    if float(scan_survey.least[~bad].min()) < min(pedestal, 0.0):
+        whole_numbers = False  # read noise, and no count
     if pedestal:
         scan = replace(scan, patterns=Lowered(scan.patterns, pedestal))
         totals = scan_survey.totals - pedestal * scan_survey.mean.size
         scan_survey = replace(scan_survey, mean=scan_survey.mean - pedestal, totals=totals)
     if isinstance(choice, str) and choice == "found":
-        summed = np.maximum(scan_survey.mean - floor, 0) * (positions / gain)
-        dead = pixel_search.dead | find_dead_areas(np.where(bad, 0, summed), pixel_search.hot)
+        summed = np.maximum(scan_survey.mean - floor, 0) * (positions / unit)
+        dead = (
+            pixel_search.dead | never | find_dead_areas(np.where(bad, 0, summed), pixel_search.hot)
+        )
         if pedestal or floor:
             dead |= find_bad_pixels(summed).dead & ~pixel_search.hot
         quantities["hot_pixels"] = Quantity(int(pixel_search.hot.sum()), "pixel", "estimated")
@@ -162,8 +177,55 @@ def clean(scan: Scan, choice: BadPixelChoice) -> CleanScan:
             scan.patterns, bad, scan_survey.mean, counted=whole_numbers and gain == 1.0
         )
         scan = replace(scan, patterns=replaced)
-        scan_survey = replace(survey(scan, signed=bool(pedestal)), whole=whole_numbers)
-    return CleanScan(scan, scan_survey, recorded, bad, floor, quantities, background.warnings)
+        scan_survey = survey(scan, signed=signed)
+    scan_survey = replace(scan_survey, whole=whole_numbers)
+    warnings += background.warnings
+    return CleanScan(scan, scan_survey, recorded, bad, floor, quantities, warnings)
+
+
+def _only_readings(
+    scan: Scan, known: Mapping[str, Quantity]
+) -> tuple[Scan, Survey, tuple[str, ...]]:
+    """Replace values that are no readings, each at its position, and say how many."""
+    seen = survey(scan)
+    warnings: tuple[str, ...] = ()
+    if seen.negative:
+        warnings += (
+            f"{seen.negative:.0%} of all values are below 0, as read noise leaves them around a "
+            "level that was subtracted: they are used as they are, and are no counts of electrons",
+        )
+    if seen.invalid is None:
+        return scan, seen, warnings
+    values, positions = int(seen.invalid.sum()), math.prod(scan.patterns.shape[:2])
+    never = int(pixels_never_read(seen, positions).sum())
+    counted = seen.whole and not seen.negative and value_or(known, "gain", 1.0) == 1.0
+    repaired = replace(
+        scan, patterns=ValuesReplaced(scan.patterns, seen.limits, seen.mean, counted=counted)
+    )
+    low, high = seen.limits
+    warnings += (
+        f"{values} of {positions * seen.mean.size} values are no readings (not finite, below "
+        f"{low:.6g} or above {high:.6g}) and were not counted: each was replaced by noise of its "
+        "pixel's level"
+        + (f"; {never} pixels have none at all and are bad ones" if never else "")
+        + (
+            f"; {seen.unread} patterns have none in half of their pixels and are blank"
+            if seen.unread
+            else ""
+        ),
+    )
+    repaired_survey = survey(repaired, signed=bool(seen.negative))
+    repaired_survey = replace(repaired_survey, invalid=seen.invalid, negative=seen.negative)
+    return repaired, repaired_survey, warnings
+
+
+def _read_noise(seen: Survey, bad: NDArray[np.bool_], positions: int) -> float:
+    """Noise of the sum of all patterns in a dim pixel, where values are negative by noise."""
+    if not seen.negative:
+        return 0.0
+    dim = ~bad & (seen.mean <= np.median(seen.mean[~bad]))
+    spread = np.median(np.abs(seen.mean[dim] - np.median(seen.mean[dim])))
+    return 1.48 * float(spread) * positions
 
 
 def _background(
@@ -186,11 +248,16 @@ def _background(
             return _Floor(0.0, 0.0, quantities)
         level, pedestal = floor_estimate.level, float(floor_estimate.pedestal)
         quantities["offset"] = Quantity(level, "count", "estimated", floor_estimate.error)
-        fraction = level * seen.mean.size / float(seen.mean.sum())
+        fraction = level * seen.mean.size / float((seen.mean - min(level, 0.0)).sum())
+        remedy = (
+            "subtracted. Pass --offset 0 if it is scattering, or the offset if it is known better"
+            if level > 0
+            else "too much was subtracted from the patterns, and is added again. Pass the --offset "
+            "if it is known better"
+        )
         warnings = (
             f"every detector pixel reads {level:.4g} counts without electrons, by the level far "
-            f"from the disc, {fraction:.0%} of all that was counted: subtracted. Pass --offset 0 "
-            "if it is scattering, or the offset if it is known better",
+            f"from the disc, {abs(fraction):.0%} of all that was counted: {remedy}",
         )
     if counted:
         # A constant can be subtracted from each value; of a changing level only the mean can.

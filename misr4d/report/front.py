@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def reconstruct(
     skip_frames: int | None = None,
     frames_per_position: int | None = None,
     scan_crop: tuple[int, int, int, int] | None = None,
+    axes: str | Sequence[str] | None = None,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
     seed: int = 0,
@@ -61,7 +63,7 @@ def reconstruct(
     method : {"informed", "direct", "refined"}
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
-    scan_shape, dataset, skip_frames, frames_per_position, scan_crop
+    scan_shape, dataset, skip_frames, frames_per_position, scan_crop, axes
         Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
         One frame a position unless given.
     bad_pixels : {"found", "none"} or ndarray
@@ -105,6 +107,7 @@ def reconstruct(
         "skip_frames": skip_frames,
         "frames_per_position": frames_per_position,
         "scan_crop": scan_crop,
+        "axes": axes,
     }
     stated: dict[str, Any] = {name: value for name, value in possible.items() if value is not None}
     if isinstance(scan, Scan):

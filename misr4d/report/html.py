@@ -300,7 +300,9 @@ def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> b
         figure = Figure(figsize=(4.8, 4.0), layout="constrained")
         axes = figure.subplots()
         good_pixels = mean[~bad]
-        axes.imshow(np.sqrt(mean), vmax=math.sqrt(float(good_pixels.max())), cmap="gray")
+        axes.imshow(
+            np.sqrt(np.maximum(mean, 0)), vmax=math.sqrt(float(good_pixels.max())), cmap="gray"
+        )
         axes.imshow(np.where(bad, 1.0, np.nan), cmap="autumn", vmin=1, vmax=2)
         disc_centre = (disc.centre[1], disc.centre[0])
         axes.add_patch(Circle(disc_centre, disc.radius, fill=False, color="#56b4e9", lw=1.2))

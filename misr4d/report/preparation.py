@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from misr4d.calibrate.counting import LevelledCube, cropped, find_beam_dose
 from misr4d.calibrate.defocus import Search
-from misr4d.calibrate.disc import Disc
+from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.io.scan import Quantity, Scan, value_or
 from misr4d.report.beam import binning, centre_beam, disc_warnings, measure_angles
@@ -27,6 +27,8 @@ from misr4d.report.counts import (
 from misr4d.report.geometry import find_defocus, find_rotation
 
 __all__ = ["Detector", "Prepared", "check_known", "prepare"]
+
+_OBLONG = 4.0  # our choice: longer pixels than this many widths are not those of a detector
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,15 @@ def prepare(
             f"{scan.path.name} has {positions[0]} × {positions[1]} positions with beam "
             f"({'; '.join(dose.notes if dose else ())}); expected at least 32 × 32"
         )
-    centred = centre_beam(scan, clean_scan.survey.mean)
+    try:
+        centred = centre_beam(scan, clean_scan.survey.mean)
+    except ValueError as error:
+        if _shows_disc(clean_scan.survey.totals) and not _shows_disc(clean_scan.survey.mean):
+            raise ValueError(
+                f"{scan.path.name} has the bright disc in its scan axes and none in its patterns: "
+                "pass --axes Qx,Qy,Rx,Ry if the detector's axes come first"
+            ) from error
+        raise
     known |= centred.quantities
     if dose is not None:
         dose = add_flicker(centred.cube, centred.disc, clean_scan.survey, floor, dose, known)
@@ -184,6 +194,14 @@ def prepare(
     return Prepared(cube, turned.acquisition, known, electrons.counted, warnings, detector)
 
 
+def _shows_disc(image: NDArray[np.float64]) -> bool:
+    try:
+        find_disc(np.maximum(image, 0))
+    except ValueError:
+        return False
+    return True
+
+
 def check_known(scan: Scan) -> None:
     """Raise if too little is known of a scan to start.
 
@@ -208,3 +226,10 @@ def check_known(scan: Scan) -> None:
         )
     if "detector_pixel" not in scan.known:
         scan.value("semiangle")
+        return
+    sides = scan.value("detector_pixel")
+    if max(sides) > _OBLONG * min(sides):
+        raise ValueError(
+            f"the detector pixel is {sides[0]:g} × {sides[1]:g} mrad; expected one at most "
+            f"{_OBLONG:g} times as long as wide: check --detector-pixel, or bin the patterns first"
+        )

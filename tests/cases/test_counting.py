@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from misr4d.calibrate.counting import find_beam_dose
 from misr4d.calibrate.floor import find_floor
-from misr4d.io.scan import survey
+from misr4d.io.survey import survey
 from misr4d.measure.metrics import correlation
 from misr4d.report.preparation import prepare
 from misr4d.report.reconstruct import reconstruct_scan

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from misr4d.io.reading import read_scan
-from misr4d.io.scan import survey
+from misr4d.io.survey import survey
 
 FRAMES = np.random.default_rng(0).poisson(3, (12, 6, 8)).astype("u2")
 BAD = (2, 5)
