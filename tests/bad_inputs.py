@@ -24,6 +24,7 @@ import zarr
 from numpy.typing import NDArray
 
 from misr4d.io.reading import READERS
+from tests.cases import corpus
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "own_scans.md"
 KNOWN = ("--energy", "300e3", "--step", "1", "--semiangle", "10", "--defocus", "500")
@@ -473,6 +474,7 @@ def tables() -> dict[str, str]:
     values = [(f"`{' '.join(bad.arguments)}`", f"`{bad.says}`") for bad in VALUES]
     return {
         "readers": _table(("read by", "which files"), [(r.name, r.what) for r in READERS]),
+        "writers": _table(("written by", "taken from the file", "to be given"), corpus.table()),
         "files": _table(said, [(bad.tried, f"`{bad.says}`") for bad in (*FILES, *LISTS)]),
         "calls": _table(said, calls + values),
     }
