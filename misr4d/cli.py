@@ -439,6 +439,11 @@ def simulate(
     "a list of patterns.",
 )
 @click.option(
+    "--positions",
+    type=click.Path(path_type=Path),
+    help="Measured scan positions, Å: .npy or a text of two columns; instead of step and drift.",
+)
+@click.option(
     "--scan-crop",
     type=click.IntRange(0),
     nargs=4,
@@ -479,6 +484,7 @@ def reconstruct(
     frames_per_position: int,
     scan_crop: tuple[int, int, int, int] | None,
     axes: str | None,
+    positions: Path | None,
     bad_pixels: Path | None,
     mask: Path | None,
     keep_all_pixels: bool,
@@ -519,6 +525,7 @@ def reconstruct(
             frames_per_position=frames_per_position,
             scan_crop=scan_crop or None,
             axes=axes,
+            positions=positions,
             **given,
         )
         if dry_run:

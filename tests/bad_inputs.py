@@ -301,6 +301,13 @@ FILES: tuple[BadFile, ...] = (
         "expected the order in which the file has them",
         (*KNOWN, "--axes", "x,y,u,v"),
     ),
+    BadFile(
+        "--positions that are not there",
+        "scan.npy",
+        _save(_counts()),
+        "expected .npy or a text of two columns",
+        ("--energy", "300e3", "--semiangle", "10", "--positions", "gone.txt"),
+    ),
     BadFile("pictures in colour", "scan.npy", _save(np.ones((32, 32, 32, 3))), "looks like the 3"),
     BadFile("a list of patterns", "scan.npy", _save(_counts((64, 9, 9))), "--scan-shape RX RY"),
     BadFile(
