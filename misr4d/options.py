@@ -139,6 +139,12 @@ file_options = _options(
         "R,Qx,Qy for a list of patterns.",
     ),
     click.option(
+        "--positions",
+        type=click.Path(path_type=Path),
+        help="Measured scan positions, Å: .npy or a text of two columns; instead of step and "
+        "drift.",
+    ),
+    click.option(
         "--scan-crop",
         type=click.IntRange(0),
         nargs=4,

@@ -24,6 +24,7 @@ import zarr
 from numpy.typing import NDArray
 
 from misr4d.io.reading import READERS
+from tests.cases import corpus
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "own_scans.md"
 KNOWN = ("--energy", "300e3", "--step", "1", "--semiangle", "10", "--defocus", "500")
@@ -300,6 +301,13 @@ FILES: tuple[BadFile, ...] = (
         "expected the order in which the file has them",
         (*KNOWN, "--axes", "x,y,u,v"),
     ),
+    BadFile(
+        "--positions that are not there",
+        "scan.npy",
+        _save(_counts()),
+        "expected .npy or a text of two columns",
+        ("--energy", "300e3", "--semiangle", "10", "--positions", "gone.txt"),
+    ),
     BadFile("pictures in colour", "scan.npy", _save(np.ones((32, 32, 32, 3))), "looks like the 3"),
     BadFile("a list of patterns", "scan.npy", _save(_counts((64, 9, 9))), "--scan-shape RX RY"),
     BadFile(
@@ -473,6 +481,7 @@ def tables() -> dict[str, str]:
     values = [(f"`{' '.join(bad.arguments)}`", f"`{bad.says}`") for bad in VALUES]
     return {
         "readers": _table(("read by", "which files"), [(r.name, r.what) for r in READERS]),
+        "writers": _table(("written by", "taken from the file", "to be given"), corpus.table()),
         "files": _table(said, [(bad.tried, f"`{bad.says}`") for bad in (*FILES, *LISTS)]),
         "calls": _table(said, calls + values),
     }

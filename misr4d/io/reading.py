@@ -21,12 +21,14 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401  # makes the cameras' compression known to h5py
 import numpy as np
+from numpy.typing import ArrayLike
 
 from misr4d.core import optics
 from misr4d.io.dectris import hdf5_holds, is_master, read_master
 from misr4d.io.described import read_described
 from misr4d.io.events import is_csr, is_stempy, read_csr, read_stempy
 from misr4d.io.layout import Layout, read_axes
+from misr4d.io.positions import with_positions
 from misr4d.io.rosetta import ROSETTA, read_rosetta
 from misr4d.io.scan import (
     QUANTITIES,
@@ -80,6 +82,7 @@ def read_scan(
     frames_per_position: int = 1,
     scan_crop: tuple[int, int, int, int] | None = None,
     axes: str | Sequence[str] | None = None,
+    positions: str | Path | ArrayLike | None = None,
     **given: Any,
 ) -> Scan:
     """Open a scan; its patterns stay on disk until they are used.
@@ -97,6 +100,9 @@ def read_scan(
     axes : str or sequence of str, optional
         Order of the array's axes, such as ``Qx,Qy,Rx,Ry``, if it is not (Rx, Ry, Qx, Qy): as for
         :func:`misr4d.io.layout.read_axes`. Values that are given count along the axes by name.
+    positions : str, Path or array, optional
+        Measured scan positions [Å] in the order of the scan, before a crop, or a file of them: as
+        for :mod:`misr4d.io.positions`. A regular grid gives step and drift; others are refused.
     **given
         Values that replace those of the file, by the names of :data:`misr4d.io.scan.QUANTITIES`
         and in its units. ``step``, ``detector_pixel`` and ``centre`` are one number or two,
@@ -137,11 +143,14 @@ def read_scan(
         patterns, left_out = layout.arrange(contents.patterns)
     except _UnfitError as error:
         raise ValueError(f"{path} {error}") from None
+    turn: tuple[str, ...] = ()
+    if positions is not None:
+        given, turn = with_positions(positions, contents.patterns, layout, given)
     known = _as_given(given)
     if order is not None:
         contents = _reordered(contents, layout)
     stated = {k: v for k, v in contents.values.items() if k not in known}
-    notes = [*contents.notes, *left_out]
+    notes = [*contents.notes, *left_out, *turn]
     for name, value in stated.items():
         known[name] = Quantity(_checked(name, value, path.name), QUANTITIES[name][0], "file")
     if contents.pixel is not None and "detector_pixel" not in known:

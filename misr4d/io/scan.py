@@ -126,6 +126,7 @@ class Scan:
         frames_per_position: int = 1,
         scan_crop: tuple[int, int, int, int] | None = None,
         axes: str | Sequence[str] | None = None,
+        positions: str | Path | ArrayLike | None = None,
         **given: Any,
     ) -> Scan:
         """Wrap patterns in memory and their known quantities.
@@ -142,6 +143,8 @@ class Scan:
         axes : str or sequence of str, optional
             Order of the array's axes, such as ``Qx,Qy,Rx,Ry``: as for
             :func:`misr4d.io.layout.read_axes`.
+        positions : str, Path or array, optional
+            Measured scan positions [Å]: as for :func:`misr4d.io.reading.read_scan`.
         **given
             As for :func:`misr4d.io.reading.read_scan`.
 
@@ -162,6 +165,11 @@ class Scan:
             four_axes, notes = layout.arrange(array)
         except _UnfitError as error:
             raise ValueError(f"the array {error}") from None
+        if positions is not None:
+            from misr4d.io.positions import with_positions
+
+            given, turn = with_positions(positions, array, layout, given)
+            notes += turn
         return cls(Path("array"), "NumPy", four_axes, _as_given(given), notes)
 
     def value(self, name: str) -> Any:

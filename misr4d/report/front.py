@@ -33,6 +33,7 @@ def reconstruct(
     frames_per_position: int | None = None,
     scan_crop: tuple[int, int, int, int] | None = None,
     axes: str | Sequence[str] | None = None,
+    positions: str | Path | ArrayLike | None = None,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
     seed: int = 0,
@@ -63,7 +64,7 @@ def reconstruct(
     method : {"informed", "direct", "refined"}
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
-    scan_shape, dataset, skip_frames, frames_per_position, scan_crop, axes
+    scan_shape, dataset, skip_frames, frames_per_position, scan_crop, axes, positions
         Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
         One frame a position unless given.
     bad_pixels : {"found", "none"} or ndarray
@@ -108,6 +109,7 @@ def reconstruct(
         "frames_per_position": frames_per_position,
         "scan_crop": scan_crop,
         "axes": axes,
+        "positions": positions,
     }
     stated: dict[str, Any] = {name: value for name, value in possible.items() if value is not None}
     if isinstance(scan, Scan):

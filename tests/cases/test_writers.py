@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -149,28 +150,36 @@ def test_topspin_states_angles_in_radians_and_the_voltage(
     right(read_signal(content, ".app5"), counts)
 
 
-@pytest.mark.parametrize(
-    ("value", "unit"), [(300.0, "keV"), (3e5, "eV"), (300.0, ""), (0.3, "MeV")]
-)
-@pytest.mark.parametrize("place", ["energy first", "axes of the data"])
-def test_nexus_in_hdf5(
-    tmp_path: Path, counts: NDArray[np.uint16], value: float, unit: str, place: str
+def write_nexus(
+    path: Path,
+    counts: NDArray[np.uint16],
+    value: float = 300.0,
+    unit: str = "keV",
+    place: str = "axes of the group",
 ) -> None:
-    with h5py.File(tmp_path / "scan.h5", "w") as file:
+    names, units = ["y", "x", "ky", "kx"], ("Å", "Å", "mrad", "mrad")
+    with h5py.File(path, "w") as file:
         energy = file.create_dataset("entry/instrument/beam/incident_energy", data=value)
         energy.attrs["units"] = unit
         data = file.create_dataset("entry/data/data", data=counts)
-        names = ["y", "x", "ky", "kx"]
-        if place == "energy first":
+        if place == "axes of the group":
             file["entry/data"].attrs["axes"] = names
         else:
             data.attrs["axes"] = ":".join(names)
-        for name, n, size, axis_unit in zip(
-            names, counts.shape, (*STEP, *PIXEL), ("Å", "Å", "mrad", "mrad"), strict=True
-        ):
-            file["entry/data"].create_dataset(name, data=np.arange(n) * size).attrs["units"] = (
-                axis_unit
-            )
+        sizes = (*STEP, *PIXEL)
+        for name, n, size, axis_unit in zip(names, counts.shape, sizes, units, strict=True):
+            axis = file["entry/data"].create_dataset(name, data=np.arange(n) * size)
+            axis.attrs["units"] = axis_unit
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [(300.0, "keV"), (3e5, "eV"), (300.0, ""), (0.3, "MeV")]
+)
+@pytest.mark.parametrize("place", ["axes of the group", "axes of the data"])
+def test_nexus_in_hdf5(
+    tmp_path: Path, counts: NDArray[np.uint16], value: float, unit: str, place: str
+) -> None:
+    write_nexus(tmp_path / "scan.h5", counts, value, unit, place)
     right(read_scan(tmp_path / "scan.h5"), counts)
 
 
@@ -186,18 +195,21 @@ def test_dims_of_emd_in_hdf5(tmp_path: Path, counts: NDArray[np.uint16]) -> None
     right(read_scan(tmp_path / "scan.h5"), counts, "step", "detector_pixel")
 
 
-def test_an_array_of_emdfile(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+def write_emdfile(path: Path, counts: NDArray[np.uint16]) -> None:
     import emdfile
 
-    sizes = (*STEP, *frequency())
     array = emdfile.Array(
         counts,
         name="scan",
-        dims=[[0, s] for s in sizes],
+        dims=[[0, s] for s in (*STEP, *frequency())],
         dim_names=["Rx", "Ry", "Qx", "Qy"],
         dim_units=["A", "A", "A^-1", "A^-1"],
     )
-    emdfile.save(str(tmp_path / "scan.h5"), array)
+    emdfile.save(str(path), array)
+
+
+def test_an_array_of_emdfile(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+    write_emdfile(tmp_path / "scan.h5", counts)
     right(read_scan(tmp_path / "scan.h5", energy=ENERGY), counts, "step", "detector_pixel")
 
 
@@ -264,28 +276,31 @@ def test_an_archive_of_zarr_without_chunks_or_arrays_is_refused(
         read_scan(tmp_path / "other.zip")
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("suffix", [".ndata1", ".ndata"])
-def test_an_archive_of_nion_swift(
-    tmp_path: Path, counts: NDArray[np.uint16], suffix: str, packed: bool
-) -> None:
-    sizes, units = (
-        (STEP[0] / 10, STEP[1] / 10, *(p * 1e-3 for p in PIXEL)),
-        ("nm", "nm", "rad", "rad"),
-    )
+def write_ndata(path: Path, counts: NDArray[np.uint16], packed: bool = False) -> None:
+    """As Nion Swift lays out its archives."""
+    sizes = (STEP[0] / 10, STEP[1] / 10, *(p * 1e-3 for p in PIXEL))
+    units = ("nm", "nm", "rad", "rad")
     said = {
         "spatial_calibrations": [
             {"offset": 0.0, "scale": s, "units": u} for s, u in zip(sizes, units, strict=True)
         ],
         "metadata": {"instrument": {"high_tension": ENERGY}},
     }
-    np.save(tmp_path / "data.npy", counts)
+    content = io.BytesIO()
+    np.save(content, counts)
     method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    path = tmp_path / f"scan{suffix}"
     with zipfile.ZipFile(path, "w", method) as archive:
-        archive.write(tmp_path / "data.npy", "data.npy")
+        archive.writestr("data.npy", content.getvalue())
         archive.writestr("metadata.json", json.dumps(said))
-    scan = read_scan(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", [".ndata1", ".ndata"])
+def test_an_archive_of_nion_swift(
+    tmp_path: Path, counts: NDArray[np.uint16], suffix: str, packed: bool
+) -> None:
+    write_ndata(tmp_path / f"scan{suffix}", counts, packed)
+    scan = read_scan(tmp_path / f"scan{suffix}")
     right(scan, counts)
     assert packed or type(scan.patterns) is not np.ndarray  # it stays on disk
 
@@ -296,6 +311,18 @@ def lists(counts: NDArray[np.uint16]) -> list[NDArray[np.uint32]]:
     return [
         rng.permutation(np.repeat(numbers, frame.ravel())) for frame in counts.reshape(30, 8, 9)
     ]
+
+
+def write_events(path: Path, events: list[Any], places: NDArray[Any]) -> None:
+    """As stempy 3.6 lays out the electrons of a scan of 6 × 5 positions, 8 × 9 pixels."""
+    kind = h5py.special_dtype(vlen=np.uint32)
+    with h5py.File(path, "w") as file:
+        frames = file.create_dataset("electron_events/frames", (len(events),), kind)
+        for number, event in enumerate(events):
+            frames[number] = event
+        frames.attrs["Nx"], frames.attrs["Ny"] = 8, 9
+        positions = file.create_dataset("electron_events/scan_positions", data=places.astype("i4"))
+        positions.attrs["Nx"], positions.attrs["Ny"] = 5, 6
 
 
 @pytest.mark.parametrize("order", ["in order", "shuffled", "two frames each", "frames missing"])
@@ -309,15 +336,7 @@ def test_electrons_of_stempy(tmp_path: Path, counts: NDArray[np.uint16], order: 
         places = np.repeat(places, 2)
     elif order == "frames missing":
         events, places = events[2:], places[2:]
-    with h5py.File(tmp_path / "scan.h5", "w") as file:
-        frames = file.create_dataset(
-            "electron_events/frames", (len(events),), h5py.special_dtype(vlen=np.uint32)
-        )
-        for number, event in enumerate(events):
-            frames[number] = event
-        frames.attrs["Nx"], frames.attrs["Ny"] = 8, 9
-        positions = file.create_dataset("electron_events/scan_positions", data=places.astype("i4"))
-        positions.attrs["Nx"], positions.attrs["Ny"] = 5, 6
+    write_events(tmp_path / "scan.h5", events, places)
     scan = read_scan(tmp_path / "scan.h5")
     if order == "frames missing":
         assert scan.notes == ("2 positions have no frame and are blank",)
