@@ -38,7 +38,7 @@ class Estimate:
     deviation: Tensor
     intervals: Mapping[float, float] | None = None
 
-    def interval(self, share: float) -> Tensor:
+    def interval(self, coverage: float) -> Tensor:
         """Half width of the interval that holds this fraction of the pixels [rad].
 
         Raises
@@ -51,10 +51,10 @@ class Estimate:
                 "this estimate has no calibration: its deviation was never compared with errors, "
                 "so no interval can be named; only the shipped DirectInformed has one"
             )
-        if share not in self.intervals:
+        if coverage not in self.intervals:
             calibrated = ", ".join(f"{fraction:g}" for fraction in self.intervals)
-            raise ValueError(f"share is {share!r}; calibrated are {calibrated}")
-        return self.deviation * self.intervals[share]
+            raise ValueError(f"coverage is {coverage!r}; calibrated are {calibrated}")
+        return self.deviation * self.intervals[coverage]
 
 
 def tiles(
@@ -85,7 +85,7 @@ def _tile_starts(size: int, tile: int, overlap: int) -> Iterator[int]:
 
 
 def blend_tiles(
-    made: Iterable[Iterable[Tensor]],
+    tile_images: Iterable[Iterable[Tensor]],
     scan_shape: tuple[int, int],
     tile: tuple[int, int],
     overlap: int = OVERLAP,
@@ -94,7 +94,7 @@ def blend_tiles(
 
     Parameters
     ----------
-    made : iterable of (Tensor, Tensor)
+    tile_images : iterable of (Tensor, Tensor)
         Two images ``(r·tile,)²`` of each of the :func:`tiles`, on the CPU, in their order.
     scan_shape : (int, int)
         Positions of the whole field.
@@ -112,7 +112,9 @@ def blend_tiles(
     mean, companion_mean = torch.zeros_like(weight), torch.zeros_like(weight)
     windows = tiles(scan_shape, tile, overlap)
     hide_bar = True if len(windows) == 1 else None  # one tile needs no progress bar
-    bar = tqdm(made, total=len(windows), desc="tiles", unit="tile", disable=hide_bar, leave=False)
+    bar = tqdm(
+        tile_images, total=len(windows), desc="tiles", unit="tile", disable=hide_bar, leave=False
+    )
     for (rows, columns), (image, companion) in zip(windows, bar, strict=True):
         x, y = rows.start, columns.start
         tile_weight = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)

@@ -278,13 +278,13 @@ class _Imaging(torch.autograd.Function):
         return model.taken_back(conjugate_gradient).conj(), returned_gradient, None, None
 
 
-def _boxes(laid_out: Tensor, model: ExpectedViews, own: slice, views: slice) -> Tensor:
+def _boxes(laid_out: Tensor, model: ExpectedViews, chunk: slice, views: slice) -> Tensor:
     """Box of each wave of some views ``(m·S, box)``, from a spectrum for all or one for each."""
-    corner, size = model.corners(own).to(laid_out.device), model.box
+    corner, size = model.corners(chunk).to(laid_out.device), model.box
     all_boxes = laid_out.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
     if laid_out.ndim == 2:
         return all_boxes[corner[:, 0], corner[:, 1]]
-    first_wave = (own.start - views.start) * model.samples.shape[1]
+    first_wave = (chunk.start - views.start) * model.samples.shape[1]
     wave = torch.arange(first_wave, first_wave + len(corner), device=laid_out.device)
     return all_boxes[wave, corner[:, 0], corner[:, 1]]
 

@@ -152,7 +152,7 @@ class _Problem:
 
     counts: Tensor  # (M, Rx, Ry)
     model: ExpectedViews
-    share: float
+    electrons: float  # of a fully lit pixel at a position
     dark: float
     mean: Tensor
     precision: Tensor  # 1/σ²
@@ -175,7 +175,7 @@ class _Problem:
             counts = self.counts[views]
             with torch.set_grad_enabled(gradient):
                 model = self.model(leaf, views, defocus=defocus).double()
-                expected = self.share * gain * model + self.dark
+                expected = self.electrons * gain * model + self.dark
                 batch_deviance = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
                 (batch_deviance / 2).backward()  # type: ignore[no-untyped-call]

@@ -91,7 +91,7 @@ def test_an_unknown_network_lists_the_shipped(shipped: Path) -> None:
 def test_an_estimate_carries_the_calibration_of_what_made_it(shipped: Path) -> None:
     own = Estimate(torch.zeros(2, 2), torch.full((2, 2), 0.5), {0.68: 1.1, 0.95: 2.2})
     torch.testing.assert_close(own.interval(0.95), torch.full((2, 2), 1.1))
-    with pytest.raises(ValueError, match=r"share is 0\.5; calibrated are 0\.68, 0\.95"):
+    with pytest.raises(ValueError, match=r"coverage is 0\.5; calibrated are 0\.68, 0\.95"):
         own.interval(0.5)
     with pytest.raises(ValueError, match="this estimate has no calibration"):
         Estimate(own.mean, own.deviation).interval(0.95)
