@@ -33,7 +33,7 @@ element: str = "Co"  # of the atom that exercise 10 forges
 dose: float = 200.0  # e⁻/Å²
 seed: int = 0  # of the first noise draw
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
