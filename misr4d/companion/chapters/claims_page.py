@@ -172,7 +172,10 @@ def seen(claims: Sequence[Claim]) -> str:
         and claim.findings["direct"].verdict == REPRODUCED
         and claim.verdict != REPRODUCED
     ]
+    reproduced = sum(claim.verdict == REPRODUCED for claim in paper)
     return f"""
+The paper's networks as trained here reproduce {reproduced} of {len(paper)} claims.
+
 * **Of {len(paper)} claims**, for the paper's networks as trained here: {counted(c.verdict for c in paper)}.
 * **For the informed network**: {verdicts_on("informed")}. **For direct ptychography**:
   {verdicts_on("direct")}.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,12 +28,10 @@ __all__ = [
 SIDE = 0.98  # inches, of a thumbnail: our choice
 LINE: Mapping[str, Any] = {"color": "0.35", "lw": 1.0}
 
-Made = TypeVar("Made")
-
 
 def watch(
-    parts: Mapping[str, nn.Module], run: Callable[[], Made]
-) -> tuple[Made, dict[str, tuple[Any, Any]]]:
+    parts: Mapping[str, nn.Module], run: Callable[[], Any]
+) -> tuple[Any, dict[str, tuple[Any, Any]]]:
     """Run something, and keep what entered and left the named parts of a network meanwhile.
 
     Parameters
@@ -107,7 +105,7 @@ class Sheet:
         percent : float
             Of its pixels that lie beyond each of its own limits.
         **shown
-            As for :meth:`matplotlib.axes.Axes.imshow`; a colour map takes the whole range.
+            As for ``imshow`` of matplotlib; a colour map takes the whole range.
         """
         width, height = self.width, self.height
         corner = ((x - side / 2) / width, (y - side / 2) / height)

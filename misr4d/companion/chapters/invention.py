@@ -76,8 +76,8 @@ class Audit:
     ptychography_dose : float or None
         One of the doses, at which iterative ptychography has one draw [e⁻/Å²]; none leaves it out.
 
-    Attributes
-    ----------
+    Notes
+    -----
     expected, truths : dict
         Of every scan: views without counting noise ``(M, Rx, Ry)``, and true phase ``(X, Y)``.
     nothing : dict

@@ -345,8 +345,8 @@ def shipped_table() -> str:
 class Scores:
     """Images of held-out specimens by direct ptychography and the networks, and their scores.
 
-    Attributes
-    ----------
+    Notes
+    -----
     scenes : mapping of str to Scene
     doses : list of float
         [e⁻/Å²].
