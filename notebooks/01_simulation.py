@@ -46,31 +46,29 @@ from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
-# %% tags=["hide-input"]
-from dataclasses import replace
-
-import matplotlib.pyplot as plt
-import numpy as np
-import torch
 from IPython.display import Image, Markdown
 
-from misr4d import ATOMIC, plotting
-from misr4d.companion import bench, figures
-from misr4d.companion.study import METHODS, place
-from misr4d.core.datacube import Datacube
-from misr4d.core.dose import electrons_per_pixel, expose
-from misr4d.learn.learned import attention_unet, informed, load_network
-from misr4d.learn.networks import direct_features
-from misr4d.measure.metrics import correlation, specimen_mask
-from misr4d.measure.summary import plain, select, summarise
-from misr4d.reconstruction.bright_field import summed_bright_field
-from misr4d.reconstruction.direct import DirectPtychography
-from misr4d.simulate.multislice import build_potential, simulate_datacube
-from misr4d.simulate.reciprocity import simulate_views
-from misr4d.specimens.catalogue import make_specimen
-from misr4d.specimens.potential import truth
+from misr4d import plotting
+from misr4d.companion import figures
+from misr4d.companion.chapters import simulation as page
 
 plotting.use_style()
+
+# %%
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from misr4d import ATOMIC
+from misr4d.companion.study import METHODS, place
+from misr4d.core.dose import electrons_per_pixel, expose
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.simulate.multislice import build_potential, simulate_datacube
+from misr4d.simulate.patterns import camera_pixel
+from misr4d.simulate.reciprocity import simulate_views
+from misr4d.specimens.catalogue import make_specimen
 
 # %% [markdown]
 # ## The specimen and its potential
@@ -83,12 +81,7 @@ sample = make_specimen(specimen, thickness=thickness)
 potential = build_potential(sample, sampling, slice_thickness)
 
 # %% tags=["remove-input"]
-Markdown(
-    f"{sample.title}: {len(sample.atoms)} atoms ({sample.atoms.get_chemical_formula()}) in a box "
-    f"of {' × '.join(f'{side:g}' for side in sample.atoms.cell.lengths())} Å; "
-    f"{len(potential.slices)} slices of {potential.thicknesses[0]:.2f} Å, sampled at "
-    f"{potential.sampling[0]:.3f} Å. Source: {sample.source}."
-)
+Markdown(page.specimen_text(sample, potential))
 
 # %% [markdown]
 # ## The measurement
@@ -104,25 +97,22 @@ cube = simulate_datacube(potential, acquisition)
 views = cube.views(acquisition)
 
 # %% tags=["remove-input"]
-Markdown(
-    f"""
-| | |
-|---|---|
-| energy, semi-angle | {acquisition.energy / 1e3:g} keV, {acquisition.semiangle:g} mrad |
-| scan | {acquisition.scan_shape[0]} × {acquisition.scan_shape[1]}, step {acquisition.step[0]:g} Å |
-| defocus | {acquisition.defocus:g} Å (underfocus) |
-| datacube (Rx, Ry, Qx, Qy) | {" × ".join(str(n) for n in cube.patterns.shape)}, \
-{cube.detector_pixel[0]:.4f} mrad a pixel |
-| views (M, Rx, Ry) | {" × ".join(str(n) for n in views.shape)}, \
-{acquisition.detector_pixel:.3f} mrad a pixel |
-| largest displacement of a view | {acquisition.largest_view_shift:g} Å \
-= {acquisition.largest_view_shift / acquisition.step[0]:g} scan steps |
-| finest period: one view / ×3 output / any bright-field method | \
-{acquisition.nyquist_period():g} / {acquisition.nyquist_period(3):.3f} / \
-{acquisition.information_limit:.3f} Å |
-| electrons kept by the recorded patterns | {cube.patterns.sum((2, 3)).mean():.2%} |
-"""
-)
+Markdown(page.measurement_table(cube, views, acquisition))
+
+# %% [markdown]
+# A measurement has as many views as pixels of its detector lie in the bright disc, and how wide these are is a
+# choice. Pages differ in it: this one, the regimes as they are defined, and the study, whose pixels hold whole
+# pixels of the simulated patterns. All of them see the same electrons.
+
+# %%
+widths = {
+    "this page": acquisition.detector_pixel,
+    "the regimes": ATOMIC.detector_pixel,
+    "the study": camera_pixel(ATOMIC.wavelength),
+}
+for where, width in widths.items():
+    number = replace(ATOMIC, detector_pixel=width).number_of_views
+    print(f"{where}: {number} views of {width:.2f} mrad")
 
 # %% [markdown]
 # ## Views and their displacements
@@ -157,51 +147,8 @@ assert torch.allclose(displacement, -acquisition.registering_shifts[chosen_view]
 # sign reversed, as in {eq}`eq-chi`: proportional to the pixel's angle λ·k and to the defocus, and known before
 # any electron is counted.
 
-# %% tags=["hide-input", "remove-output"]
-angles = acquisition.view_angles
-offsets = 0.7 * acquisition.semiangle * np.array([-1, 0, 1])
-figure = plt.figure(figsize=(7.6, 3.7), layout="constrained")
-left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1])
-grid = left.subplots(3, 3)
-chosen = [
-    int((angles - torch.tensor([x, y])).norm(dim=1).argmin())
-    for x in offsets / np.sqrt(2)
-    for y in offsets / np.sqrt(2)
-]
-limits = plotting.display_limits([views[index] for index in chosen])
-for axes, index in zip(grid.flat, chosen, strict=True):
-    plotting.show_image(
-        axes,
-        views[index],
-        acquisition.field,
-        title=f"({angles[index, 0]:.1f}, {angles[index, 1]:.1f}) mrad".replace("-", "−"),
-        limits=limits,
-        bar=5.0 if index == chosen[0] else None,
-    )
-    axes.title.set_fontsize(7)
-axes = right.subplots()
-moved = -acquisition.registering_shifts
-arrows = axes.quiver(
-    angles[:, 1],
-    angles[:, 0],
-    moved[:, 1],
-    moved[:, 0],
-    moved.norm(dim=1),
-    angles="xy",
-    pivot="mid",
-    cmap="cividis_r",
-)
-axes.set(
-    xlabel="Qy (mrad)",
-    ylabel="Qx (mrad)",
-    aspect="equal",
-    title="displacement of each view, ∞ dose",
-)
-axes.invert_yaxis()
-right.colorbar(arrows, label="displacement (Å)", shrink=0.7)
-path = figures.save(figure, "views_montage")
-plt.close(figure)
-Image(path)
+# %% tags=["remove-cell"]
+Image(figures.save(page.views_of_the_disc(views, acquisition), "views_montage"))
 
 # %% [markdown]
 # ```{figure} ../figures/views_montage.png
@@ -226,21 +173,8 @@ fast = simulate_views(potential, acquisition)
 agreement = correlation(fast.flatten(1), views.flatten(1))
 difference = float((fast - views).square().mean().sqrt() / views.std())
 
-# %% tags=["hide-input", "remove-output"]
-outer = chosen[2]
-figure, grid = plt.subplots(1, 3, figsize=(7.2, 2.7), layout="constrained")
-pair = plotting.display_limits([views[outer], fast[outer]])
-residual = fast[outer] - views[outer]
-span = float(residual.abs().max())
-for axes, image, title, grey in (
-    (grid[0], views[outer], "cut from abTEM's datacube, ∞ dose", pair),
-    (grid[1], fast[outer], "by reciprocity, ∞ dose", pair),
-    (grid[2], residual, f"difference, grey range ±{span:.1e}", (-span, span)),
-):
-    plotting.show_image(axes, image, acquisition.field, title=title, limits=grey, bar=20.0)
-path = figures.save(figure, "reciprocity_check")
-plt.close(figure)
-Image(path)
+# %% tags=["remove-cell"]
+Image(figures.save(page.reciprocity(views, fast, acquisition), "reciprocity_check"))
 
 # %% [markdown]
 # ```{figure} ../figures/reciprocity_check.png
@@ -263,22 +197,22 @@ Markdown(
 # Dose is counted on the specimen. At a step of 1 Å each position receives as many electrons as the
 # dose has per Å², and they are shared among all the pixels of the disc.
 
-# %% tags=["hide-input", "remove-output"]
-reference = truth(potential, acquisition)
+# %%
 generator = torch.Generator().manual_seed(seed)
-noisy = [expose(views, acquisition, dose, generator) for dose in doses] + [views]
-labels = [plotting.dose_label(dose) for dose in [*doses, np.inf]]
-single = [stack[chosen[4]] for stack in noisy]
-summed = [summed_bright_field(stack, acquisition) for stack in noisy]
-figure = plotting.image_grid(
-    [("one view", single), ("summed VBF", summed)],
-    labels,
-    acquisition.field,
-    bar=5.0,
-    common=[False] * (len(doses) - 1) + [True, True],
-)
-path = figures.save(figure, "vbf_against_dose")
-Image(path)
+noisy = [expose(views, acquisition, dose, generator) for dose in doses]
+
+axial = int(acquisition.view_angles.norm(dim=1).argmin())
+area = acquisition.step[0] * acquisition.step[1]  # Å², of a scan step
+shares, signal = [], []
+for dose_on_specimen, stack in zip(doses, noisy, strict=True):
+    share = dose_on_specimen * area / acquisition.pixels_per_disc  # electrons a pixel and position
+    assert math.isclose(share, electrons_per_pixel(dose_on_specimen, acquisition))
+    shares.append(share)
+    signal.append(correlation(stack[axial], views[axial]))
+
+# %% tags=["remove-cell"]
+drawn = page.against_dose([*noisy, views], [*doses, math.inf], acquisition)
+Image(figures.save(drawn, "vbf_against_dose"))
 
 # %% [markdown]
 # ```{figure} ../figures/vbf_against_dose.png
@@ -291,16 +225,7 @@ Image(path)
 # ```
 
 # %% tags=["remove-input"]
-shares = [electrons_per_pixel(dose, acquisition) for dose in doses]
-signal = [correlation(image, views[chosen[4]]) for image in single[:-1]]
-rows = "\n".join(
-    f"| {dose:g} | {share:.2f} | {score:.2f} |"
-    for dose, share, score in zip(doses, shares, signal, strict=True)
-)
-Markdown(
-    "| dose (e⁻/Å²) | electrons per pixel and position | correlation of one view with itself at ∞ "
-    f"dose |\n|---|---|---|\n{rows}"
-)
+Markdown(page.share_table(doses, shares, signal))
 
 # %% [markdown]
 # ## Several defoci
@@ -310,34 +235,19 @@ Markdown(
 # at a few defoci about the study's own, so that far from these it works off its training. Electrons are
 # counted in the bright disc's pixels alone.
 
-# %% tags=["hide-input"]
-blurred, made, table = {}, {}, []
+# %%
 for defocus in defoci:
-    placed = place(sample, defocus)
-    blurred[defocus] = placed
-    for draw in range(draws):
-        exposed = placed.expose(dose, seed + draw)
-        for method in ("direct", "informed"):
-            image = METHODS[method](exposed)
-            made.setdefault((method, defocus), image)
-            row = {"method": method, "defocus": defocus, "draw": draw}
-            table.append(row | bench.score_image(image, placed))
+    scene = place(sample, defocus)
+    image = METHODS["direct"](scene.expose(dose, seed))
+    fit = correlation(image, scene.truth, within=specimen_mask(scene.truth, scene.pixel))
+    shift = scene.acquisition.largest_view_shift
+    print(f"defocus {defocus:g} Å: views move by {shift:g} Å at most; direct {fit:.2f}")
 
-# %% tags=["hide-input", "remove-output"]
-corner = torch.tensor([1.0, 1.0]) * 0.5 * ATOMIC.semiangle  # mrad, an off-axis view
-number = int((placed.acquisition.view_angles - corner).norm(dim=1).argmin())
-shown, notes = [], []
-shown.append(("one view", [blurred[d].expected_views[number] for d in defoci]))
-notes.append([f"shift {blurred[d].acquisition.largest_view_shift:g} Å at most" for d in defoci])
-for method in ("direct", "informed"):
-    shown.append((method, [made[method, d] for d in defoci]))
-    first = [select(table, "correlation", method=method, defocus=d, draw=0)[0] for d in defoci]
-    notes.append([f"{score:.2f}".replace("-", "−") for score in first])
-figure = plotting.image_grid(
-    shown, [f"{d:g} Å" for d in defoci], acquisition.field, bar=10.0, notes=notes
-)
-path = figures.save(figure, "several_defoci")
-Image(path)
+# %% tags=["remove-cell"]
+found = page.Defoci(sample, defoci, dose, draws, seed)
+
+# %% tags=["remove-cell"]
+Image(figures.save(found.figure(), "several_defoci"))
 
 # %% [markdown]
 # ```{figure} ../figures/several_defoci.png
@@ -350,24 +260,7 @@ Image(path)
 # ```
 
 # %% tags=["remove-input"]
-WORDS = {"correlation": None, "weighted_frc": None, "resolution": plotting.period_label}
-
-
-def score_text(method, defocus, key):
-    return summarise(select(table, key, method=method, defocus=defocus)).text(word=WORDS[key])
-
-
-Markdown(
-    f"At {plotting.dose_label(dose)}: correlation {{term}}`inside the specimen`, ring correlation weighted by the "
-    "truth's power, and the finest period up to which every {term}`ring with power` holds. Median, and in "
-    "brackets the spread and the number n of draws (quartiles from eight draws on).\n\n"
-    "| method | defocus (Å) | correlation | weighted FRC | resolution |\n|---|---|---|---|---|\n"
-    + "\n".join(
-        f"| {m} | {d:g} | " + " | ".join(score_text(m, d, key) for key in WORDS) + " |"
-        for m in ("direct", "informed")
-        for d in defoci
-    )
-)
+Markdown(found.table())
 
 # %% [markdown]
 # ## The whole way
@@ -377,138 +270,14 @@ Markdown(
 # that starts from it, and by the paper's attention U-Net. The study's detector is finer than the one above, so
 # the counted views are of that one. Electrons are counted in the bright disc's pixels alone.
 
-# %% tags=["hide-input"]
+# %%
 picked = min(doses, key=lambda dose: abs(dose - 1000))
 scene = place(sample)
 counted = scene.expose(picked, seed).views
-statistic = scene.direct.statistic(counted)
-known = scene.truth
-within = specimen_mask(known, scene.pixel)
-inputs, _ = direct_features(scene.direct, statistic)
 
-
-def watch(part, run):
-    """Run, and return the result with what left a part of a network."""
-    seen = []
-    hook = part.register_forward_hook(lambda _, given, output: seen.append(output))
-    result = run()
-    hook.remove()
-    return result, seen[0]
-
-
-informing, attending = load_network("DirectInformed"), load_network("AttentionUNet")
-image, gate = watch(
-    informing.body.gates[0],
-    lambda: informed(scene.direct, counted, network=informing).mean,
-)
-fused, attention = watch(
-    attending.gates[0].psi, lambda: attention_unet(counted, scene.midplane, network=attending)
-)
-
-# %% tags=["hide-input", "remove-output"]
-WIDE, HIGH, SIDE, PITCH = 7.2, 5.7, 0.98, 1.43  # inches: figure, thumbnail, one column to the next
-ROWS = (4.75, 2.75, 0.8)  # inches, of the thumbnails' centres
-figure = plt.figure(figsize=(WIDE, HIGH))
-page = figure.add_axes((0, 0, 1, 1))
-page.set(xlim=(0, WIDE), ylim=(0, HIGH))
-page.axis("off")
-LINE = {"color": "0.35", "lw": 1.0}
-
-
-def centre(column, row):
-    return 0.74 + PITCH * column, ROWS[row]
-
-
-def stage(column, row, maker, picture, below, **shown):
-    """What a function made, its name above and what it is below."""
-    x, y = centre(column, row)
-    axes = figure.add_axes(((x - SIDE / 2) / WIDE, (y - SIDE / 2) / HIGH, SIDE / WIDE, SIDE / HIGH))
-    if "cmap" not in shown:
-        shown["vmin"], shown["vmax"] = plotting.display_limits([picture])
-    axes.imshow(np.asarray(picture), **shown)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color="0.35", lw=0.6)
-    page.text(x, y + SIDE / 2 + 0.05, maker, ha="center", va="bottom", fontsize=7.5, weight="bold")
-    page.text(x, y - SIDE / 2 - 0.06, below, ha="center", va="top", fontsize=7.5)
-    return axes
-
-
-def arrow(*points):
-    page.plot(*zip(*points[:-1], strict=True), **LINE)
-    head = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 1, "mutation_scale": 9}
-    page.annotate("", points[-1], points[-2], arrowprops=head | LINE)
-
-
-def onward(row, *columns):
-    """Arrows from these columns of a row to the next."""
-    for column in columns:
-        x, y = centre(column, row)
-        arrow((x + SIDE / 2 + 0.04, y), (x + PITCH - SIDE / 2 - 0.04, y))
-
-
-def name_of(function):
-    return function.__qualname__.replace(".", ".\n")
-
-
-def size_of(array):
-    return " × ".join(map(str, array.shape))
-
-
-def scored(picture):
-    return f"{size_of(picture)}\ncorrelation {correlation(picture, known, within=within):.2f}"
-
-
-side = sample.atoms.cell.lengths()[:2]
-density = np.histogram2d(
-    *sample.atoms.positions[:, :2].T,
-    bins=96,
-    range=[(0, side[0]), (0, side[1])],
-    weights=sample.atoms.numbers,
-)[0]
-middle = tuple(n // 2 for n in acquisition.scan_shape)
-axial = counted[int(scene.midplane.view_angles.norm(dim=1).argmin())]
-field = {"extent": (0, acquisition.field[1], acquisition.field[0], 0)}
-drawn = stage(
-    0,
-    0,
-    name_of(make_specimen),
-    density,
-    f"{len(sample.atoms)} atoms\n{sample.short_title}",
-    **field,
-)
-plotting.scale_bar(drawn, 20.0)
-volts = potential.slices
-stage(1, 0, name_of(build_potential), volts.sum(0), f"{size_of(volts)}\nslices, x, y")
-pattern = np.sqrt(cube.patterns[middle])
-stage(2, 0, name_of(simulate_datacube), pattern, f"{size_of(cube.patterns)}\nRx, Ry, Qx, Qy")
-stage(3, 0, name_of(Datacube.views), fast[chosen[2]], f"{size_of(views)}\nviews, Rx, Ry")
-stage(4, 0, name_of(expose), axial, f"{size_of(counted)}\n{plotting.dose_label(picked)}")
-onward(0, 0, 1, 2, 3)
-
-whitened, direct_image = inputs[0, -1], scene.direct.solve(statistic)[0]
-stage(0, 1, name_of(DirectPtychography.whitened), whitened, size_of(whitened))
-stage(1, 1, name_of(DirectPtychography.solve), direct_image, scored(direct_image))
-opened = torch.sigmoid(gate[0]).mean(0)  # mean of its channels
-stage(2, 1, f"{type(informing).__name__}\nfirst gate", opened, size_of(gate[0]), cmap="viridis")
-stage(3, 1, name_of(informed), image, scored(image))
-onward(1, 0, 1, 2)
-name = type(attending).__name__
-stage(1, 2, f"{name}\nviews as channels", counted.mean(0), f"{size_of(counted)}\ntheir mean")
-stage(2, 2, f"{name}\nfirst gate", attention[0, 0], size_of(attention[0]), cmap="viridis")
-stage(3, 2, name_of(attention_unet), fused, scored(fused))
-onward(2, 1, 2)
-drawn = stage(4, 1, name_of(truth), known, size_of(known), **field)
-plotting.scale_bar(drawn, 20.0)
-# From the counted views down to both ways.
-(right, top), (left, low) = centre(4, 0), centre(1, 2)
-first = centre(0, 1)
-bus = (ROWS[0] + ROWS[1]) / 2 - 0.02
-start, corner = (right, top - SIDE / 2 - 0.36), (right, bus)
-arrow(start, corner, (0.1, bus), (0.1, first[1]), (first[0] - SIDE / 2 - 0.04, first[1]))
-arrow((0.1, first[1]), (0.1, low), (left - SIDE / 2 - 0.04, low))
-path = figures.save(figure, "workflow")
-plt.close(figure)
-Image(path)
+# %% tags=["remove-cell"]
+drawn = page.workflow(potential, cube, views, fast, acquisition, scene, counted, picked)
+Image(figures.save(drawn, "workflow"))
 
 # %% [markdown]
 # ```{figure} ../figures/workflow.png
@@ -533,46 +302,15 @@ figures.save_results(
         "doses": doses,
         "electrons_per_pixel": shares,
         "single_view_correlation": signal,
-        "defoci": [
-            {
-                "method": m,
-                "defocus": d,
-                "dose": dose,
-                "values": {key: plain(select(table, key, method=m, defocus=d)) for key in WORDS},
-            }
-            for m in ("direct", "informed")
-            for d in defoci
-        ],
+        "defoci": found.record(),
     },
 )
 
+# %% [markdown]
+# ## What was seen
 
 # %% tags=["remove-input"]
-def over_defoci(method):
-    return ", ".join(
-        f"{summarise(select(table, 'correlation', method=method, defocus=d)).median:.2f} at {d:g} Å"
-        for d in defoci
-    )
-
-
-Markdown(
-    f"""
-## What was seen
-
-Views displaced by known sub-pixel amounts come out of a simulation that is true to scale. At {doses[0]:g} e⁻/Å² one view
-correlates with its own noiseless self by {signal[0]:.2f}.
-
-* The chain of §2.2–2.3 runs true to scale, and views displaced by known sub-pixel amounts come out
-  of it. **Fig. 1a and 2 are reproduced** in substance.
-* Views by reciprocity equal abTEM's to {difference:.1%} of their variation, so later chapters
-  may use them.
-* At {doses[0]:g} e⁻/Å² a detector pixel receives {shares[0]:.2f} electrons a position: a single view
-  correlates {signal[0]:.2f} with its own infinite-dose self. What a method recovers at such a dose
-  it recovers from the ensemble. **Supplementary Fig. 1 is reproduced** in substance.
-* **Several defoci.** At {dose:g} e⁻/Å² direct ptychography correlates {over_defoci("direct")} inside the specimen,
-  the informed network {over_defoci("informed")}.
-"""
-)
+Markdown(page.seen(doses, shares, signal, difference, found))
 
 # %% [markdown]
 # **Exercise.** Double the defocus (`replace(ATOMIC, defocus=1000.0, …)`). What happens to the

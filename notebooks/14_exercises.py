@@ -33,7 +33,7 @@ element: str = "Co"  # of the atom that exercise 10 forges
 dose: float = 200.0  # e⁻/Å²
 seed: int = 0  # of the first noise draw
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
@@ -116,7 +116,8 @@ Through the column: {dose:g} · π/4 · ({acquisition.information_limit:.3f} Å)
 At the position above it land {position:.0f}, spread over the disc, so that one detector pixel counts
 {one_pixel:.1f}: a single view is noise. The column's phase stands {height:.2f} rad above the vacuum and the
 ideal error is {error:.3f} rad, {height / error:.0f} times less. The electrons are there; what is asked of
-a method is not to waste them.
+a method is not to waste them. {{doc}}`03_dose_series` counts more of them, because it takes a column's whole share of
+the crystal instead of a disc.
 """
 )
 

@@ -33,122 +33,32 @@
 # %% tags=["parameters"]
 upsampling: int = 3  # r, the refinement of the scan grid; paper §2.1.1
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
 
 check_parameters(globals())
 
-# %% tags=["hide-input"]
-import torch
 from IPython.display import Markdown
 
+# %%
 from misr4d import MOLECULAR
 from misr4d.companion import figures
 from misr4d.companion.bench import read_study
-from misr4d.companion.cases import where_run
+from misr4d.companion.chapters import claims_page as page
 from misr4d.companion.claims import judge_claims, read_results
-from misr4d.companion.verdicts import (
-    CANNOT,
-    CONTRADICTED,
-    FEWEST,
-    MARKS,
-    OPEN,
-    PARTLY,
-    REPRODUCED,
-    SEEN,
-    anchor,
-    chip,
-    counted,
-    what_changed,
-)
-from misr4d.learn.learned import card, load_network, trained_detector
-from misr4d.learn.networks import AttentionUNet
+from misr4d.companion.verdicts import what_changed
 
 study = read_study()
 claims = judge_claims(read_results(figures.output_folder()), study, MOLECULAR, upsampling)
-paper = [claim for claim in claims if claim.number.startswith("C")]
-code = [claim for claim in claims if claim.number.startswith("R")]
-
 
 # %% tags=["remove-input"]
-def first_channels(network):
-    """Channels of the first convolution, which are those of the first block."""
-    return next(p for p in network.parameters() if p.ndim == 4).shape[0]
-
-
-lines = []
-for name, label in (
-    ("AttentionUNet", "attention U-Net (§2.1.1)"),
-    ("DualPath", "dual path (§2.2)"),
-):
-    shipped = card(name)
-    lines.append(
-        f"* **{label}**: {shipped['parameters'] / 1e6:.2f} million parameters, "
-        f"{first_channels(load_network(name))} channels in the first block, trained for "
-        f"{shipped['seconds'] / 60:.0f} minutes on {shipped['device']}, on views of "
-        f"{trained_detector(shipped)}"
-    )
-with torch.device("meta"):  # shapes without weights
-    as_published = AttentionUNet(load_network("AttentionUNet").views)
-Markdown(
-    "The paper's networks, trained anew, because its weights are not available to us:\n\n"
-    + "\n".join(lines)
-    + f"""
-
-What is scored has finite pixels. The paper's network has {first_channels(as_published)} channels in its first block and was trained far longer. **Not
-reproduced** therefore means *not by this training*: it is no verdict on the paper's own weights. **Cannot
-hold** is another matter: it comes with a derivation, which no training changes. **Contradicted by the
-released code** means that this code does other than the text says. **Partly** means that some of a claim's
-parts or specimens hold and some do not, and **not decided** that it is not measured for this method, not at
-doses that could tell, or by fewer than {FEWEST} draws.
-
-A comparison counts for a method only where its image shows something: where it correlates with the truth by
-{SEEN:g} or more *inside* the specimen, since the outline of a specimen alone makes a high correlation over the
-whole field. Ptychography was measured by {where_run(study)}. The best at a dose is the best of those that ran
-there; quantem's iterations and PtyRAD, which are other strong programs, were not run.
-"""
-)
+Markdown(page.trained_here(study))
 
 # %% [markdown]
 # ## At a glance
 
-
-# %% tags=["hide-input"]
-def share(finding):
-    """In how many of its comparisons a claim holds in part."""
-    return (
-        f" ({finding.share[0]} of {finding.share[1]})"
-        if finding.verdict == PARTLY and finding.share
-        else ""
-    )
-
-
-def drawn(finding):
-    """The fewest draws behind a finding."""
-    return "" if finding.n is None or finding.verdict == OPEN else f", n ≥ {finding.n}"
-
-
-def beside(claim, method):
-    if method == claim.subject or method not in claim.findings:
-        return "·"
-    finding = claim.findings[method]
-    return f"{MARKS[finding.verdict][0]} {finding.verdict}{share(finding)}{drawn(finding)}"
-
-
-def verdict(claim):
-    finding = claim.findings[claim.subject]
-    return f"{chip(claim.verdict)}{share(finding)}{drawn(finding)}"
-
-
-table = [
-    f"| {claim.statement} | {verdict(claim)} | {beside(claim, 'informed')} | "
-    f"{beside(claim, 'direct')} | {claim.number} |"
-    for claim in claims
-]
-Markdown(
-    "| the paper says | verdict | informed network | direct ptychography | |\n|---|---|---|---|---|\n"
-    + "\n".join(table)
-)
+# %% tags=["remove-input"]
+Markdown(page.at_a_glance(claims))
 
 # %% [markdown]
 # ## One by one
@@ -158,29 +68,7 @@ Markdown(
 # `papermill notebooks/NAME.ipynb out.ipynb`, and the study by `misr4d bench`.
 
 # %% tags=["remove-input"]
-NAMES = {"": "The released code", "informed": "Informed network", "direct": "Direct ptychography"}
-
-
-def named(method):
-    return NAMES[method] if method in NAMES else method[0].upper() + method[1:]
-
-
-sections = []
-for claim in claims:
-    others = [m for m in claim.findings if m != claim.subject]
-    findings = [
-        f"* **{named(m)}**{f', {claim.findings[m].verdict}' if m else ''}{share(claim.findings[m])}: "
-        f"{claim.findings[m].text}."
-        for m in (claim.subject, *others)
-    ]
-    sources = ", ".join(f"{{doc}}`{name}`" for name in claim.sources)
-    sections.append(
-        f"({anchor(claim.number)})=\n### {claim.statement} ({claim.number})\n\n{chip(claim.verdict)}\n\n"
-        f"*Paper {claim.section}; seen in {sources}.* {claim.measure}\n\n"
-        + "\n".join(findings)
-        + (f"\n\n{claim.remark}" if claim.remark else "")
-    )
-Markdown("\n\n".join(sections))
+Markdown(page.one_by_one(claims))
 
 # %% [markdown]
 # (verdicts-changed)=
@@ -194,62 +82,13 @@ Markdown("\n\n".join(sections))
 Markdown(what_changed(claims))
 
 # %% tags=["remove-cell"]
-figures.save_results(
-    "15_claims",
-    {
-        "claims": [
-            {
-                "number": claim.number,
-                "section": claim.section,
-                "statement": claim.statement,
-                "verdict": claim.verdict,
-                "subject": claim.subject,
-                "findings": {
-                    method: {"verdict": f.verdict, "text": f.text, "share": f.share, "n": f.n}
-                    for method, f in claim.findings.items()
-                },
-                "remark": claim.remark,
-                "sources": claim.sources,
-            }
-            for claim in claims
-        ],
-        "what_changed": what_changed(claims),
-    },
-)
+figures.save_results("15_claims", page.record(claims))
 
+# %% [markdown]
+# ## What was seen
 
 # %% tags=["remove-input"]
-def statements(chosen):
-    return "; ".join(f"{claim.statement} ({claim.number})" for claim in chosen) or "none"
-
-
-def verdicts_on(method):
-    return counted(c.findings[method].verdict for c in paper if method in c.findings)
-
-
-contradicted = [claim for claim in code if claim.verdict == CONTRADICTED]
-ruled_out = [claim for claim in paper if claim.verdict == CANNOT]
-needs_none = [
-    claim
-    for claim in paper
-    if "direct" in claim.findings
-    and claim.findings["direct"].verdict == REPRODUCED
-    and claim.verdict != REPRODUCED
-]
-Markdown(
-    f"""
-## What was seen
-
-* **Of {len(paper)} claims**, for the paper's networks as trained here: {counted(c.verdict for c in paper)}.
-* **For the informed network**: {verdicts_on("informed")}. **For direct ptychography**:
-  {verdicts_on("direct")}.
-* **What no training can change**: {statements(ruled_out)}.
-* **What needs no training**, reproduced by direct ptychography though not by the network as trained
-  here: {statements(needs_none)}.
-* **Of {len(code)} things that the text says of the simulations**, {len(contradicted)} are contradicted by
-  the released code, which need not be the paper's own: {statements(contradicted)}.
-"""
-)
+Markdown(page.seen(claims))
 
 # %% [markdown]
 # **Exercise.** Choose another threshold, such as `SEEN` in `misr4d.companion.verdicts` or `NEAR` in `misr4d.companion.chapter_claims`, and run this page

@@ -47,7 +47,7 @@ from IPython.display import Image, Markdown
 import misr4d
 from misr4d import plotting
 from misr4d.calibrate.camera import camera_noise
-from misr4d.companion import cryo
+from misr4d.companion.chapters import cryo_scan
 from misr4d.specimens.cryo_scan import find_cryo_scan
 from misr4d.specimens.fetch import DATASETS
 
@@ -62,7 +62,7 @@ if counts is not None:
     noise = camera_noise(counts, disc.centre, disc.radius)
 
 # %% tags=["remove-input"]
-Markdown(cryo.MISSING if report is None else "The scan is on this machine and was reconstructed.")
+Markdown(cryo_scan.MISSING if report is None else "The scan is on this machine and was reconstructed.")
 
 # %% [markdown]
 # ## The detector
@@ -79,7 +79,7 @@ Markdown(cryo.MISSING if report is None else "The scan is on this machine and wa
 # camera, still counts as agreement.
 
 # %% tags=["remove-input", "remove-output"]
-path = cryo.draw_camera(report, noise)
+path = cryo_scan.draw_camera(report, noise)
 Image(path)
 
 # %% [markdown]
@@ -96,10 +96,10 @@ Image(path)
 # ## What was estimated
 
 # %% tags=["remove-input"]
-Markdown(cryo.MISSING if report is None else cryo.estimates(report))
+Markdown(cryo_scan.MISSING if report is None else cryo_scan.estimates(report))
 
 # %% tags=["remove-input"]
-Markdown(cryo.MISSING if report is None else cryo.reading_of(report, noise))
+Markdown(cryo_scan.MISSING if report is None else cryo_scan.reading_of(report, noise))
 
 # %% [markdown]
 # ## The image
@@ -108,7 +108,7 @@ Markdown(cryo.MISSING if report is None else cryo.reading_of(report, noise))
 # made of them ({numref}`fig-cryo-images`).
 
 # %% tags=["remove-input", "remove-output"]
-path = cryo.draw_images(report)
+path = cryo_scan.draw_images(report)
 Image(path)
 
 # %% [markdown]
@@ -125,7 +125,7 @@ Image(path)
 # ## What was seen
 
 # %% tags=["remove-input"]
-Markdown(cryo.MISSING if report is None else cryo.conclusion(report))
+Markdown(cryo_scan.MISSING if report is None else cryo_scan.conclusion(report))
 
 # %% tags=["remove-input"]
 if report is not None:

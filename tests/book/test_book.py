@@ -138,9 +138,9 @@ def guide(heading: str) -> list[list[str]]:
 
 def test_the_contributors_map_has_every_module_once() -> None:
     modules = {
-        (room + "." if room else "") + module
+        (room.replace("/", ".") + "." if room else "") + module
         for rooms, names in guide("The map of the code")
-        for room in re.findall(r"`(\w+)/`", rooms) or [""]
+        for room in re.findall(r"`([\w/]+)/`", rooms) or [""]
         for module in re.findall(r"`(\w+)`", names)
     }
     assert sorted(modules) == MODULES
@@ -189,6 +189,15 @@ def test_glossary_is_in_order_and_says_each_term_once() -> None:
     terms = [line for line in body.splitlines() if line and not line.startswith(" ")]
     assert terms == sorted(set(terms), key=str.lower)
     assert set(re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text)) <= set(terms)
+
+
+def test_words_that_a_chapters_helpers_link_are_in_the_glossary() -> None:
+    glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    folder = ROOT / "misr4d" / "companion" / "chapters"
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    linked = set(re.findall(r"\{term\}+`(?:[^`<]*<)?([^`>]+)>?`", text))
+    assert len(linked) >= 3
+    assert linked <= set(glossary)
 
 
 def test_chapters_link_the_words_of_the_glossary() -> None:

@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+CHAPTERS = sorted((ROOT / "misr4d" / "companion" / "chapters").glob("[!_]*.py"))  # their helpers
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +74,10 @@ def test_notebook_opens_and_closes_as_the_house_rules_say(source: Path) -> None:
     assert any("## What was seen" in cell.source for cell in notebook.cells[-3:])
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("source", [*SOURCES, *CHAPTERS], ids=lambda p: p.stem)
 def test_a_page_has_no_measure_of_draws_or_detector_of_its_own(source: Path) -> None:
     # Pages once had medians, resolutions and point pixels that other pages did not have.
-    if source.stem == "13_own_scan":
+    if source.stem == "own_scan":
         pytest.skip("its one median is of a spectrum")
     text = source.read_text(encoding="utf-8")
     for call in ("np.median(", "percentile(", "quantile(", "pixel_samples=1)", "truth_masks("):
@@ -85,13 +86,16 @@ def test_a_page_has_no_measure_of_draws_or_detector_of_its_own(source: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("stem", "phrases"),
+    ("paths", "phrases"),
     [
         # What the excess of the deviance lets pass, measured there.
-        ("12_refinement", ("DEFOCUS_ERRORS = (0.0, 0.05, 0.2)", "The warning at 5 does not see ")),
+        (
+            ("notebooks/12_refinement.py", "misr4d/companion/chapters/refinement_page.py"),
+            ("DEFOCUS_ERRORS = (0.0, 0.05, 0.2)", "The warning at 5 does not see "),
+        ),
         # What static atoms hide; whose noise is where; what the targets are.
         (
-            "08_thickness_and_field",
+            ("notebooks/08_thickness_and_field.py",),
             (
                 "## What static atoms, a point source and a noiseless detector hide",
                 "The *training* of the networks is not so kind",
@@ -101,9 +105,28 @@ def test_a_page_has_no_measure_of_draws_or_detector_of_its_own(source: Path) -> 
         ),
     ],
 )
-def test_a_page_says_what_its_measure_cannot_see(stem: str, phrases: tuple[str, ...]) -> None:
-    text = (ROOT / "notebooks" / f"{stem}.py").read_text(encoding="utf-8")
+def test_a_page_says_what_its_measure_cannot_see(
+    paths: tuple[str, ...], phrases: tuple[str, ...]
+) -> None:
+    text = "".join((ROOT / path).read_text(encoding="utf-8") for path in paths)
     assert not [phrase for phrase in phrases if phrase not in text]
+
+
+def test_most_of_the_code_is_to_be_read() -> None:
+    """Of the pages' code at least two fifths are visible, and in every chapter some."""
+    hidden = {"remove-input", "hide-input", "remove-cell"}
+    visible = lines = 0
+    for source in SOURCES:
+        own = 0
+        for cell in jupytext.read(source).cells:
+            if cell.cell_type == "code":
+                count = sum(bool(line.strip()) for line in cell.source.splitlines())
+                lines += count
+                own += 0 if hidden & set(cell.metadata.get("tags", [])) else count
+        assert own >= 5, source.stem
+        visible += own
+    assert visible >= 0.4 * lines
+    assert lines <= 2200
 
 
 @pytest.mark.parametrize("profile", ["ci", "paper"])

@@ -1,0 +1,1 @@
+"""What the pages of the chapters share or leave out: figures, tables, loops and their words."""
