@@ -62,7 +62,9 @@ if counts is not None:
     noise = camera_noise(counts, disc.centre, disc.radius)
 
 # %% tags=["remove-input"]
-Markdown(cryo_scan.MISSING if report is None else "The scan is on this machine and was reconstructed.")
+Markdown(
+    cryo_scan.MISSING if report is None else "The scan is on this machine and was reconstructed."
+)
 
 # %% [markdown]
 # ## The detector
