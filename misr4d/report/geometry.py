@@ -111,8 +111,8 @@ def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
         "should, beyond the line before it, as the views show unless the probe has two-fold "
         "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
         "and cropped to what the scan saw all of; if the specimen is known to have stood still, "
-        "pass --drift 0 0, and astigmatism is sought instead; if the probe is known to have none, pass "
-        "--astigmatism 0 0, and the defocus is known better"
+        "pass --drift 0 0, and astigmatism is sought instead; if the probe is known to have none, "
+        "pass --astigmatism 0 0, and the defocus is known better"
     )
 
 

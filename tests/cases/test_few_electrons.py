@@ -1,4 +1,4 @@
-"""A scan with few electrons: its geometry is as uncertain as it says, and nothing is made of noise."""
+"""A scan with few electrons: as uncertain as it says, and nothing is made of noise."""
 
 from __future__ import annotations
 
