@@ -42,11 +42,13 @@ from misr4d.companion.parameters import check_parameters
 check_parameters(globals())
 
 # %%
+import matplotlib.pyplot as plt
 from IPython.display import Image, Markdown
 
 import misr4d
 from misr4d import plotting
 from misr4d.calibrate.camera import camera_noise
+from misr4d.companion import figures
 from misr4d.companion.chapters import cryo_scan
 from misr4d.specimens.cryo_scan import find_cryo_scan
 from misr4d.specimens.fetch import DATASETS
@@ -81,7 +83,9 @@ Markdown(
 # camera, still counts as agreement.
 
 # %% tags=["remove-input", "remove-output"]
-path = cryo_scan.draw_camera(report, noise)
+figure = cryo_scan.draw_camera(report, noise)
+path = figures.save(figure, "cryo_camera")
+plt.close(figure)
 Image(path)
 
 # %% [markdown]
@@ -110,7 +114,9 @@ Markdown(cryo_scan.MISSING if report is None else cryo_scan.reading_of(report, n
 # made of them ({numref}`fig-cryo-images`).
 
 # %% tags=["remove-input", "remove-output"]
-path = cryo_scan.draw_images(report)
+figure = cryo_scan.draw_images(report)
+path = figures.save(figure, "cryo_images")
+plt.close(figure)
 Image(path)
 
 # %% [markdown]
@@ -124,12 +130,26 @@ Image(path)
 # ```
 
 # %% [markdown]
-# ## What was seen
-
-# %% tags=["remove-input"]
-Markdown(cryo_scan.MISSING if report is None else cryo_scan.conclusion(report))
+# The report warns of what speaks against the image:
 
 # %% tags=["remove-input"]
 if report is not None:
     for warning in report.warnings:
         print("*", warning)
+
+# %% [markdown]
+# ## What was seen
+
+# %% tags=["remove-input"]
+Markdown(cryo_scan.MISSING if report is None else cryo_scan.conclusion(report))
+
+# %% [markdown]
+# **Exercise.** The owners state a pixel of 0.033076 mrad. Pass it as `detector_pixel` beside the semi-angle. By how much
+# does the defocus change, and why by as much as the pixel?
+#
+# ```{dropdown} Solution
+# A view is displaced by defocus times angle, and the angle of a view is its place on the detector times the pixel.
+# The displacement is what the scan shows. With a pixel 3 % smaller, every angle is 3 % smaller, and the same
+# displacements take a defocus 3 % larger. Without the pixel its side is the semi-angle over the radius of the disc, so
+# the error of that radius is an error of the defocus too.
+# ```

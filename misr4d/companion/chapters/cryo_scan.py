@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -12,7 +10,6 @@ from matplotlib.patches import Ellipse
 
 from misr4d import plotting
 from misr4d.calibrate.camera import CameraNoise
-from misr4d.companion import figures
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.measure.metrics import checkerboard
 from misr4d.report.report import Report
@@ -41,11 +38,11 @@ QUANTEM = {"defocus": 130_778.0, "astigmatism": 2657.0, "rotation": -59.5}
 _GOAL = 0.04  # of the stated defocus: our choice
 
 
-def _nothing(name: str) -> Path:
-    """Save a figure that says that there is none."""
-    figure = Figure(figsize=(7.4, 1.0))
+def _nothing() -> Figure:
+    """Make a figure that says that there is none."""
+    figure = plt.figure(figsize=(7.4, 1.0))
     figure.text(0.5, 0.5, "The scan is not on this machine: misr4d fetch cryo", ha="center")
-    return figures.save(figure, name)
+    return figure
 
 
 def _half_turn(angle: float) -> float:
@@ -96,11 +93,10 @@ def relative_to_owners(report: Report) -> tuple[float, float]:
     return difference / OWNERS["defocus"], difference / q.error
 
 
-def draw_camera(report: Report | None, noise: CameraNoise | None) -> Path:
+def draw_camera(report: Report | None, noise: CameraNoise | None) -> Figure:
     """Mean pattern with its disc, variance of blocks, and ring correlation of the half-sets."""
-    name = "cryo_camera"
     if report is None or noise is None:
-        return _nothing(name)
+        return _nothing()
     figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.5), layout="constrained")
     disc = report.detector.disc
     axes[0].imshow(np.sqrt(report.detector.mean), cmap="gray")
@@ -130,9 +126,7 @@ def draw_camera(report: Report | None, noise: CameraNoise | None) -> Path:
         ylim=(-0.1, 1.05),
         title="even against odd lines",
     )
-    path = figures.save(figure, name)
-    plt.close(figure)
-    return path
+    return figure
 
 
 def _axes_of(matrix: object, radius: float) -> tuple[float, float, float]:
@@ -143,11 +137,10 @@ def _axes_of(matrix: object, radius: float) -> tuple[float, float, float]:
     return 2 * radius * float(values[0]), 2 * radius * float(values[1]), angle
 
 
-def draw_images(report: Report | None) -> Path:
+def draw_images(report: Report | None) -> Figure:
     """Direct ptychography, the network on top of it, and what the network changed."""
-    name = "cryo_images"
     if report is None:
-        return _nothing(name)
+        return _nothing()
     direct, image = np.asarray(report.direct), np.asarray(report.mean)
     reach = float(np.quantile(np.abs(direct), 0.995))
     figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), layout="constrained")
@@ -165,9 +158,7 @@ def draw_images(report: Report | None) -> Path:
         panel.set(xticks=[], yticks=[], title=title)
         plotting.scale_bar(panel, 1000.0, "1000 Å")
         figure.colorbar(shown, ax=panel, orientation="horizontal", label="phase (rad)", pad=0.02)
-    path = figures.save(figure, name)
-    plt.close(figure)
-    return path
+    return figure
 
 
 def reading_of(report: Report, noise: CameraNoise) -> str:
