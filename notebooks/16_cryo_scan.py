@@ -16,7 +16,7 @@
 # %% [markdown]
 # # A real cryo scan
 #
-# **What the paper says.** Its scans are all simulated. It is written for specimens that the beam damages, such
+# **What the paper says** (§2.3). Its scans are all simulated. It is written for specimens that the beam damages, such
 # as proteins in ice.
 #
 # **What is measured here.** A published scan of virus particles in ice at the edge of a carbon film, from its

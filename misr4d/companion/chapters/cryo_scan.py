@@ -142,7 +142,7 @@ def draw_images(report: Report | None) -> Figure:
     if report is None:
         return _nothing()
     direct, image = np.asarray(report.direct), np.asarray(report.mean)
-    reach = float(np.quantile(np.abs(direct), 0.995))
+    reach = max(abs(limit) for limit in plotting.display_limits([direct]))
     figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), layout="constrained")
     for panel, (title, values, colours) in zip(
         axes,
