@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +19,7 @@ from torch import Tensor
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import thin
 from misr4d.measure.spectra import fourier_ring_correlation, half_bit_threshold, resolution
-
-if TYPE_CHECKING:
-    from misr4d.report.preparation import Prepared
+from misr4d.report.preparation import Prepared
 
 __all__ = [
     "half_set_curve",

@@ -27,7 +27,7 @@ __all__ = ["KNOWN", "cut", "find_cryo_scan", "from_archive", "read_parts"]
 COMMIT = "5ffb9f3a762c9760a87c9b2b211edc4778e88922"
 URL = f"https://codeload.github.com/SeanXPWu/Ptycho.jl/tar.gz/{COMMIT}"
 KNOWN = {"energy": 300e3, "step": 31.25, "semiangle": 1.03}
-"""What its owners state [eV, Å, mrad]: what :func:`misr4d.reconstruct` must be told."""
+"""What its owners state [eV, Å, mrad]: what ``misr4d.reconstruct`` must be told."""
 
 FOLDER_VARIABLE = "MISR4D_CRYO_SCAN"
 _SIDE = 127  # positions along both axes
@@ -77,7 +77,7 @@ def from_archive(archive: IO[bytes] | Path, target: Path) -> Path:
     Parameters
     ----------
     archive : file or Path
-        As :data:`URL` gives it, tar of one HDF5 file a position.
+        As the repository gives it, tar of one HDF5 file a position.
     target : Path
         An ``.npy`` file, written whole or not at all.
 

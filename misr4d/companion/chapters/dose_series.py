@@ -47,9 +47,9 @@ class DoseSeries:
     rows : sequence of mapping
         The study, which the curves and tables read.
 
-    Notes
-    -----
-    scenes : dict of str to Scene
+    Attributes
+    ----------
+    scenes : dict
     every_dose : list of float
         [e⁻/Å²], the last infinite.
     measured : list of dict

@@ -345,9 +345,9 @@ def shipped_table() -> str:
 class Scores:
     """Images of held-out specimens by direct ptychography and the networks, and their scores.
 
-    Notes
-    -----
-    scenes : mapping of str to Scene
+    Attributes
+    ----------
+    scenes : dict
     doses : list of float
         [e⁻/Å²].
     methods : list of str
