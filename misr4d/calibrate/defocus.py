@@ -60,11 +60,6 @@ _CERTAIN = 8.0
 # fraction of a step or of the defocus, respectively.
 _CERTAIN_ERRORS = 7.0
 _LEAST = 0.02
-# Our choice: its likelihood must be e to this power times that of none. Of fifteen scans of 36 × 36
-# and 48 × 48 positions that did not drift, at 300 and 3000 e⁻/Å², the largest had 3.
-_EVIDENCE = 10.0
-# Our choices: how far around the defocus trials are weighed by their likelihood, and how many.
-_AROUND, _TRIALS = 0.25, 41
 # Fitted in addition to the defocus: indices of the drift [Å a line] and of C₁₂'s components [Å].
 _DRIFT, _ASTIGMATISM = slice(0, 2), slice(2, 4)
 
@@ -96,10 +91,9 @@ class Focus:
     defocus : float
         Counted from the specimen's middle [Å]; positive is underfocus.
     error : float
-        Standard error [Å], from leaving out parts of the frequencies and from the likelihood of
-        other values, with 1 % for the model, more in a small field, whose edge differs from view
-        to view, and half of what astigmatism in the place of a drift that was found would make it
-        differ.
+        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model,
+        more in a small field, whose edge differs from view to view, and half of what astigmatism in
+        the place of a drift that was found would make it differ.
     rotation : float
         θ of the detector [deg]: as given, or as found for an underfocused specimen. At θ + 180° the
         same displacements mean overfocus of the same size.
@@ -258,40 +252,13 @@ class _Registered:
         explained_power: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
         return explained_power
 
-    def noise(self, explained: NDArray[np.float64]) -> float:
-        """Power of the noise in a view's frequency, from what two side bands leave unexplained."""
-        total = (np.abs(self.values) ** 2).sum(1)
-        return float(np.median((total - explained) / max(1, self.values.shape[1] - 2)))
-
     def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``.
-
-        It is the mean of a ring of frequencies: one frequency's own would be high where its noise
-        happens to fit the trial, and hold the estimate there.
-        """
-        noise = 2 * self.noise(explained)
-        ring = np.hypot(*(self.q * self.acquisition.field).T).astype(int) // _CELL
-        mean = np.bincount(ring, explained) / np.maximum(np.bincount(ring), 1)
-        signal = np.maximum(mean - noise, 0)[ring]
-        signal_fraction: NDArray[np.float64] = signal / np.maximum(signal + noise, 1e-300)
+        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``."""
+        count = self.values.shape[1]
+        total = (np.abs(self.values) ** 2).sum(1)
+        noise = float(np.median((total - explained) / max(1, count - 2)))
+        signal_fraction: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
         return signal_fraction
-
-    def evidence(
-        self,
-        points: NDArray[np.float64],
-        distortions: NDArray[np.float64],
-        transposed: bool,
-    ) -> NDArray[np.float64]:
-        """Logarithm of the likelihood of trials, up to a constant, by the weights of the first.
-
-        Fading the edge makes neighbouring frequencies alike, so that they count half.
-        """
-        explained = np.stack(
-            [self.explained(p, d, transposed) for p, d in zip(points, distortions, strict=True)]
-        )
-        weight = self.reliability(explained[0])
-        evidence: NDArray[np.float64] = (explained @ weight) / (2 * self.noise(explained[0]))
-        return evidence
 
 
 def estimate_defocus(
@@ -388,10 +355,6 @@ def estimate_defocus(
         edge_error = _edge_error(registered, point, distortions[0], flip)
         unit = max(acquisition.step) if fitted_slice is _DRIFT else float(np.hypot(*point))
         certain = np.hypot(*(value / errors[fitted_slice])) > _CERTAIN_ERRORS
-        likelier = registered.evidence(
-            np.stack([free_fit[0], point]), np.stack([free_fit[2][0], distortions[0]]), flip
-        )
-        certain &= likelier[0] - likelier[1] > _EVIDENCE
         if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge_error) * unit:
             if fitted_slice is _DRIFT and astigmatism is None:
                 # Astigmatism would explain the same, at another defocus: one of two values.
@@ -406,10 +369,7 @@ def estimate_defocus(
     length = float(np.hypot(*point))
     direction = point / length
     defocus_error = math.hypot(
-        max(float(_spread(error @ direction)), _width(registered, point, distortions[0], flip)),
-        _MODEL * length,
-        edge_error * length,
-        apart,
+        float(_spread(error @ direction)), _MODEL * length, edge_error * length, apart
     )
     spread_across = float(_spread(error @ np.array([-direction[1], direction[0]])))
     sideways = math.hypot(spread_across, edge_error * length)
@@ -427,22 +387,6 @@ def estimate_defocus(
         astigmatism_error=_pair(errors[_ASTIGMATISM]),
         search=search,
     )
-
-
-def _width(
-    views: _Registered, point: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
-) -> float:
-    """Weigh trials around a defocus by their likelihood, and return their standard deviation [Å].
-
-    Where there are few electrons, noise makes several maxima, of which leaving out a part of the
-    frequencies shows one.
-    """
-    scale = np.concatenate([[1.0], np.linspace(1 - _AROUND, 1 + _AROUND, _TRIALS)])
-    evidence = views.evidence(point * scale[:, None], np.tile(beside, (len(scale), 1)), flip)[1:]
-    weight = np.exp(evidence - evidence.max())
-    weight /= weight.sum()
-    mean = float(weight @ scale[1:])
-    return math.sqrt(float(weight @ (scale[1:] - mean) ** 2)) * float(np.hypot(*point))
 
 
 def _edge_error(
