@@ -167,10 +167,19 @@ def _reconstruct(
             )
     else:
         try:
-            curves["direct"] = _curve_of_lines(views, acquisition, device, pool)
+            lines_acquisition, parts = halves_by_lines(views, acquisition)
         except ValueError as reason:
             warnings.append(f"there is no half-set resolution: of every other line, {reason}")
         else:
+            even, odd = (
+                _image(part, lines_acquisition, "direct", device, pool).mean for part in parts
+            )
+            curves["direct"] = half_set_curve(
+                even,
+                on_first_lines(odd),
+                _fine(lines_acquisition),
+                acquisition.information_limit,
+            )
             warnings.append(
                 "the half-sets are the even and the odd lines of the scan, since the values do not "
                 "have the noise of single electrons; only direct ptychography is compared, and no "
@@ -287,15 +296,6 @@ def _image(
         )
     estimate = informed(starting_point(acquisition, device=device), views, network=network)
     return replace(estimate, mean=estimate.mean.cpu(), deviation=estimate.deviation.cpu())
-
-
-def _curve_of_lines(
-    views: Tensor, acquisition: Acquisition, device: str, pool: TaskPool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlate direct ptychography of the even lines with that of the odd ones."""
-    half, parts = halves_by_lines(views, acquisition)
-    even, odd = (_image(part, half, "direct", device, pool).mean for part in parts)
-    return half_set_curve(even, on_first_lines(odd), _fine(half), acquisition.information_limit)
 
 
 def _noise(views: Tensor, ready: Prepared, device: str) -> float:

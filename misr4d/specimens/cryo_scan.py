@@ -13,7 +13,7 @@ import os
 import re
 import tarfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -71,12 +71,12 @@ def cut(pattern: NDArray[Any] | h5py.Dataset) -> NDArray[np.uint8]:
     return summed.astype(np.uint8)
 
 
-def from_archive(archive: IO[bytes] | Path, target: Path) -> Path:
+def from_archive(archive: Path, target: Path) -> Path:
     """Read the scan from the repository's archive into one file ``(127, 127, 64, 64)``.
 
     Parameters
     ----------
-    archive : file or Path
+    archive : Path
         As the repository gives it, tar of one HDF5 file a position.
     target : Path
         An ``.npy`` file, written whole or not at all.
@@ -88,11 +88,8 @@ def from_archive(archive: IO[bytes] | Path, target: Path) -> Path:
     """
     counts = np.zeros((_SIDE, _SIDE, 64, 64), dtype=np.uint8)
     seen = np.zeros(_SIDE * _SIDE, dtype=bool)
-    given: dict[str, Any] = {"name": archive}
-    if not isinstance(archive, Path):
-        given = {"fileobj": archive, "mode": "r|*"}  # as it comes, without going back
     with (
-        tarfile.open(**given) as files,
+        tarfile.open(archive) as files,
         tqdm(total=seen.size, disable=None, desc="patterns") as bar,
     ):
         for member in files:

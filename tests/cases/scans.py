@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,3 +69,15 @@ def scan_of(patterns: NDArray[Any], **given: Any) -> Scan:
     known = {k: v for k, v in (GEOMETRY | given).items() if v is not None}
     quantities = {k: Quantity(v, QUANTITIES[k][0], "given") for k, v in known.items()}
     return Scan(Path("scan.npy"), "a test", patterns, quantities)
+
+
+def written(folder: Path, array: Any, suffix: str, *, chunk: int | None = None) -> Path:
+    """Write an array as ``.npy``, or as HDF5 for another suffix, in chunks of this side."""
+    path = folder / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, array)
+    else:
+        chunks = None if chunk is None else (chunk,) * array.ndim
+        with h5py.File(path, "w") as file:
+            file.create_dataset("data", data=array, chunks=chunks)
+    return path

@@ -6,7 +6,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -18,7 +17,7 @@ from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
 from misr4d.report.preparation import prepare
 from misr4d.report.report import Report
-from tests.cases.scans import mean_scan, scan_of
+from tests.cases.scans import mean_scan, scan_of, written
 
 SCAN = np.arange(6 * 5 * 4 * 8, dtype="u2").reshape(6, 5, 4, 8)
 
@@ -27,20 +26,10 @@ def stored(order: tuple[str, ...], array: Any = SCAN) -> Any:
     return np.ascontiguousarray(array.transpose([AXES.index(name) for name in order]))
 
 
-def written(folder: Path, array: Any, suffix: str) -> Path:
-    path = folder / f"scan{suffix}"
-    if suffix == ".npy":
-        np.save(path, array)
-    else:
-        with h5py.File(path, "w") as file:
-            file.create_dataset("data", data=array, chunks=(2,) * array.ndim)
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
 @pytest.mark.parametrize("order", list(permutations(AXES)), ids=",".join)
 def test_any_order_of_axes(tmp_path: Path, order: tuple[str, ...], suffix: str) -> None:
-    path = written(tmp_path, stored(order), suffix)
+    path = written(tmp_path, stored(order), suffix, chunk=2)
     scan = read_scan(path, axes=",".join(order))
     assert type(scan.patterns) is not np.ndarray  # it stays on disk
     assert scan.patterns.shape == SCAN.shape
@@ -61,7 +50,7 @@ def test_any_order_of_axes(tmp_path: Path, order: tuple[str, ...], suffix: str) 
 )
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
 def test_a_list_in_another_order(tmp_path: Path, array: Any, axes: str, suffix: str) -> None:
-    path = written(tmp_path, array, suffix)
+    path = written(tmp_path, array, suffix, chunk=2)
     scan = read_scan(path, axes=axes, scan_shape=(6, 5))
     np.testing.assert_array_equal(np.asarray(scan.patterns[:, :]), SCAN)
     assert read_scan(path, axes=axes, scan_shape=(6, 5), scan_crop=(1, 4, 0, 5)).patterns.shape[

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -13,20 +11,11 @@ from click.testing import CliRunner
 from misr4d.cli import main
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
+from tests.cases.scans import written
 
 SCAN = np.arange(6 * 5 * 4 * 8, dtype="u2").reshape(6, 5, 4, 8)
 LIST = SCAN.reshape(30, 4, 8)
 OTHER = np.full((2, 4, 8), 60000, "u2")
-
-
-def written(folder: Path, frames: Any, suffix: str) -> Path:
-    path = folder / f"scan{suffix}"
-    if suffix == ".npy":
-        np.save(path, frames)
-    else:
-        with h5py.File(path, "w") as file:
-            file.create_dataset("data", data=frames)
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])

@@ -39,9 +39,9 @@ def miniature(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
     return counts
 
 
-def archive(patterns: NDArray[np.uint8]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as files:
+def archive(patterns: NDArray[np.uint8], folder: Path) -> Path:
+    packed = folder / "archive"
+    with tarfile.open(packed, mode="w:gz") as files:
         for number, pattern in enumerate(patterns, 1):
             content = io.BytesIO()
             with h5py.File(content, "w") as stored:
@@ -50,11 +50,11 @@ def archive(patterns: NDArray[np.uint8]) -> bytes:
             member.size = len(content.getvalue())
             files.addfile(member, io.BytesIO(content.getvalue()))
         files.addfile(tarfile.TarInfo("Ptycho.jl-5ff/README.md"), io.BytesIO())
-    return packed.getvalue()
+    return packed
 
 
 def test_the_archive_becomes_one_array(tmp_path: Path, miniature: NDArray[np.uint8]) -> None:
-    target = module.from_archive(io.BytesIO(archive(PATTERNS)), tmp_path / "scan.npy")
+    target = module.from_archive(archive(PATTERNS, tmp_path), tmp_path / "scan.npy")
     np.testing.assert_array_equal(np.load(target), miniature)
     found = module.find_cryo_scan(target)
     assert found is not None
@@ -62,16 +62,18 @@ def test_the_archive_becomes_one_array(tmp_path: Path, miniature: NDArray[np.uin
 
 
 def test_what_is_missing_or_damaged_is_said_and_nothing_is_written(tmp_path: Path) -> None:
-    target = tmp_path / "scan.npy"
+    folder = tmp_path / "written"
+    folder.mkdir()
+    target = folder / "scan.npy"
     with pytest.raises(ValueError, match="holds 8 of 9 positions"):
-        module.from_archive(io.BytesIO(archive(PATTERNS[:8])), target)
+        module.from_archive(archive(PATTERNS[:8], tmp_path), target)
     damaged = PATTERNS.copy()
     damaged[7, 100, 100] += 1
     with pytest.raises(ValueError, match="lines 2 to 2 have the SHA-256"):
-        module.from_archive(io.BytesIO(archive(damaged)), target)
+        module.from_archive(archive(damaged, tmp_path), target)
     with pytest.raises(ValueError, match="none of 9 positions"):
-        module.from_archive(io.BytesIO(archive(np.concatenate([PATTERNS, damaged[:1]]))), target)
-    assert list(tmp_path.iterdir()) == []
+        module.from_archive(archive(np.concatenate([PATTERNS, damaged[:1]]), tmp_path), target)
+    assert list(folder.iterdir()) == []
     with pytest.raises(ValueError, match="at most 255"):
         module.cut(np.full((256, 256), 90, dtype=np.uint8))
 
@@ -101,7 +103,7 @@ def test_it_is_fetched_once_and_the_archive_goes(
 
     def unpack(fetched: Path, target: Path) -> Path:
         assert fetched.is_file()
-        return module.from_archive(io.BytesIO(archive(PATTERNS)), target)
+        return module.from_archive(archive(PATTERNS, tmp_path), target)
 
     small = Dataset("a scan", server.address + "/ok", "MIT", "scan.npy", unpack)
     monkeypatch.setitem(DATASETS, "small", small)  # type: ignore[index]

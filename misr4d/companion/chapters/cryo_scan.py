@@ -10,8 +10,11 @@ from matplotlib.patches import Ellipse
 
 from misr4d import plotting
 from misr4d.calibrate.camera import CameraNoise
+from misr4d.companion.chapters.tables import table
 from misr4d.core.acquisition import UPSAMPLING
+from misr4d.io.scan import shown_value
 from misr4d.measure.metrics import checkerboard
+from misr4d.report.html import is_end
 from misr4d.report.report import Report
 
 __all__ = [
@@ -75,15 +78,9 @@ def estimates(report: Report) -> str:
             "–",
             f"{QUANTEM['rotation']:.1f}",
         ),
-        (
-            "detector transposed",
-            "yes" if report.quantities["transposed"].value else "no",
-            "–",
-            "yes",
-        ),
+        ("detector transposed", shown_value(report.quantities["transposed"].value), "–", "yes"),
     )
-    head = "| | misr4d, blind | stated by the owners | fitted by quantem |\n|---|---|---|---|\n"
-    return head + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return table(["", "misr4d, blind", "stated by the owners", "fitted by quantem"], rows)
 
 
 def relative_to_owners(report: Report) -> tuple[float, float]:
@@ -198,16 +195,16 @@ def conclusion(report: Report) -> str:
     finest = report.finest_ring or 0.0
     halves = "there is no half-set resolution"
     if limits is not None:
-        end = limits["half-bit"] <= 1.001 * finest
         halves = (
             f"even and odd lines agree to {finest:.0f} Å, the finest ring that was compared: the "
             "scan's resolution is not known, but no worse"
-            if end
+            if is_end(limits["half-bit"], finest)
             else f"even and odd lines agree to {limits['half-bit']:.0f} Å"
         )
+    agrees = abs(relative_to_owners(report)[0]) <= _GOAL
     return (
         "**A published scan is reconstructed from energy, step and semi-angle alone**, and its "
-        f"geometry agrees with what others found. The network's image correlates with direct "
+        f"geometry {'agrees' if agrees else 'does not agree'} with what others found. The network's image correlates with direct "
         f"ptychography's by {alike:.2f}. By direct ptychography {halves}. The network draws "
         f"{'a' if grid[1] > 2 * grid[0] else 'no'} grid of the scan's step: power at that period "
         f"stands out {grid[1]:.1f} times from what is around it, {grid[0]:.1f} times without the "
