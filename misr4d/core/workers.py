@@ -139,8 +139,9 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 )
             )
+            fewest = count
         else:
-            address = scheduler
+            address, fewest = scheduler, 1
         try:
             # Not dask's default: two runs at once would leave each other's behind.
             client = stack.enter_context(dask.Client(address, set_as_default=False))
@@ -150,8 +151,13 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
                 "and give its address, such as tcp://127.0.0.1:8786"
             ) from error
         try:
-            client.wait_for_workers(1, timeout=_JOINED)
+            client.wait_for_workers(fewest, timeout=_JOINED)
         except TimeoutError:
+            if scheduler is None:
+                raise ValueError(
+                    f"of {fewest} worker processes on this machine, {len(client.ncores())} started "
+                    f"within {_JOINED} s; ask for fewer by --workers"
+                ) from None
             raise ValueError(
                 f"the scheduler at {scheduler!r} had no worker for {_JOINED} s; start some by "
                 f"`dask worker {scheduler}`, where this package is installed"

@@ -36,7 +36,7 @@ def whose(number: int, mark: str = "") -> tuple[int, int]:
     return number, os.getpid()
 
 
-def test_results_come_in_order_and_a_few_tasks_are_under_way(pool: TaskPool) -> None:
+def test_results_come_in_order_and_a_few_tasks_are_under_way() -> None:
     drawn: list[int] = []
 
     def tasks() -> Iterator[tuple[int]]:
@@ -44,10 +44,12 @@ def test_results_come_in_order_and_a_few_tasks_are_under_way(pool: TaskPool) -> 
             drawn.append(number)
             yield (number,)
 
-    found = pool(whose, tasks())
-    first = next(found)
-    assert len(drawn) == 5  # two for each of two threads, and the one that stopped the drawing
-    every = [first, *found]
+    with task_pool(workers=2) as fresh:  # its workers are both there when it takes the first task
+        found = fresh(whose, tasks())
+        first = next(found)
+        # Two for each of two threads, and the one that stopped the drawing.
+        assert len(drawn) == 5
+        every = [first, *found]
     assert [number for number, _ in every] == list(range(12))
     assert len({pid for _, pid in every}) == 2
     assert os.getpid() not in {pid for _, pid in every}
@@ -68,6 +70,19 @@ def test_without_workers_tasks_are_done_here() -> None:
     with task_pool() as found:
         assert found is in_this_process
         assert list(found(whose, [(1,), (2,)])) == [(1, os.getpid()), (2, os.getpid())]
+
+
+def test_workers_of_this_machine_that_do_not_start_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import distributed
+
+    def wait(client: object, fewest: int, timeout: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(distributed.Client, "wait_for_workers", wait)
+    with pytest.raises(ValueError, match="of 1 worker processes on this machine"):
+        list(each_done(whose, [(1,)], workers=1))
 
 
 def test_a_scheduler_that_is_not_there_or_has_no_worker_is_named(
