@@ -40,7 +40,7 @@ from misr4d.specimens.catalogue import make_specimen
 
 BASE = Training(
     network="AttentionUNet",
-    width=8,
+    width=32,
     depth=4,
     steps=300,
     batch=8,
@@ -50,7 +50,7 @@ BASE = Training(
     doses=(100.0, 3000.0),
     infinite=0.0,
     detector_noise=0.0,
-    checkpoint=100,
+    checkpoint=50,
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     "as the paper": {},
@@ -148,7 +148,7 @@ def trained(changes: dict[str, Any], seed: int, folder: Path) -> tuple[nn.Module
 
 
 @click.command(help=__doc__)
-@click.option("--seeds", default=2, show_default=True, help="Trainings of each variant.")
+@click.option("--seeds", default=3, show_default=True, help="Trainings of each variant.")
 @click.option("--folder", default="_output/ablations", show_default=True, type=Path)
 def main(seeds: int, folder: Path) -> None:
     torch.set_num_threads(1)
