@@ -24,6 +24,9 @@
 # from the counts alone that an image does not explain them; and from which dose on the electrons
 # overrule a first stage that painted a defect over.
 #
+# Tables and curves below are of three draws each. The cases behind them are kept with the study, and measured again
+# where code or parameters are others (`python benchmarks/record.py`); a test measures one of them again.
+#
 # **How long it takes.** About five minutes on two cores.
 
 # %% tags=["parameters"]
