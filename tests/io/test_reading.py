@@ -76,7 +76,7 @@ def write_hspy(
             "metadata": metadata,
             "original_metadata": {},
             "tmp_parameters": {},
-            "attributes": {"ragged": False, "lazy": False},
+            "attributes": {"ragged": False, "_lazy": False},
             "learning_results": {},
             "models": {},
             "package_info": {"package": "", "package_version": ""},
@@ -108,7 +108,7 @@ def write_blo(path: Path, patterns: NDArray[Any]) -> None:
         "axes": listed,
         "metadata": {},
         "original_metadata": {},
-        "attributes": {"lazy": False},
+        "attributes": {"_lazy": False},
     }
     rsciio.blockfile.file_writer(str(path), signal)
 
@@ -183,7 +183,7 @@ def write_ncem(path: Path, patterns: NDArray[Any]) -> None:
             "axes": scan_axes(patterns.shape),
             "metadata": {"General": {"title": "scan"}, "Signal": {"signal_type": ""}},
             "original_metadata": {},
-            "attributes": {"lazy": False},
+            "attributes": {"_lazy": False},
         },
     )
 
