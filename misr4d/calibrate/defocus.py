@@ -13,6 +13,10 @@ separately, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ. Their rela
 on the absorption of the specimen, and is left free. A pixel that the edge of a band crosses counts
 by its fraction inside the band, at the middle of that fraction.
 
+With few electrons most of that power is noise, and its maximum is one of many. A frequency counts
+by how much of its power is expected to be signal, given its ring's. A drift is accepted only if it
+is likelier than none, and errors hold the likelihood of other values.
+
 If the specimen drifts during the scan, M is more than a rotation and a length: with the matrix D
 of :func:`misr4d.calibrate.drift.drift_matrix`, a frequency q of the stated scan is D⁻ᵀq of the
 specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both components of a
@@ -31,6 +35,7 @@ import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp, softmax
 from torch import Tensor
 
 from misr4d.calibrate.drift import drift_matrix
@@ -60,6 +65,15 @@ _CERTAIN = 8.0
 # fraction of a step or of the defocus, respectively.
 _CERTAIN_ERRORS = 7.0
 _LEAST = 0.02
+# Our choice: its likelihood must be e to this power times that of none. Noise alone gave up to 3.5.
+_EVIDENCE = 10.0
+# Our choices: ratios of signal to noise that a frequency may have, none to any, and the rounds in
+# which their shares in a ring of frequencies are estimated.
+_SIGNALS = np.concatenate([[0.0], 0.1 * 3.0 ** np.arange(14)])
+_FRACTIONS = _SIGNALS / (1 + _SIGNALS)
+_ROUNDS = 30
+# Our choices: how far around the defocus trials are weighed by their likelihood, and how many.
+_AROUND, _TRIALS = 0.25, 41
 # Fitted in addition to the defocus: indices of the drift [Å a line] and of C₁₂'s components [Å].
 _DRIFT, _ASTIGMATISM = slice(0, 2), slice(2, 4)
 
@@ -91,9 +105,10 @@ class Focus:
     defocus : float
         Counted from the specimen's middle [Å]; positive is underfocus.
     error : float
-        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model,
-        more in a small field, whose edge differs from view to view, and half of what astigmatism in
-        the place of a drift that was found would make it differ.
+        Standard error [Å], from leaving out parts of the frequencies and from the likelihood of
+        other values, with 1 % for the model, more in a small field, whose edge differs from view to
+        view, and half of what astigmatism in the place of a drift that was found would make it
+        differ.
     rotation : float
         θ of the detector [deg]: as given, or as found for an underfocused specimen. At θ + 180° the
         same displacements mean overfocus of the same size.
@@ -252,13 +267,50 @@ class _Registered:
         explained_power: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
         return explained_power
 
-    def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``."""
-        count = self.values.shape[1]
+    def likelihood(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logarithm of the likelihood of trials' explained power, by `_SIGNALS` ``(T, F, S)``.
+
+        Each ratio of signal to noise is as likely as its share in the frequency's ring, which is
+        estimated from the first trial (empirical Bayes): in glass most frequencies of a ring hold
+        some signal, in a crystal a few hold much and the others none.
+        """
         total = (np.abs(self.values) ** 2).sum(1)
-        noise = float(np.median((total - explained) / max(1, count - 2)))
-        signal_fraction: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
-        return signal_fraction
+        noise = float(np.median((total - explained[0]) / max(1, self.values.shape[1] - 2)))
+        noise = max(noise, 1e-9 * float(total.mean()))  # of views without noise
+        # Two side bands are two complex amplitudes.
+        likelihood: NDArray[np.float64] = np.multiply.outer(explained / noise, _FRACTIONS)
+        likelihood -= 2 * np.log1p(_SIGNALS)
+        ring = (np.hypot(*self.q.T) * min(self.acquisition.field)).astype(int) // _CELL
+        member = np.eye(ring.max() + 1)[ring]
+        shares = np.zeros(likelihood.shape[1:])
+        for _ in range(_ROUNDS):
+            sums = member.T @ softmax(likelihood[0] + shares, 1)
+            shares = member @ np.log(np.maximum(sums, 1e-30))
+        likelihood += shares
+        return likelihood
+
+    def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``.
+
+        By its own power alone, a frequency whose noise happens to fit a trial would hold the
+        estimate there. By the mean of its ring alone, Bragg peaks would count too little.
+        """
+        weight: NDArray[np.float64] = softmax(self.likelihood(explained[None])[0], 1) @ _FRACTIONS
+        return weight
+
+    def evidence(
+        self, points: NDArray[np.float64], distortions: NDArray[np.float64], transposed: bool
+    ) -> NDArray[np.float64]:
+        """Logarithm of the likelihood of trials over that of the first ``(T,)``.
+
+        Fading the edge makes neighbouring frequencies alike, so that they count half.
+        """
+        explained = np.stack(
+            [self.explained(p, d, transposed) for p, d in zip(points, distortions, strict=True)]
+        )
+        total = logsumexp(self.likelihood(explained), 2).sum(1)
+        gain: NDArray[np.float64] = (total - total[0]) / 2
+        return gain
 
 
 def estimate_defocus(
@@ -355,6 +407,10 @@ def estimate_defocus(
         edge_error = _edge_error(registered, point, distortions[0], flip)
         unit = max(acquisition.step) if fitted_slice is _DRIFT else float(np.hypot(*point))
         certain = np.hypot(*(value / errors[fitted_slice])) > _CERTAIN_ERRORS
+        likelier = registered.evidence(
+            np.stack([point, free_fit[0]]), np.stack([distortions[0], free_fit[2][0]]), flip
+        )[1]
+        certain &= likelier > _EVIDENCE
         if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge_error) * unit:
             if fitted_slice is _DRIFT and astigmatism is None:
                 # Astigmatism would explain the same, at another defocus: one of two values.
@@ -368,11 +424,16 @@ def estimate_defocus(
     error = part_points - part_points.mean(0)
     length = float(np.hypot(*point))
     direction = point / length
-    defocus_error = math.hypot(
-        float(_spread(error @ direction)), _MODEL * length, edge_error * length, apart
+    aside = np.linspace(-_AROUND, _AROUND, _TRIALS)[:, None] * length
+    along, across = (
+        max(
+            float(_spread(error @ axis)),
+            _width(registered, np.vstack([point, point + aside * axis]), distortions[0], flip),
+        )
+        for axis in (direction, np.array([-direction[1], direction[0]]))
     )
-    spread_across = float(_spread(error @ np.array([-direction[1], direction[0]])))
-    sideways = math.hypot(spread_across, edge_error * length)
+    defocus_error = math.hypot(along, _MODEL * length, edge_error * length, apart)
+    sideways = math.hypot(across, edge_error * length)
     angle = math.degrees(math.atan2(point[1], point[0]))
     return Focus(
         defocus=sign * length,
@@ -387,6 +448,21 @@ def estimate_defocus(
         astigmatism_error=_pair(errors[_ASTIGMATISM]),
         search=search,
     )
+
+
+def _width(
+    views: _Registered, trials: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
+) -> float:
+    """Weigh trials along a line by their likelihood, and return their standard deviation [Å].
+
+    Where there are few electrons, noise makes several maxima. Leaving out parts of the frequencies
+    shows the width of one of them.
+    """
+    evidence = views.evidence(trials, np.tile(beside, (len(trials), 1)), flip)[1:]
+    weight = np.exp(evidence - evidence.max())
+    weight /= weight.sum()
+    away = trials[1:] - weight @ trials[1:]
+    return math.sqrt(float(weight @ (away**2).sum(1)))
 
 
 def _edge_error(
