@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from misr4d import ATOMIC, MOLECULAR, Acquisition
-from misr4d.calibrate.defocus import _Registered, estimate_defocus, registered_power
+from misr4d.calibrate.defocus import estimate_defocus, registered_power
+from misr4d.calibrate.registration import Registered
 from misr4d.core.dose import expose
 from misr4d.simulate.reciprocity import simulate_views
 from tests.conftest import weak_phase
@@ -90,7 +91,7 @@ def test_few_strong_frequencies_count_among_many_of_noise() -> None:
     """Bragg peaks keep their weight, which the mean of their ring would take from them."""
     rng = np.random.default_rng(0)
     flat = torch.ones(ATOMIC.number_of_views, *ATOMIC.scan_shape)
-    registered = _Registered(
+    registered = Registered(
         expose(flat, ATOMIC, 100.0, torch.Generator().manual_seed(0)), unturned(ATOMIC)
     )
     noise = float(np.median((np.abs(registered.values) ** 2).mean(1)))
