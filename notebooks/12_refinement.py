@@ -27,7 +27,7 @@
 # Tables and curves below are of three draws each. The cases behind them are kept with the study, and measured again
 # where code or parameters are others (`python benchmarks/record.py`); a test measures one of them again.
 #
-# **How long it takes.** About five minutes on two cores.
+# **How long it takes.** About three minutes on two cores.
 
 # %% tags=["parameters"]
 pictured: float = 300.0  # e⁻/Å² of the pictures
