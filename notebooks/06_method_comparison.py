@@ -26,8 +26,8 @@
 # tuning. A table then holds the informed network to goals that were set before it was trained. The page
 # makes the pictures. Curves, tables and goals read the committed study.
 #
-# **How long it takes.** A few minutes on two cores the first time, nearly all of it iterative
-# ptychography. Its images are kept by a hash of everything that enters: a second run is a minute.
+# **How long it takes.** A few minutes on two cores. The study keeps the images by tuned ptychography, under a
+# hash of everything that enters; where that is another, they are made, which takes minutes more, once.
 
 # %% tags=["parameters"]
 dose: float = 1000.0  # e⁻/Å² of the pictures
