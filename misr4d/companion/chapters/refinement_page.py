@@ -332,7 +332,7 @@ Goals that were set before this was built:
   What the network still takes for structure in nothing, these electrons do suggest; no second look at
   the same ones can tell.
 * *At most 60 s for a scan*: **{verdict(longest <= 60)}** where the study was measured; the longest of
-  three took {longest:.0f} s there, on one core, beside other work.
+  three took {longest:.0f} s there, on one core.
 
 And beyond the goals:
 
