@@ -4,13 +4,16 @@ PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
-.PHONY: book figures test lint pair bench peers lock readme clean help
+.PHONY: book figures figure test lint pair bench peers lock readme clean help
 
 book: .venv/.ready ## run the notebooks that changed and render the book (PROFILE=ci or paper)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py book --profile $(PROFILE)
 
 figures: .venv/.ready ## run the notebooks that changed, without rendering
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py figures --profile $(PROFILE)
+
+figure: .venv/.ready ## run the notebook that makes one figure (NAME=hero), if it changed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py figure --name $(NAME) --profile $(PROFILE)
 
 test: .venv/.ready ## run the tests, a file on each core
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST)

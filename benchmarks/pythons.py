@@ -5,9 +5,10 @@
 For each Python: a fresh environment below ``_build/pythons``, the wheel with the pins of
 ``constraints.txt``, ``misr4d --help``, the smallest ``misr4d demo``, and the tests. The wheel must
 hold every file of the package as it is committed, byte for byte; the tests then run from this
-checkout, with what was installed around it. Printed and written to ``benchmarks/pythons.json`` is a
-table; the exit code is 1 if anything failed. An environment takes about 1.5 GB, and one on Linux
-with PyPI's build of torch 7 GB: ``--wheels`` names a folder of wheels for pip to look in first.
+checkout, with what was installed around it. Printed is a table; ``benchmarks/pythons.json`` keeps
+the last row of each Python. The exit code is 1 if anything failed. An environment takes about
+1.5 GB, and one on Linux with PyPI's build of torch 7 GB: ``--wheels`` names a folder of wheels for
+pip to look in first.
 """
 
 from __future__ import annotations
@@ -230,10 +231,15 @@ def main(
         for python in chosen:
             inside = install(python, wheel, extras, wheels, reuse)
             rows.append(try_out(python, inside, shlex.split(tests)))
-    OUT.write_text(
-        json.dumps({"tests": tests, "extras": extras, "rows": rows}, indent=1) + "\n",
-        encoding="utf-8",
+    for row in rows:
+        row |= {"asked": tests, "extras": extras}
+    kept = json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.is_file() else []
+    tried = {row["python"] for row in rows}
+    every = sorted(
+        [*rows, *(row for row in kept if row["python"] not in tried)],
+        key=lambda row: [int(part) for part in row["python"].split(".")],
     )
+    OUT.write_text(json.dumps({"rows": every}, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
     for row in rows:
         for name in (row["tests"] or {}).get("failed", ()):

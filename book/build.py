@@ -1,6 +1,7 @@
 """Stage, execute and render the book.
 
     python book/build.py figures --profile ci     # run the notebooks that changed
+    python book/build.py figure --name hero       # run the one that makes this figure
     python book/build.py book --profile ci        # … and render the pages
     python book/build.py pair                     # rewrite notebooks/*.ipynb from their sources
     python book/build.py readme --profile ci      # refresh the README's picture and verdicts
@@ -115,15 +116,18 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
     return result_key(code, given=(sys.version, parameters, json.dumps(shown), pins, read))
 
 
-def execute(profile: str) -> Path:
-    """Run the notebooks that changed, as many at once as there are cores; return their folder."""
+def execute(profile: str, only: str | None = None) -> Path:
+    """Run the notebooks that changed, as many at once as there are cores; return their folder.
+
+    With `only`, the stem of one notebook, the others are left alone.
+    """
     folder = BUILD / profile
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     os.environ["MISR4D_OUTPUT"] = str(folder)
     if SHARED_CRYO_SCAN.is_dir():
         os.environ.setdefault(FOLDER_VARIABLE, str(SHARED_CRYO_SCAN))
     values = read_profile(profile)
-    *most, last = NOTEBOOKS
+    *most, last = [source for source in NOTEBOOKS if only in (None, source.stem)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for name, value in SIDE_BY_SIDE.items():
         os.environ.setdefault(name, value)
@@ -337,17 +341,25 @@ def render() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Stage, execute and render the book.")
-    parser.add_argument("what", choices=["figures", "book", "pair", "readme"])
+    parser.add_argument("what", choices=["figures", "figure", "book", "pair", "readme"])
     parser.add_argument("--profile", default="ci")
+    parser.add_argument("--name", choices=sorted(REGISTER), metavar="NAME", help="of one figure")
     options = parser.parse_args()
     if options.what == "pair":
         pair()
         return
     read_profile(options.profile)
+    if (options.what == "figure") != (options.name is not None):
+        known = ", ".join(sorted(REGISTER))
+        raise SystemExit(f"`figure` takes --name, and nothing else does; figures are {known}")
+    only = REGISTER[options.name].notebook if options.name else None
     try:
-        folder = execute(options.profile)
+        folder = execute(options.profile, only)
     except papermill.PapermillExecutionError as error:
         raise SystemExit(f"a notebook failed: {error}") from None
+    if options.what == "figure":
+        print(folder / "figures" / f"{options.name}.png")
+        return
     check_figures(folder)
     if options.what == "readme":
         refresh_readme(folder)

@@ -84,10 +84,23 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], t
     ]
 
 
+_FIGURE = re.compile(r'(<figure\b[^>]*>\s*)(<img\b[^>]*?\bsrc="([^"]+)"[^>]*>)')
+
+
+def link_full_size(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    """Let the image of every figure be a link to itself, where it opens at full size."""
+    if body := context.get("body"):
+        link = r'\1<a class="full-size" href="\3" title="Open at full size">\2</a>'
+        context["body"] = _FIGURE.sub(link, body)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("missing-reference", plain_if_private)
     app.connect("html-page-context", drop_thebe)
+    app.connect("html-page-context", link_full_size)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

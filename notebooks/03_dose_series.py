@@ -28,8 +28,8 @@
 # makes of them. This page reconstructs the images that it shows, from one noise draw. The curves and tables
 # read the committed study, which has more draws of each.
 #
-# **How long it takes.** About two minutes on two cores. Each dose in `ptychography_doses` that no chapter has
-# run yet adds minutes, once.
+# **How long it takes.** About two minutes on two cores. Each dose in `ptychography_doses` whose image the study
+# does not keep adds minutes, once.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime

@@ -27,8 +27,8 @@
 # taken {term}`inside the specimen`, between images of one resolution. A last measure asks how well each
 # method tells the specimen from its surroundings along the line, which the paper claims of the glass.
 #
-# **How long it takes.** About two minutes on two cores, once the ptychography of
-# {doc}`06_method_comparison` is in the cache; minutes more without it.
+# **How long it takes.** About two minutes on two cores. Images by ptychography are read back from the
+# study where it keeps them (300 e⁻/Å², three draws); others take minutes more, once.
 
 # %% tags=["parameters"]
 dose: float = 300.0  # e⁻/Å²

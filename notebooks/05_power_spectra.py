@@ -25,8 +25,8 @@
 # {term}`spectral signal-to-noise ratio` over noise draws against the bound that counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
 # shows there, it shows for nothing.
 #
-# **How long it takes.** About a minute on two cores, once the ptychography of
-# {doc}`06_method_comparison` is in the cache; minutes more without it.
+# **How long it takes.** About a minute on two cores, with the image by ptychography that the study
+# keeps (300 e⁻/Å²); minutes more with another dose, once.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # scanned in the atomic regime

@@ -26,8 +26,8 @@
 # tuning. A table then holds the informed network to goals that were set before it was trained. The page
 # makes the pictures. Curves, tables and goals read the committed study.
 #
-# **How long it takes.** A few minutes on two cores the first time, nearly all of it iterative
-# ptychography. Its images are kept by a hash of everything that enters: a second run is a minute.
+# **How long it takes.** A few minutes on two cores. The study keeps the images by tuned ptychography, under a
+# hash of everything that enters; where that is another, they are made, which takes minutes more, once.
 
 # %% tags=["parameters"]
 dose: float = 1000.0  # e⁻/Å² of the pictures
@@ -53,7 +53,8 @@ from pathlib import Path
 
 from misr4d.companion.bench import read_study
 from misr4d.companion.goals import judge_goals
-from misr4d.companion.study import METHODS, make_scene
+from misr4d.companion.study import make_scene
+from misr4d.companion.study_images import image_of
 from misr4d.learn.learned import SHIPPED, attention_unet, card, dual_path, informed
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.reconstruction.bright_field import summed_bright_field
@@ -104,7 +105,7 @@ Markdown(page.epochs_text())
 #
 # One call for each, on the same electrons of the crystal. What is told to all is the measurement: energy, semi-angle,
 # step, and the defocus counted from the specimen's middle (`midplane`). Tuned ptychography takes minutes, so its
-# image is read back from the cache if there is one.
+# image is read back if the study holds it: `image_of` makes it anew where code, data or settings are others.
 
 # %%
 scene = make_scene(TRIO[0])
@@ -117,7 +118,7 @@ images = {
     "summed VBF": summed_bright_field(views, midplane, 3),
     "iDPC": idpc(patterns, midplane, 3),
     "parallax": parallax(views, midplane, 3),
-    "ptychography": METHODS["ptychography"](measurement),
+    "ptychography": image_of("ptychography", measurement, seed),
     "ptychography, defaults": ptychography(patterns, midplane, 3, PtychographySettings(batches=1)),
     "SSB": direct(views, solver="ssb"),
     "OBF": direct(views, solver="obf"),

@@ -19,7 +19,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from tqdm import tqdm
 
-from misr4d.calibrate.descan import _scan_positions, fit_descan, recentre
+from misr4d.calibrate.descan import fit_descan, recentre, scan_positions
 from misr4d.calibrate.disc import Disc, find_disc
 from misr4d.core import optics
 from misr4d.core.acquisition import Acquisition
@@ -237,7 +237,7 @@ def _by_curl(
     """Orientation of least curl. The views give its sign, if they are displaced."""
     field = centre_of_mass(cube, acquisition).double()
     # A drift of the axis is a plane, which is not from the specimen.
-    x, y = (torch.from_numpy(p) for p in _scan_positions(acquisition.scan_shape))
+    x, y = (torch.from_numpy(p) for p in scan_positions(acquisition.scan_shape))
     plane = torch.stack([torch.ones_like(x + y), x + 0 * y, y + 0 * x]).flatten(1).T
     solved = torch.linalg.lstsq(plane, field.flatten(1).T).solution
     u, v = torch.fft.fft2(field - (plane @ solved).T.reshape(field.shape))

@@ -13,6 +13,10 @@ separately, Σ_k over |k − q| ≤ α/λ and over |k + q| ≤ α/λ. Their rela
 on the absorption of the specimen, and is left free. A pixel that the edge of a band crosses counts
 by its fraction inside the band, at the middle of that fraction.
 
+With few electrons most of that power is noise, and its maximum is one of many. A frequency counts
+by how much of its power is expected to be signal, given its ring's. A drift is accepted only if it
+is likelier than none, and errors hold the likelihood of other values.
+
 If the specimen drifts during the scan, M is more than a rotation and a length: with the matrix D
 of :func:`misr4d.calibrate.drift.drift_matrix`, a frequency q of the stated scan is D⁻ᵀq of the
 specimen, and M = −defocus·D⁻¹·R(θ)·T. Its four numbers give defocus, θ and both components of a
@@ -28,26 +32,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from misr4d.calibrate.drift import drift_matrix
-from misr4d.core import optics
+from misr4d.calibrate.registration import PARTS, Registered
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.detector import detector_axes
 
 __all__ = ["Focus", "Search", "estimate_defocus", "registered_power"]
 
-# Our choices: number of frequencies, the strongest, enough for 64 × 64 positions and a limit on
-# memory; how many the search uses; oversampling of the transform over the detector; number of parts
-# that are left out in turn for the error; side of the cells that form these parts, in frequencies.
-_FREQUENCIES = 2048
-_SEARCHED = 512
-_OVERSAMPLING = 4
-_PARTS = 8
-_CELL = 3
 # Error of the model as a fraction of the defocus: rounded up from benchmarks/stand_in.py.
 _MODEL = 0.01
 # Objects at the field's edge enter some views and leave others. This can change the defocus by up
@@ -60,6 +53,10 @@ _CERTAIN = 8.0
 # fraction of a step or of the defocus, respectively.
 _CERTAIN_ERRORS = 7.0
 _LEAST = 0.02
+# Our choice: its likelihood must be e to this power times that of none. Noise alone gave up to 3.5.
+_EVIDENCE = 10.0
+# Our choices: how far around the defocus trials are weighed by their likelihood, and how many.
+_AROUND, _TRIALS = 0.25, 41
 # Fitted in addition to the defocus: indices of the drift [Å a line] and of C₁₂'s components [Å].
 _DRIFT, _ASTIGMATISM = slice(0, 2), slice(2, 4)
 
@@ -91,9 +88,10 @@ class Focus:
     defocus : float
         Counted from the specimen's middle [Å]; positive is underfocus.
     error : float
-        Standard error [Å], from leaving out parts of the frequencies, with 1 % for the model,
-        more in a small field, whose edge differs from view to view, and half of what astigmatism in
-        the place of a drift that was found would make it differ.
+        Standard error [Å], from leaving out parts of the frequencies and from the likelihood of
+        other values, with 1 % for the model, more in a small field, whose edge differs from view to
+        view, and half of what astigmatism in the place of a drift that was found would make it
+        differ.
     rotation : float
         θ of the detector [deg]: as given, or as found for an underfocused specimen. At θ + 180° the
         same displacements mean overfocus of the same size.
@@ -133,132 +131,6 @@ class Focus:
     def ambiguous(self) -> bool:
         """Whether it may be due to noise alone."""
         return self.score < _CERTAIN
-
-
-class _Registered:
-    """Power of registered views, frequency by frequency, for trials of M."""
-
-    def __init__(self, views: Tensor, acquisition: Acquisition) -> None:
-        index = acquisition.detector_index.numpy()
-        nx, ny = acquisition.scan_shape
-        # The edge of a field does not move between views, and is faded out.
-        from scipy.signal.windows import tukey  # scipy.signal takes a second to load
-
-        window = torch.from_numpy(np.multiply.outer(tukey(nx, 0.5), tukey(ny, 0.5))).float()
-        mean_views = (views * window).sum((1, 2), keepdim=True) / window.sum()
-        spectra = torch.fft.rfft2((views - mean_views) * window)
-        qx, qy = optics.frequencies((nx, ny), acquisition.step)
-        grid_shape = spectra.shape[1:]
-        qx, qy = qx.expand(grid_shape), qy[:, : grid_shape[1]].abs().expand(grid_shape)
-        q = (qx**2 + qy**2).sqrt()
-        # Nothing is transferred beyond 2α; the lowest frequencies hold what drifts.
-        inside = (q > 1.5 / min(acquisition.field)) & (q < 1 / acquisition.information_limit)
-        power = torch.where(inside, spectra.abs().square().sum(0).double(), -1.0).flatten()
-        strongest = power.topk(min(_FREQUENCIES, int(inside.sum()))).indices
-        if len(strongest) == 0 or not float(power[strongest].sum()) > 0:
-            raise ValueError("the views do not vary over the scan; they show no defocus")
-        self.q = torch.stack([qx.flatten()[strongest], qy.flatten()[strongest]], 1).numpy()
-        self.values = spectra.flatten(1)[:, strongest].T.contiguous().numpy()  # (F, M)
-        # The fading correlates neighbours: they are left out together, and the strongest cells
-        # are distributed first.
-        cell = np.floor_divide(np.rint(self.q * acquisition.field), _CELL)
-        _, first_index, cell_index = np.unique(cell, axis=0, return_index=True, return_inverse=True)
-        self.part = first_index.argsort().argsort()[cell_index.ravel()] % _PARTS
-        # The view of a pixel on the rim is displaced according to the lit part of the pixel.
-        samples = acquisition.view_samples
-        inside_disc = optics.aperture(
-            (samples**2).sum(-1), acquisition.wavelength, acquisition.semiangle
-        )
-        centroid = (samples * inside_disc[..., None]).sum(1) / inside_disc.sum(1, keepdim=True)
-        self.angles = centroid.numpy() * acquisition.wavelength
-        self.side = _OVERSAMPLING * (2 * int(np.abs(index).max()) + 1)
-        self.scale = acquisition.detector_pixel * 1e-3 * self.side
-        self.distortion = acquisition.distortion.numpy()
-        self.wavelength = acquisition.wavelength
-        self.acquisition = acquisition
-        self.radius = acquisition.semiangle * 1e-3 / acquisition.wavelength
-        self.pixel = acquisition.detector_pixel * 1e-3 / acquisition.wavelength
-        searched = self.values[:_SEARCHED]
-        grid = np.zeros((len(searched), self.side, self.side), dtype=np.complex64)
-        grid[:, index[:, 0], index[:, 1]] = searched
-        self.power = (np.abs(scipy.fft.fft2(grid)) ** 2).astype(np.float32)
-
-    def rough(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Power for many M ``(T, 2, 2)`` [Å/rad], by linear interpolation ``(T,)``."""
-        frequency_index, q = np.arange(len(self.power)), self.q[: len(self.power)]
-        matrices = matrices @ self.distortion  # from the places of pixels
-        powers = np.empty(len(matrices))
-        for start in range(0, len(matrices), 64):
-            position = np.einsum("fi,tij->tfj", q, matrices[start : start + 64]) * self.scale
-            lower_pixel = np.floor(position).astype(np.intp)
-            fraction = (position - lower_pixel).astype(np.float32)
-            x0, y0 = (lower_pixel[..., a] % self.side for a in (0, 1))
-            x1, y1 = (x0 + 1) % self.side, (y0 + 1) % self.side
-            px, py = fraction[..., 0], fraction[..., 1]
-            lower_row = (
-                self.power[frequency_index, x0, y0] * (1 - px)
-                + self.power[frequency_index, x1, y0] * px
-            )
-            upper_row = (
-                self.power[frequency_index, x0, y1] * (1 - px)
-                + self.power[frequency_index, x1, y1] * px
-            )
-            total = lower_row * (1 - py) + upper_row * py
-            powers[start : start + 64] = total.sum(1, dtype=np.float64)
-        return powers
-
-    def _covered(self, square: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Fraction of a pixel inside the disc, from its squared distance [Å⁻²]."""
-        depth = (self.radius - np.sqrt(np.maximum(square, 0)).astype(np.float32)) / self.pixel
-        covered: NDArray[np.float32] = np.clip(depth + np.float32(0.5), 0, 1)
-        return covered
-
-    def explained(
-        self, point: NDArray[np.float64], beside: NDArray[np.float64], transposed: bool
-    ) -> NDArray[np.float64]:
-        """Power of every frequency that two side bands at this defocus explain ``(F,)``."""
-        defocus = float(np.hypot(*point))
-        turn = detector_axes(math.degrees(math.atan2(point[1], point[0])), transposed).numpy()
-        k = self.angles @ turn.T / self.wavelength
-        scan = self.acquisition
-        along, across, a, b = beside
-        q = self.q @ np.linalg.inv(drift_matrix((along, across), scan.step, scan.scan_shape))
-        cross = q @ k.T
-        skew = q @ (k @ np.array([[a, b], [b, -a]])).T if a or b else 0.0
-        length = (q**2).sum(1)[:, None]
-        # exp(−2πi·λ(C₁₀ + A)k·q), with C₁₀ = −defocus, removes the displacement of a view.
-        angle = 2 * np.pi * self.wavelength * defocus
-        turned = np.exp((1j * angle * (cross - skew / defocus)).astype(np.complex64))
-        turned *= self.values
-        sides, sums = [], []
-        for sign in (-1, 1):
-            square = (k**2).sum(1) + length + 2 * sign * cross
-            side = self._covered(square)
-            band = turned * side
-            # Of a pixel that the band's edge crosses, only the part inside counts: its middle lies
-            # further in, towards −sign·q, by half of the part that is not covered.
-            crossed = np.nonzero((side > 0) & (side < 1))
-            towards = (-sign * length - cross)[crossed] / np.sqrt(square[crossed])
-            phase_shift = (1 - side[crossed]) * (self.pixel / 2 * angle) * towards
-            band[crossed] *= np.exp(1j * phase_shift)
-            sides.append(side)
-            sums.append(band.sum(1))
-        (minus, plus), (first_sum, second_sum) = sides, sums
-        # The Gram matrix of the two, regularised where they cover the same views.
-        a, d = ((side**2).sum(1) + 0.1 for side in (minus, plus))
-        c = (minus * plus).sum(1)
-        overlap_power = 2 * c * (first_sum.conj() * second_sum).real
-        power = d * np.abs(first_sum) ** 2 + a * np.abs(second_sum) ** 2 - overlap_power
-        explained_power: NDArray[np.float64] = power.astype(np.float64) / (a * d - c**2)
-        return explained_power
-
-    def reliability(self, explained: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fraction of the explained power that is not noise, a Wiener weight ``(F,)``."""
-        count = self.values.shape[1]
-        total = (np.abs(self.values) ** 2).sum(1)
-        noise = float(np.median((total - explained) / max(1, count - 2)))
-        signal_fraction: NDArray[np.float64] = 1 - 2 * noise / np.maximum(explained, 2 * noise)
-        return signal_fraction
 
 
 def estimate_defocus(
@@ -355,6 +227,10 @@ def estimate_defocus(
         edge_error = _edge_error(registered, point, distortions[0], flip)
         unit = max(acquisition.step) if fitted_slice is _DRIFT else float(np.hypot(*point))
         certain = np.hypot(*(value / errors[fitted_slice])) > _CERTAIN_ERRORS
+        likelier = registered.evidence(
+            np.stack([point, free_fit[0]]), np.stack([distortions[0], free_fit[2][0]]), flip
+        )[1]
+        certain &= likelier > _EVIDENCE
         if certain and np.hypot(*value) > max(_LEAST, _BEYOND_EDGE * edge_error) * unit:
             if fitted_slice is _DRIFT and astigmatism is None:
                 # Astigmatism would explain the same, at another defocus: one of two values.
@@ -368,11 +244,16 @@ def estimate_defocus(
     error = part_points - part_points.mean(0)
     length = float(np.hypot(*point))
     direction = point / length
-    defocus_error = math.hypot(
-        float(_spread(error @ direction)), _MODEL * length, edge_error * length, apart
+    aside = np.linspace(-_AROUND, _AROUND, _TRIALS)[:, None] * length
+    along, across = (
+        max(
+            float(_spread(error @ axis)),
+            _width(registered, np.vstack([point, point + aside * axis]), distortions[0], flip),
+        )
+        for axis in (direction, np.array([-direction[1], direction[0]]))
     )
-    spread_across = float(_spread(error @ np.array([-direction[1], direction[0]])))
-    sideways = math.hypot(spread_across, edge_error * length)
+    defocus_error = math.hypot(along, _MODEL * length, edge_error * length, apart)
+    sideways = math.hypot(across, edge_error * length)
     angle = math.degrees(math.atan2(point[1], point[0]))
     return Focus(
         defocus=sign * length,
@@ -389,8 +270,23 @@ def estimate_defocus(
     )
 
 
+def _width(
+    views: Registered, trials: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
+) -> float:
+    """Weigh trials along a line by their likelihood, and return their standard deviation [Å].
+
+    Where there are few electrons, noise makes several maxima. Leaving out parts of the frequencies
+    shows the width of one of them.
+    """
+    evidence = views.evidence(trials, np.tile(beside, (len(trials), 1)), flip)[1:]
+    weight = np.exp(evidence - evidence.max())
+    weight /= weight.sum()
+    away = trials[1:] - weight @ trials[1:]
+    return math.sqrt(float(weight @ (away**2).sum(1)))
+
+
 def _edge_error(
-    views: _Registered, point: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
+    views: Registered, point: NDArray[np.float64], beside: NDArray[np.float64], flip: bool
 ) -> float:
     """Error by the edge of a small field, as a fraction of the defocus."""
     explained = views.explained(point, beside, flip)
@@ -442,15 +338,15 @@ def registered_power(
     return power.reshape(length.shape)
 
 
-def _registered(views: Tensor, acquisition: Acquisition) -> _Registered:
+def _registered(views: Tensor, acquisition: Acquisition) -> Registered:
     if acquisition.turned:
         raise ValueError("the acquisition is turned already; give the unturned one")
-    return _Registered(views, acquisition)
+    return Registered(views, acquisition)
 
 
 def _spread(error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Jackknife standard error from the estimates without each part, minus their mean."""
-    root: NDArray[np.float64] = np.sqrt((_PARTS - 1) / _PARTS * (error**2).sum(0))
+    root: NDArray[np.float64] = np.sqrt((PARTS - 1) / PARTS * (error**2).sum(0))
     return root
 
 
@@ -462,7 +358,7 @@ def _matrix(point: NDArray[np.float64], transposed: bool) -> NDArray[np.float64]
 
 
 def _refined(
-    views: _Registered,
+    views: Registered,
     start: NDArray[np.float64],
     directions: NDArray[np.float64],
     flip: bool,
@@ -499,7 +395,7 @@ def _refined(
         power = np.stack([views.explained(*placed(t), flip) for t in best + steps * spacing])
         power *= views.reliability(power[middle])
         sums = np.stack(
-            [power.sum(1)] + [power[:, part_of_frequency != p].sum(1) for p in range(_PARTS)]
+            [power.sum(1)] + [power[:, part_of_frequency != p].sum(1) for p in range(PARTS)]
         )
         tops = np.stack([_top(steps, values) for values in sums])
         all_tops = best + tops * spacing

@@ -37,7 +37,7 @@ class Descan:
 
     def centres(self, scan_shape: tuple[int, int]) -> NDArray[np.float64]:
         """Axis of every pattern ``(2, Rx, Ry)`` [pixels]."""
-        x, y = _scan_positions(scan_shape)
+        x, y = scan_positions(scan_shape)
         middle = np.asarray(self.middle)[:, None, None]
         return cast(
             "NDArray[np.float64]",
@@ -45,7 +45,7 @@ class Descan:
         )
 
 
-def _scan_positions(scan_shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
+def scan_positions(scan_shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
     """Positions from the middle of the scan, ``(Rx, 1)`` and ``(1, Ry)`` [steps]."""
     nx, ny = scan_shape
     return np.arange(nx)[:, None] - (nx - 1) / 2, np.arange(ny)[None, :] - (ny - 1) / 2
@@ -113,7 +113,7 @@ def _block_patterns(
         for i, rows in _runs(bx[rx]):
             for j, columns in _runs(by[ry]):
                 sums[i, j] += patterns[rows, columns].sum((0, 1), dtype=np.float64)
-    x, y = _scan_positions((nx, ny))
+    x, y = scan_positions((nx, ny))
     mx = np.bincount(bx, x[:, 0]) / np.bincount(bx)
     my = np.bincount(by, y[0]) / np.bincount(by)
     middles = np.stack(np.meshgrid(mx, my, indexing="ij"), -1).reshape(-1, 2)

@@ -63,6 +63,13 @@ class Disc:
             (mixed, along * s * s + c * c / along),
         )
 
+    def outline(self, points: int = 181) -> NDArray[np.float64]:
+        """Return points along its edge, of which the last is the first ``(points, 2)`` [pixels]."""
+        turn = np.linspace(0, 2 * np.pi, points)
+        circle = self.radius * np.stack([np.cos(turn), np.sin(turn)])
+        edge: NDArray[np.float64] = np.linalg.solve(np.array(self.matrix), circle).T + self.centre
+        return edge
+
     def detector_pixel(self, semiangle: float) -> float:
         """Side of a detector pixel [mrad] for a known convergence semi-angle [mrad]."""
         return _positive("semiangle", semiangle) / self.radius

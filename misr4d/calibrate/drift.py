@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from misr4d.calibrate.descan import _scan_positions
+from misr4d.calibrate.descan import scan_positions
 
 __all__ = ["correct_scan", "drift_matrix", "straighten"]
 
@@ -133,7 +133,7 @@ def _stated(
     shape: tuple[int, int], source: tuple[int, int], step: tuple[float, float], matrix: ArrayLike
 ) -> NDArray[np.float64]:
     """Index on a scan of every point of a regular grid around its middle ``(2, X, Y)``."""
-    x, y = _scan_positions(shape)
+    x, y = scan_positions(shape)
     regular_positions = np.stack(np.broadcast_arrays(x * step[0], y * step[1]))
     stated = np.einsum("ab,bxy->axy", np.linalg.inv(_invertible(matrix)), regular_positions)
     return np.stack([s / d + (n - 1) / 2 for s, d, n in zip(stated, step, source, strict=True)])

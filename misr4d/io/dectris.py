@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from misr4d.io.scan import _lazy, _UnfitError
+from misr4d.io.scan import UnfitError, on_disk
 from misr4d.io.units import Calibration, Reading, energy_of
 
 __all__ = ["hdf5_holds", "is_master", "read_master"]
@@ -75,7 +75,7 @@ def read_master(path: Path, dataset: str | None) -> Reading:
         if dataset is not None:
             name = dataset.removeprefix(f"{DATA}/")
             if name not in links:
-                raise _UnfitError(f"has no part {dataset!r}; it has {', '.join(links)}")
+                raise UnfitError(f"has no part {dataset!r}; it has {', '.join(links)}")
             links = {name: links[name]}
         mask = np.asarray(file[MASK]) if MASK in file else None
         calibration = Calibration()
@@ -87,7 +87,7 @@ def read_master(path: Path, dataset: str | None) -> Reading:
     if len(parts) > 1:
         for name, part in zip(links, parts, strict=True):
             if part.shape[1:] != patterns.shape[1:] or part.dtype != patterns.dtype:
-                raise _UnfitError(
+                raise UnfitError(
                     f"has parts that do not fit together: {name} holds {part.dtype} of "
                     f"{part.shape[1:]}, and the first {patterns.dtype} of {patterns.shape[1:]}"
                 )
@@ -95,7 +95,7 @@ def read_master(path: Path, dataset: str | None) -> Reading:
     notes = [*calibration.notes]
     if mask is not None:
         if mask.shape != patterns.shape[1:]:
-            raise _UnfitError(
+            raise UnfitError(
                 f"has a pixel mask of shape {mask.shape}, and patterns of {patterns.shape[1:]}"
             )
         if (mask != 0).any():
@@ -121,15 +121,15 @@ def _part(master: Path, name: str, link: h5py.ExternalLink) -> Any:
     """One linked array, lazily."""
     target = (master.parent / link.filename).resolve()
     if target.parent != master.parent.resolve():
-        raise _UnfitError(
+        raise UnfitError(
             f"links its part {name} to {link.filename}; expected a file beside it: put master and "
             "parts into one folder"
         )
     if not target.is_file():
-        raise _UnfitError(
+        raise UnfitError(
             f"links its part {name} to {target.name}, which is not beside it; copy all parts too"
         )
     array = h5py.File(target, "r").get(link.path)
     if not isinstance(array, h5py.Dataset) or array.ndim != 3:
-        raise _UnfitError(f"links its part {name} to {target.name}, which has no list of patterns")
-    return _lazy(array, array.chunks or "auto")
+        raise UnfitError(f"links its part {name} to {target.name}, which has no list of patterns")
+    return on_disk(array, array.chunks or "auto")

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.io.scan import _UnfitError
+from misr4d.io.scan import UnfitError
 from misr4d.io.units import Reading
 
 __all__ = ["Events", "is_csr", "is_stempy", "read_csr", "read_stempy"]
@@ -81,7 +81,7 @@ def read_stempy(path: Path, dataset: str | None) -> Reading:
     file = h5py.File(path, "r")
     frames, places = file[_FRAMES], file[_PLACES]
     if not all(name in d.attrs for d in (frames, places) for name in ("Nx", "Ny")):
-        raise _UnfitError(
+        raise UnfitError(
             "holds electrons, and does not state Nx and Ny of its frames and scan positions; "
             "write it again by stempy.io.save_electron_counts"
         )
@@ -91,7 +91,7 @@ def read_stempy(path: Path, dataset: str | None) -> Reading:
     place = np.asarray(places[()]).ravel()
     each = frames.shape[1] if frames.ndim == 2 else 1
     if len(place) != len(frames) or (len(place) and place.max() >= math.prod(scan)):
-        raise _UnfitError(
+        raise UnfitError(
             f"has {len(frames)} frames and {len(place)} positions up to {place.max(initial=0)}, "
             f"which do not fit a scan of {scan[0]} × {scan[1]} positions; is it complete?"
         )
@@ -124,20 +124,20 @@ def read_csr(path: Path, dataset: str | None) -> Reading:
     text = tomllib.loads(path.read_text(encoding="utf-8"))
     params = text.get("params", {})
     if str(params.get("filetype", "")).lower() != "raw_csr":
-        raise _UnfitError("is no description of a RAW_CSR scan of LiberTEM")
+        raise UnfitError("is no description of a RAW_CSR scan of LiberTEM")
     said = text[params["filetype"]]
     arrays = {}
     for name in ("indptr", "indices", "data"):
         file = path.parent / Path(said[f"{name}_file"]).name
         if not file.is_file():
-            raise _UnfitError(f"its {name} are in {file.name}, which is not beside it; copy it")
+            raise UnfitError(f"its {name} are in {file.name}, which is not beside it; copy it")
         arrays[name] = np.memmap(file, np.dtype(said[f"{name}_dtype"]), "r")
     scan = tuple(int(n) for n in params["nav_shape"])
     detector = tuple(int(n) for n in params["sig_shape"])
     starts, index, values = arrays["indptr"], arrays["indices"], arrays["data"]
     positions = math.prod(scan)
     if len(starts) < positions + 1 or len(index) != len(values) or starts[positions] > len(index):
-        raise _UnfitError(
+        raise UnfitError(
             f"has {len(starts) - 1} frames and {len(index)} electrons, which do not fit "
             f"{' × '.join(map(str, scan))} positions; is it complete?"
         )

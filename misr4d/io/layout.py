@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from misr4d.io.scan import _four_axes, _lazy, _UnfitError
+from misr4d.io.scan import UnfitError, on_disk, with_four_axes
 
 __all__ = ["AXES", "Layout", "read_axes"]
 
@@ -106,23 +106,23 @@ class Layout:
         each = self.frames_per_position
         if len(shape) == 5:
             if shape[2] != each:
-                raise _UnfitError(
+                raise UnfitError(
                     f"has five axes, {shape}: if the third are frames of a position, pass "
                     f"--frames-per-position {shape[2]}"
                 )
             listed = _sliceable(frames).reshape(-1, *shape[3:])
             patterns = _summed(listed, each).reshape(*shape[:2], *shape[3:])
-            patterns = _four_axes(patterns, self.scan_shape)
+            patterns = with_four_axes(patterns, self.scan_shape)
         elif self._lists(shape):
             patterns, notes = self._from_list(frames)
         else:
             if self.skip_frames is not None or each > 1:
                 name = "--skip-frames" if self.skip_frames is not None else "--frames-per-position"
-                raise _UnfitError(
+                raise UnfitError(
                     f"has shape {shape}, and {name} is for a list of patterns only: choose "
                     "positions by --scan-crop"
                 )
-            patterns = _four_axes(frames, self.scan_shape)
+            patterns = with_four_axes(frames, self.scan_shape)
         if swapped:
             patterns = _sliceable(patterns).transpose(1, 0, 2, 3)
         return self._cropped(patterns), notes
@@ -144,7 +144,7 @@ class Layout:
         listed = len(shape) == 3 and len(axes) == 4 and axes[0][0] == axes[1][0] == "R"
         names = ("R", *axes[2:]) if listed else axes
         if len(shape) != len(names):
-            raise _UnfitError(
+            raise UnfitError(
                 f"has {len(shape)} axes, {shape}, and --axes names {len(names)}, {','.join(axes)}"
             )
         order = next(o for o in (AXES, _LISTED, _REPEATED) if sorted(o) == sorted(names))
@@ -172,14 +172,14 @@ class Layout:
         needed = rx * ry * each
         surplus = number - skipped - needed
         if surplus and (surplus < 0 or self.skip_frames is None):
-            raise _UnfitError(
+            raise UnfitError(
                 f"has shape {shape}, which is not {rx} × {ry} positions"
                 + (f" of {each} frames" if each > 1 else "")
                 + (f" after {skipped} skipped" if skipped else "")
                 + f"; {_remedy(surplus, self.scan_shape, each)}"
             )
         if each == 1 and not skipped and not surplus:
-            return _four_axes(frames, self.scan_shape), ()
+            return with_four_axes(frames, self.scan_shape), ()
         listed = _sliceable(frames).reshape(number, *shape[-2:])[skipped : skipped + needed]
         left_out = [
             f"the first {skipped}" * bool(skipped),
@@ -187,7 +187,7 @@ class Layout:
         ]
         text = " and ".join(t for t in left_out if t)
         note = f"of {number} frames, {text} are in no position and were left out"
-        return _four_axes(_summed(listed, each), self.scan_shape), (note,) if text else ()
+        return with_four_axes(_summed(listed, each), self.scan_shape), (note,) if text else ()
 
     def _cropped(self, patterns: Any) -> Any:
         if self.scan_crop is None:
@@ -195,7 +195,7 @@ class Layout:
         x_from, x_to, y_from, y_to = self.scan_crop
         nx, ny = patterns.shape[:2]
         if not (0 <= x_from < x_to <= nx and 0 <= y_from < y_to <= ny):
-            raise _UnfitError(
+            raise UnfitError(
                 f"has {nx} × {ny} positions, and --scan-crop is {x_from} {x_to} {y_from} {y_to}; "
                 f"expected RX from and to between 0 and {nx}, RY from and to between 0 and {ny}"
             )
@@ -223,14 +223,14 @@ def _on_disk(frames: Any) -> Any:
     if not isinstance(frames, np.memmap):
         return frames
     whole = (-1, -1) if frames.ndim > 2 else ()
-    return _lazy(frames, ("auto",) * (frames.ndim - len(whole)) + whole)
+    return on_disk(frames, ("auto",) * (frames.ndim - len(whole)) + whole)
 
 
 def _sliceable(frames: Any) -> Any:
     """Wrap an array that cannot be reshaped, such as one of h5py or zarr."""
     if isinstance(frames, np.ndarray) or hasattr(frames, "dask"):
         return frames
-    return _lazy(frames, frames.chunks or "auto")
+    return on_disk(frames, frames.chunks or "auto")
 
 
 def _summed(listed: Any, each: int) -> Any:

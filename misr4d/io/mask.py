@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from misr4d.io.scan import _one_line
+from misr4d.io.scan import one_line
 
 __all__ = ["read_mask"]
 
@@ -46,7 +46,7 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
             picture = np.asarray(file_reader(str(path))[0]["data"])
     except Exception as error:  # the readers of others raise whatever they like
-        raise ValueError(f"{path} cannot be read as a mask: {_one_line(error)}") from None
+        raise ValueError(f"{path} cannot be read as a mask: {one_line(error)}") from None
     if picture.shape != tuple(shape) or picture.dtype.kind not in "biuf":
         raise ValueError(
             f"{path} has shape {picture.shape} and type {picture.dtype}; expected numbers of the "

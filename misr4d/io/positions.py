@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from misr4d.io.layout import Layout
-from misr4d.io.scan import _one_line
+from misr4d.io.scan import one_line
 
 __all__ = ["Grid", "fit_grid", "read_positions", "with_positions"]
 
@@ -55,7 +55,7 @@ def read_positions(path: str | Path) -> NDArray[np.float64]:
         return np.loadtxt(lines, ndmin=2)
     except Exception as error:  # NumPy raises whatever it likes
         raise ValueError(
-            f"--positions {path} cannot be read: {_one_line(error)}; expected .npy or a text of "
+            f"--positions {path} cannot be read: {one_line(error)}; expected .npy or a text of "
             "two columns, in Å"
         ) from None
 

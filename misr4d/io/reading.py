@@ -34,12 +34,12 @@ from misr4d.io.scan import (
     QUANTITIES,
     Quantity,
     Scan,
+    UnfitError,
     _as_given,
     _check_fits,
     _check_names,
     _checked,
-    _one_line,
-    _UnfitError,
+    one_line,
 )
 from misr4d.io.stores import is_zarr, read_zarr
 from misr4d.io.units import ANGLES, FREQUENCIES, Calibration, Reading, choose_array
@@ -133,15 +133,15 @@ def read_scan(
         raise ValueError(f"{path} is {description}, which no reader takes; known: {kinds}")
     try:
         contents = reader.read(path, dataset)
-    except _UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # external readers may raise any error
         raise ValueError(
-            f"{path} cannot be read by {reader.name}: {_one_line(error)}; {_guess(path)}"
+            f"{path} cannot be read by {reader.name}: {one_line(error)}; {_guess(path)}"
         ) from error
     try:
         patterns, left_out = layout.arrange(contents.patterns)
-    except _UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path} {error}") from None
     turn: tuple[str, ...] = ()
     if positions is not None:
@@ -254,7 +254,7 @@ def _read_numpy(path: Path, dataset: str | None) -> Reading:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "pickle" in str(error) or "Python objects" in str(error):
-            raise _UnfitError(
+            raise UnfitError(
                 f"holds {_PICKLED}, or no array at all ({_guess(path)}); save numbers with "
                 "numpy.save"
             ) from None
@@ -279,7 +279,7 @@ def _read_archive(path: Path, dataset: str | None) -> Reading:
         }
     for name, member in members.items():
         if member.dtype.hasobject:
-            raise _UnfitError(f"its array {name!r} holds {_PICKLED}; save numbers")
+            raise UnfitError(f"its array {name!r} holds {_PICKLED}; save numbers")
     chosen = choose_array({k: m for k, m in members.items() if len(m.shape) in (3, 4)}, dataset)
     key = next(k for k, m in members.items() if m is chosen)
     _check_fits(
@@ -301,7 +301,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Member:
         shape, _, dtype = read_header(file)
     claimed = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and claimed > archive.getinfo(name).file_size:
-        raise _UnfitError(
+        raise UnfitError(
             f"its array {name!r} claims the shape {shape}, which is more than it holds; is it "
             "complete?"
         )
@@ -336,7 +336,7 @@ def _hdf5_arrays(file: h5py.File) -> dict[str, Any]:
 def check_written(patterns: Any) -> Any:
     """Return an HDF5 array; raise if nothing was ever written to it."""
     if not patterns.is_virtual and not patterns.external and not patterns.id.get_storage_size():
-        raise _UnfitError(
+        raise UnfitError(
             f"its array {patterns.name!r} of shape {patterns.shape} was never written to; was the "
             "recording broken off?"
         )
@@ -360,7 +360,7 @@ def _read_nion(
 ) -> None:
     """Read the properties that Nion Swift writes with an array."""
     if properties.get("datum_dimension_count") == 1:
-        raise _UnfitError(f"holds spectra of shape {shape} and not diffraction patterns")
+        raise UnfitError(f"holds spectra of shape {shape} and not diffraction patterns")
     axes = properties.get("dimensional_calibrations") or []
     if not axes:  # of an archive
         axes = properties.get("spatial_calibrations") or []
@@ -439,11 +439,11 @@ def _read_ndata(path: Path, dataset: str | None) -> Reading:
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
         if "data.npy" not in names:
-            raise _UnfitError(f"holds no data.npy, only {', '.join(sorted(names)) or 'nothing'}")
+            raise UnfitError(f"holds no data.npy, only {', '.join(sorted(names)) or 'nothing'}")
         properties = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
         info, member = archive.getinfo("data.npy"), _member(archive, "data.npy")
         if member.dtype.hasobject:
-            raise _UnfitError(f"holds {_PICKLED}; save numbers")
+            raise UnfitError(f"holds {_PICKLED}; save numbers")
         with archive.open("data.npy") as file:
             file.read(8)
             header = struct.unpack("<H", file.read(2))[0] + 10

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from misr4d.io.scan import _lazy, _UnfitError
+from misr4d.io.scan import UnfitError, on_disk
 from misr4d.io.units import (
     ANGLES,
     ENERGIES,
@@ -156,7 +156,7 @@ def _refuse_spectra(signal: Mapping[str, Any]) -> None:
     flags = [a["navigate"] for a in axes if "navigate" in a]
     one_axis = len(flags) == len(axes) > 0 and flags.count(False) == 1
     if one_axis or units & ENERGIES or kind.startswith(("EELS", "EDS", "Luminescence")):
-        raise _UnfitError(
+        raise UnfitError(
             f"holds spectra{f' ({kind})' if kind else ''} of shape {tuple(signal['data'].shape)} "
             "and not diffraction patterns"
         )
@@ -208,10 +208,10 @@ def _read_empad(path: Path) -> Reading | None:
     name = raw.get("filename") or (raw.text or "").strip()
     file = path.parent / Path(name.replace("\\", "/")).name
     if not file.is_file():
-        raise _UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
+        raise UnfitError(f"its patterns are in {file.name}, which is not beside it; copy it there")
     frames, remainder = divmod(file.stat().st_size, _EMPAD.itemsize)
     if remainder or not frames:
-        raise _UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
+        raise UnfitError(f"{file.name} is not whole frames of 130 × 128 values; is it complete?")
 
     def number(element: ET.Element, key: str) -> float:
         return float(element.findtext(key, "nan"))
@@ -226,13 +226,13 @@ def _read_empad(path: Path) -> Reading | None:
             f"{number(s, 'scan_resolution_y'):g} × {number(s, 'scan_resolution_x'):g}"
             for s in scans
         )
-        raise _UnfitError(
+        raise UnfitError(
             f"{file.name} holds {frames} frames, and the scans that the XML lists have {listed} "
             "positions; is it complete?"
         )
     shapes = {key[:2] for key in fitting}
     if len(shapes) > 1:
-        raise _UnfitError(
+        raise UnfitError(
             f"its {frames} frames fit several of the scans that it lists ({sorted(shapes)}); keep "
             "the one that was recorded in the XML"
         )
@@ -258,7 +258,7 @@ def _read_empad(path: Path) -> Reading | None:
         if math.isfinite(volts) and volts > 0:  # 0 means not known
             calibration.values["energy"] = volts
     frames_on_disk = np.memmap(file, _EMPAD, "r", shape=(nx, ny))["data"]
-    patterns = _lazy(frames_on_disk, ("auto", "auto", -1, -1))
+    patterns = on_disk(frames_on_disk, ("auto", "auto", -1, -1))
     return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 

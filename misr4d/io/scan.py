@@ -163,7 +163,7 @@ class Scan:
         array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
         try:
             four_axes, notes = layout.arrange(array)
-        except _UnfitError as error:
+        except UnfitError as error:
             raise ValueError(f"the array {error}") from None
         if positions is not None:
             from misr4d.io.positions import with_positions
@@ -246,7 +246,7 @@ def _as_given(given: Mapping[str, Any]) -> dict[str, Quantity]:
     }
 
 
-class _UnfitError(ValueError):
+class UnfitError(ValueError):
     """A readable file that is not a scan; the message is for the user."""
 
 
@@ -258,7 +258,7 @@ def _memory() -> float:
 def _check_fits(size: float, what: str, remedy: str) -> None:
     """Raise if `size` bytes are more than a quarter of memory."""
     if size > _memory() / 4:
-        raise _UnfitError(
+        raise UnfitError(
             f"{what} {size / 2**30:.4g} GiB, of which memory, {_memory() / 2**30:.4g} GiB, can "
             f"spare a quarter; {remedy}"
         )
@@ -293,47 +293,47 @@ def _checked(name: str, value: Any, where: str) -> Any:
     return float(numbers[0])
 
 
-def _lazy(array: Any, chunks: Any) -> Any:
+def on_disk(array: Any, chunks: Any) -> Any:
     """Wrap an array on disk in dask, under a new name rather than a hash of its content."""
     from dask.array import from_array  # takes a second to load
 
     return from_array(array, chunks, name=False)  # type: ignore[no-untyped-call]
 
 
-def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
+def with_four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
     """Return the patterns with axes (Rx, Ry, Qx, Qy), or raise with the reason."""
     shape, kind = tuple(patterns.shape), patterns.dtype.kind
     if len(shape) in (3, 4) and shape[-1] in (3, 4) and shape[-2] >= 16:
-        raise _UnfitError(
+        raise UnfitError(
             f"has shape {shape}, whose last axis looks like the {shape[-1]} colours of pictures; "
             "expected diffraction patterns of one number a pixel"
         )
     if kind not in "uif":
-        raise _UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
+        raise UnfitError(f"holds values of type {patterns.dtype}; expected whole or real numbers")
     if scan_shape is not None:
         if len(shape) == 4 and tuple(scan_shape) != shape[:2] and 1 not in shape[:2]:
-            raise _UnfitError(
+            raise UnfitError(
                 f"has {shape[0]} × {shape[1]} positions of its own, and --scan-shape says "
                 f"{scan_shape[0]} × {scan_shape[1]}: leave it out, or give it for a list of "
                 "patterns only"
             )
         listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
         if listed != math.prod(scan_shape):
-            raise _UnfitError(
+            raise UnfitError(
                 f"has shape {shape}, which is not {scan_shape[0]} × {scan_shape[1]} "
                 "positions; give another --scan-shape"
             )
         _check_size((*scan_shape, *shape[-2:]), patterns)
         if not isinstance(patterns, np.ndarray) and not hasattr(patterns, "dask"):
-            patterns = _lazy(patterns, patterns.chunks or "auto")
+            patterns = on_disk(patterns, patterns.chunks or "auto")
         return patterns.reshape(*scan_shape, *shape[-2:])
     if len(shape) == 3:
-        raise _UnfitError(
+        raise UnfitError(
             f"lists {shape[0]} patterns of {shape[1]} × {shape[2]} pixels; say how they "
             "were scanned: --scan-shape RX RY"
         )
     if len(shape) != 4:
-        raise _UnfitError(
+        raise UnfitError(
             f"has {len(shape)} axes, {shape}; expected four: scan Rx, Ry, detector Qx, Qy"
         )
     _check_size(shape, patterns)
@@ -343,10 +343,10 @@ def _four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
 def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
     """Raise if there are no patterns, or impossibly many, since a file may claim anything."""
     if 0 in shape:
-        raise _UnfitError(f"has shape {shape}; there is nothing in it")
+        raise UnfitError(f"has shape {shape}; there is nothing in it")
     size = math.prod(shape) * patterns.dtype.itemsize
     if math.prod(shape[:2]) > _MOST_POSITIONS or size > _MOST_BYTES:
-        raise _UnfitError(
+        raise UnfitError(
             f"claims the shape {shape}, {size / 2**40:.4g} TiB; expected at most "
             f"{_MOST_POSITIONS} positions and {_MOST_BYTES / 2**40:g} TiB: is it damaged?"
         )
@@ -360,6 +360,6 @@ def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
         )
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

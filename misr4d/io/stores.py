@@ -10,7 +10,7 @@ from typing import Any
 import zarr
 from zarr.storage import ZipStore
 
-from misr4d.io.scan import _UnfitError
+from misr4d.io.scan import UnfitError
 from misr4d.io.units import Calibration, Reading, choose_array
 
 __all__ = ["is_zarr", "read_zarr"]
@@ -55,7 +55,7 @@ def _check_chunks_written(path: Path, array: str) -> None:
             inside = [n for n in archive.namelist() if n.startswith(f"{array}/" if array else "")]
             names = [n.rpartition("/")[2] for n in inside if not n.endswith("/")]
     if all(name in unchunked for name in names):
-        raise _UnfitError(
+        raise UnfitError(
             "no chunk of its array was ever written; was the recording broken off, or the folder "
             "copied in part?"
         )

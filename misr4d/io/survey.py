@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from misr4d.core.datacube import Datacube
-from misr4d.io.scan import Scan, _one_line
+from misr4d.io.scan import Scan, one_line
 
 __all__ = ["BLANK", "Survey", "is_reading", "survey"]
 
@@ -190,7 +190,7 @@ class _Pass:
                 break
             except Exception as error:  # the readers of others raise whatever they like
                 raise ValueError(
-                    f"{scan.path} breaks off or is damaged: {_one_line(error)}; copy it again"
+                    f"{scan.path} breaks off or is damaged: {one_line(error)}; copy it again"
                 ) from error
             self._add(positions, block, limits)
 

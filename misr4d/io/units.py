@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from misr4d.io.scan import _one_line, _UnfitError
+from misr4d.io.scan import UnfitError, one_line
 
 __all__ = [
     "ANGLES",
@@ -129,11 +129,11 @@ class Calibration:
         """Note a calibration that cannot be understood, so that the user can give it instead."""
         try:
             yield
-        except _UnfitError:
+        except UnfitError:
             raise
         except Exception as error:  # a file may contain anything
             self.notes.append(
-                f"what the file says of its calibration makes no sense ({_one_line(error)})"
+                f"what the file says of its calibration makes no sense ({one_line(error)})"
             )
 
     def scan(self, sizes: tuple[Any, Any], units: tuple[Any, Any]) -> None:
@@ -185,13 +185,13 @@ def choose_array(arrays: Mapping[str, Any], dataset: str | None) -> Any:
     listing = ", ".join(f"{k} {tuple(v.shape)}" for k, v in arrays.items()) or "none"
     if dataset is not None:
         if dataset not in arrays:
-            raise _UnfitError(f"has no array {dataset!r} of three or four axes; it has {listing}")
+            raise UnfitError(f"has no array {dataset!r} of three or four axes; it has {listing}")
         return arrays[dataset]
     if not arrays:
-        raise _UnfitError("holds no array of three or four axes, so no scan")
+        raise UnfitError("holds no array of three or four axes, so no scan")
     candidates = {k: v for k, v in arrays.items() if len(v.shape) == 4} or arrays
     if len(candidates) != 1:
-        raise _UnfitError(
+        raise UnfitError(
             f"holds several arrays that could be a scan: {listing}; name one: --dataset"
         )
     return next(iter(candidates.values()))

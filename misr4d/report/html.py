@@ -12,7 +12,6 @@ import jinja2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -304,7 +303,7 @@ def _pattern(mean: NDArray[np.float64], bad: NDArray[np.bool_], disc: Disc) -> b
             np.sqrt(np.maximum(mean, 0)), vmax=math.sqrt(float(good_pixels.max())), cmap="gray"
         )
         axes.imshow(np.where(bad, 1.0, np.nan), cmap="autumn", vmin=1, vmax=2)
-        disc_centre = (disc.centre[1], disc.centre[0])
-        axes.add_patch(Circle(disc_centre, disc.radius, fill=False, color="#56b4e9", lw=1.2))
+        edge = disc.outline()
+        axes.plot(edge[:, 1], edge[:, 0], color="#56b4e9", lw=1.2, scalex=False, scaley=False)
         axes.set(xlabel="Qy [pixel]", ylabel="Qx [pixel]")
         return _png(figure)

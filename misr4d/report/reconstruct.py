@@ -30,7 +30,14 @@ from misr4d.report.half_sets import (
     on_first_lines,
 )
 from misr4d.report.preparation import Prepared, check_known, prepare
-from misr4d.report.report import METHOD_NAMES, Method, Report, _period, _rms, _shown_quantity
+from misr4d.report.report import (
+    METHOD_NAMES,
+    Method,
+    Report,
+    quantity_line,
+    rms,
+    shown_period,
+)
 
 __all__ = ["plan", "reconstruct_scan"]
 
@@ -51,7 +58,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     check_known(scan)
     nx, ny = scan.patterns.shape[:2]
     lines = [scan.described()]
-    lines += [_shown_quantity(name, q) for name, q in scan.known.items()]
+    lines += [quantity_line(name, q) for name, q in scan.known.items()]
     quantity_names = ("centre", "semiangle", "detector_pixel", "defocus", "rotation", "dose")
     missing = [name.replace("_", " ") for name in quantity_names if name not in scan.known]
     if missing:
@@ -357,7 +364,7 @@ def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[s
             "which the network was not trained with: compare with direct"
         )
     if report.deviation is not None:
-        if _rms(report.deviation) > float(report.mean.std()):
+        if rms(report.deviation) > float(report.mean.std()):
             warnings.append("the deviation is larger than the signal: this image shows noise")
         warnings += _prior(report)
     return warnings
@@ -372,8 +379,8 @@ def _prior(report: Report) -> list[str]:
     method_resolution = report.resolution.get(report.method)
     if method_resolution is not None and method_resolution["half-bit"] < direct_resolution / _FAR:
         return [
-            f"half-sets agree to {_period(method_resolution['half-bit'])} with the network and to "
-            f"{_period(direct_resolution)} without: detail between the two rests on the network's "
-            "prior"
+            f"half-sets agree to {shown_period(method_resolution['half-bit'])} with the network "
+            f"and to {shown_period(direct_resolution)} without: detail between the two rests on "
+            "the network's prior"
         ]
     return []

@@ -149,7 +149,7 @@ class Report:
             "scan_matrix": [list(row) for row in self.scan_matrix],
             "signal": {"value": float(self.mean.std()), "unit": "rad"},
             "deviation": {
-                "value": None if self.deviation is None else _rms(self.deviation),
+                "value": None if self.deviation is None else rms(self.deviation),
                 "unit": "rad",
             },
             "half_set_resolution": {**limits, "finest": self.finest_ring, "unit": "Å"}
@@ -167,13 +167,13 @@ class Report:
             f"{self.source}: {self.mean.shape[0]} × {self.mean.shape[1]} pixels of "
             f"{self.pixel[0]:.4g} × {self.pixel[1]:.4g} Å, {self.method}"
         ]
-        lines += [_shown_quantity(name, q) for name, q in self.quantities.items()]
-        spread = "" if self.deviation is None else f", deviation {_rms(self.deviation):.3g} rad"
+        lines += [quantity_line(name, q) for name, q in self.quantities.items()]
+        spread = "" if self.deviation is None else f", deviation {rms(self.deviation):.3g} rad"
         lines.append(f"  {'signal':<15}{float(self.mean.std()):.3g} rad{spread}")
         for name, resolutions in self.resolution.items():
             finest = self.finest_ring or 0.0
             limits = ", ".join(
-                f"{'≤ ' if is_end(v, finest) else ''}{_period(v)} by {k}"
+                f"{'≤ ' if is_end(v, finest) else ''}{shown_period(v)} by {k}"
                 for k, v in resolutions.items()
             )
             end = " (≤: they agree as far as was compared)" if "≤" in limits else ""
@@ -314,11 +314,11 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def _rms(values: NDArray[np.float32]) -> float:
+def rms(values: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
-def _period(value: float) -> str:
+def shown_period(value: float) -> str:
     return f"{value:.3g} Å" if math.isfinite(value) else "none"
 
 
@@ -328,7 +328,7 @@ def _round_length(length: float) -> float:
     return max(m * power for m in (1.0, 2.0, 5.0) if m * power <= length)
 
 
-def _shown_quantity(name: str, q: Quantity) -> str:
+def quantity_line(name: str, q: Quantity) -> str:
     error = "" if q.error is None else f" ± {q.error:.2g}"
     value = f"{shown_value(q.value)}{error} {q.unit}".strip()
     return f"  {name.replace('_', ' '):<15}{value} ({q.origin})"

@@ -178,3 +178,17 @@ def test_the_readme_has_a_block_with_a_verdict_on_every_claim() -> None:
     # How many draws are behind each, but for what a derivation settles.
     assert drawn == [name for name in named[:14] if f"{name} ⊘" not in block]
     assert build.between(readme, block) == readme
+
+
+def test_the_image_of_a_figure_opens_at_full_size() -> None:
+    plain = '<p><img alt="icon" src="icon.png" /></p>'
+    figure = '<figure class="a" id="f">\n<img alt="x" class="b" src="../_images/x.png" />\n'
+    context = {"body": plain + figure}
+    rendering.link_full_size(None, "page", "page.html", context, None)
+    assert context["body"] == plain + (
+        '<figure class="a" id="f">\n<a class="full-size" href="../_images/x.png" '
+        'title="Open at full size"><img alt="x" class="b" src="../_images/x.png" /></a>\n'
+    )
+    empty: dict[str, str] = {}
+    rendering.link_full_size(None, "search", "search.html", empty, None)
+    assert empty == {}

@@ -8,6 +8,7 @@ import torch
 
 from misr4d import ATOMIC, MOLECULAR, Acquisition
 from misr4d.calibrate.defocus import estimate_defocus, registered_power
+from misr4d.calibrate.registration import Registered
 from misr4d.core.dose import expose
 from misr4d.simulate.reciprocity import simulate_views
 from tests.conftest import weak_phase
@@ -72,6 +73,35 @@ def test_a_scan_that_does_not_drift_is_not_said_to() -> None:
     still = estimate_defocus(views_of(ATOMIC, 300.0), unturned(ATOMIC))
     assert still.drift == (0.0, 0.0)
     assert max(still.drift_error) < 0.02
+
+
+def test_the_noise_of_few_electrons_is_not_taken_for_drift() -> None:
+    """Frequencies whose noise fitted a trial were trusted: this scan was said to drift by 8 %."""
+    small = replace(unturned(ATOMIC), scan_shape=(32, 32))
+    still = estimate_defocus(views_of(ATOMIC, 100.0)[:, :32, :32], small)
+    assert still.drift == (0.0, 0.0)
+    # Noise makes several maxima, and the errors cover them.
+    assert 15.0 < still.error < 40.0
+    assert abs(still.defocus - 500.0) < 3 * still.error
+    assert 1.0 < still.rotation_error < 4.0
+    assert abs(still.rotation) < 3 * still.rotation_error
+
+
+def test_few_strong_frequencies_count_among_many_of_noise() -> None:
+    """Bragg peaks keep their weight, which the mean of their ring would take from them."""
+    rng = np.random.default_rng(0)
+    flat = torch.ones(ATOMIC.number_of_views, *ATOMIC.scan_shape)
+    registered = Registered(
+        expose(flat, ATOMIC, 100.0, torch.Generator().manual_seed(0)), unturned(ATOMIC)
+    )
+    noise = float(np.median((np.abs(registered.values) ** 2).mean(1)))
+    explained = noise * rng.gamma(2.0, size=len(registered.values))
+    explained[::100] = 40.0 * noise
+    weight = registered.reliability(explained)
+    peak = np.zeros(len(weight), dtype=bool)
+    peak[::100] = True
+    assert weight[peak].min() > 0.9
+    assert weight[~peak].mean() < 0.08
 
 
 def test_astigmatism_is_found_where_the_drift_is_known() -> None:

@@ -72,3 +72,17 @@ def test_the_matrix_of_an_ellipse_makes_it_round() -> None:
 def test_a_soft_edge_leaves_the_radius_uncertain() -> None:
     counts = np.random.default_rng(0).poisson(40 * soft(2.0, 1.0, 6.0, 0.0))
     assert find_disc(counts).radius_error == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_outline_is_the_ellipse_that_was_seen() -> None:
+    angle, long, short = 0.7, 12.0, 9.0
+    size = (long**2 - short**2) / (long**2 + short**2)
+    ellipse = (float(size * np.cos(2 * angle)), float(size * np.sin(2 * angle)))
+    radius = float(np.sqrt(long * short))
+    edge = Disc((20.0, 31.0), radius, (0.1, 0.1), 0.1, ellipse).outline() - (20.0, 31.0)
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    along, across = axes @ edge.T
+    np.testing.assert_allclose((along / long) ** 2 + (across / short) ** 2, 1, atol=1e-9)
+    np.testing.assert_allclose(edge[0], edge[-1], atol=1e-9)
+    round_edge = Disc((0.0, 0.0), 7.0, (0.1, 0.1), 0.1).outline()
+    np.testing.assert_allclose(np.hypot(*round_edge.T), 7.0)

@@ -13,7 +13,7 @@ from misr4d.report.preparation import Prepared, prepare
 from misr4d.report.reconstruct import reconstruct_scan
 
 # A share of the defocus, and deg. Of 12 scans of 48 × 48 positions by benchmarks/stand_in.py the
-# worst were 1.1 % and 0.5° at 1000 e⁻/Å², 4.2 % and 1.5° at 100.
+# worst were 1.1 % and 0.5° at 1000 e⁻/Å², 3.5 % and 1.4° at 100.
 BOUNDS = {1000.0: (0.02, 0.5), 100.0: (0.06, 2.5)}
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from misr4d.companion import bench
 from misr4d.companion.bench import STUDY, STUDY_FOLDER, differing, measure_rows, read_table, row_of
-from misr4d.companion.study import METHODS
+from misr4d.companion.study import METHODS, make_scene
+from misr4d.companion.study_images import KEPT, SHOWN, image_key, read_images
 
 RECORD = json.loads((STUDY_FOLDER / "table.json").read_text(encoding="utf-8"))
 MADE_ON = RECORD["versions"]["python"]
@@ -128,7 +129,24 @@ def test_rows_drawn_by_the_commit_are_measured_again(rows: list[dict[str, Any]])
             again = measure_rows([row_of(entry) for entry in group], seed)
             for entry, new in zip(group, again, strict=True):
                 lines += differing(entry, new)
+                lines += kept_image_differs(entry)
     assert not lines, "\n".join(lines)
+
+
+def kept_image_differs(entry: dict[str, Any]) -> list[str]:
+    """Compare a row's image with the one that the study keeps, if it keeps one."""
+    method, name, dose, seed = case = (
+        str(entry["method"]),
+        str(entry["specimen"]),
+        float(entry["dose"]),
+        int(entry["seed"]),
+    )
+    kept = read_images(KEPT).get(image_key(*case)) if case in SHOWN else None
+    if kept is None:
+        return []
+    image = METHODS[method](make_scene(name).measure(dose, seed))  # just made: from the cache
+    error = float((image - kept).std() / image.std())
+    return [f"image of {case} differs by {error:.4f} of its spread"] if error > 0.02 else []
 
 
 def test_a_number_that_was_changed_is_found(rows: list[dict[str, Any]]) -> None:

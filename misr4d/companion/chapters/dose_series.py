@@ -17,6 +17,7 @@ from misr4d.companion.chapters.dose_curves import SIGNS, WORDS, Draws
 from misr4d.companion.chapters.tables import by_dose, minus, other_measures, table
 from misr4d.companion.comparison import Series, read_levels
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
+from misr4d.companion.study_images import image_of
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.spectra import RINGS, power_spectrum
@@ -112,7 +113,8 @@ class DoseSeries:
                         if dose in ptychography_doses:
                             methods.append("ptychography")
                     for method in methods:
-                        self._score(METHODS[method](measurement), name, method, dose, draw)
+                        image = image_of(method, measurement, seed + draw)
+                        self._score(image, name, method, dose, draw)
                     if draw == 0 and (name, dose) in stored:
                         self._score(stored[name, dose], name, PEER, dose, draw)
             scene.__dict__.pop("patterns", None)  # they are large

@@ -16,7 +16,8 @@ from torch import Tensor
 from misr4d import plotting
 from misr4d.companion import bench
 from misr4d.companion.chapters.tables import minus, table
-from misr4d.companion.study import METHODS, Scene, make_scene
+from misr4d.companion.study import Scene, make_scene
+from misr4d.companion.study_images import image_of
 from misr4d.measure.metrics import (
     contrast_to_error,
     line_profile,
@@ -101,13 +102,14 @@ class LineScans:
             row = {"specimen": name, "method": "truth", "draw": 0}
             row["surroundings"] = self.told_apart(scene.truth, name)
             self.table.append(row | {key: ideal[key] for key in ("cnr", "cnr_raw")})
-            exact = METHODS["ptychography"](scene.measure(math.inf, seed))
+            exact = image_of("ptychography", scene.measure(math.inf, seed), seed)
             self._score(exact, name, "ptycho∞", 0)
             for draw in range(draws):
                 measurement = scene.measure(dose, seed + draw)
                 for method in MEASURED:
                     if method != "ptychography" or draw < ptychography_draws:
-                        self._score(METHODS[method](measurement), name, method, draw)
+                        image = image_of(method, measurement, seed + draw)
+                        self._score(image, name, method, draw)
             scene.__dict__.pop("patterns", None)  # they are large
 
     def _along(self, image: Tensor, name: str, which: int) -> tuple[Tensor, Tensor]:

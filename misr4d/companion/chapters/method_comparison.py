@@ -27,6 +27,7 @@ from misr4d.companion.chapters.tables import (
 from misr4d.companion.comparison import read_levels
 from misr4d.companion.goals import Goal
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
+from misr4d.companion.study_images import image_of
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
 from misr4d.measure.summary import plain, summarise
@@ -131,13 +132,13 @@ class Comparison:
             scene = self.scenes[name] = make_scene(name)
             measurement = scene.measure(dose, seed)
             for method in (*PLAIN, *NETWORKS):
-                self.pictures[name, method] = METHODS[method](measurement)
+                self.pictures[name, method] = image_of(method, measurement, seed)
             if (name, dose) in stored:
                 self.pictures[name, PEER] = stored[name, dose]
             again = iterative_dpc(measurement.whole, scene.acquisition, UPSAMPLING)
             self.iterated[name] = self.fit(again, name)
             exact = scene.measure(math.inf, seed)
-            self.pictures[name, "ptycho∞"] = METHODS["ptychography"](exact)
+            self.pictures[name, "ptycho∞"] = image_of("ptychography", exact, seed)
             scene.__dict__.pop("patterns", None)  # they are large
         self.scored = {(n, m): self.fit(image, n) for (n, m), image in self.pictures.items()}
         self.titles = {name: s.specimen.short_title for name, s in self.scenes.items()}

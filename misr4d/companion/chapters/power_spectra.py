@@ -15,6 +15,7 @@ from torch import Tensor
 from misr4d import plotting
 from misr4d.companion.chapters.tables import spread, table
 from misr4d.companion.study import METHODS, Measurement, Scene, make_scene
+from misr4d.companion.study_images import image_of
 from misr4d.core.dose import expose
 from misr4d.measure.snr import shot_noise_bound, spectral_snr
 from misr4d.measure.spectra import (
@@ -109,7 +110,7 @@ class Spectra:
         for method in SHOWN:
             if method == "ptychography" and draw:
                 continue
-            image = METHODS[method](measurement)
+            image = image_of(method, measurement, seed + draw)
             rings = score_rings(image, scene.truth, scene.pixel)
             top = self._highest(image, name)
             found = (top, rings.resolution, rings.last_ring, rings.weighted)

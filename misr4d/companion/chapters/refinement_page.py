@@ -12,13 +12,12 @@ from torch import Tensor
 
 from misr4d import plotting
 from misr4d.companion.chapters.drawing import dose_ticks, plot_spread
-from misr4d.companion.chapters.refinement import STAGES, WAYS, StudyRows
+from misr4d.companion.chapters.refinement import STAGES, WAYS, Explained, Invented, StudyRows
 from misr4d.companion.chapters.tables import table
 from misr4d.companion.study import Scene
 from misr4d.learn.learned import card
 from misr4d.measure.spectra import RINGS
 from misr4d.measure.summary import summarise
-from misr4d.reconstruction.refine import Refined
 from misr4d.reconstruction.tuned import refine_tuning
 
 __all__ = [
@@ -41,8 +40,6 @@ STYLES = {
     "painted over, not refined": ("#332288", "s:"),
     "painted over, refined": ("#117733", "s-"),
 }
-
-Invented = Mapping[tuple[str, float, str], Sequence[float]]
 
 
 def prior_table() -> str:
@@ -127,70 +124,79 @@ def curves(scenes: Mapping[str, Scene], study: StudyRows) -> Figure:
 def ways_table(ways: Sequence[Mapping[str, Any]]) -> str:
     """Both ways to use a network, as a table and in words."""
 
-    def entry(found: Mapping[str, float]) -> str:
-        period = 1 / found["frequency"] if found["frequency"] else math.inf
-        return f"{found['correlation']:.3f}, {plotting.period_label(period)}"
+    def entry(found: Mapping[str, Sequence[float]]) -> str:
+        frequency = summarise(found["frequency"]).median
+        period = plotting.period_label(1 / frequency if frequency else math.inf)
+        return f"{summarise(found['correlation']).text(digits=3)}, {period}"
 
     rows = [
         [row["specimen"], plotting.dose_label(row["dose"]), *(entry(row[way]) for way in WAYS)]
         for row in ways
     ]
-    ahead = sum(row["plug and play"]["correlation"] > row["prior"]["correlation"] for row in ways)
+    pairs = [
+        (plugged, prior)
+        for row in ways
+        for plugged, prior in zip(
+            row["plug and play"]["correlation"], row["prior"]["correlation"], strict=True
+        )
+    ]
+    ahead = sum(plugged > prior for plugged, prior in pairs)
     return (
-        "Correlation with the truth inside the specimen and FRC-0.5 resolution, one draw:\n\n"
+        "Correlation with the truth inside the specimen, and the median FRC-0.5 resolution:\n\n"
         + table(["specimen", "dose", *WAYS], rows)
-        + f"\n\nPlug and play is ahead in {ahead} of {len(ways)} by correlation. "
+        + f"\n\nPlug and play is ahead in {ahead} of {len(pairs)} scans by correlation. "
         + (
             "The prior is what the rest of the book uses: asked again about electrons that the image "
             "fits already, the network takes their noise for the specimen's."
-            if 2 * ahead < len(ways)
+            if 2 * ahead < len(pairs)
             else "The rest of the book uses the prior all the same, which is a third of the work."
         )
     )
 
 
-def assumption_table(cases: Mapping[str, Refined], dose: float) -> str:
+def assumption_table(cases: Explained, dose: float) -> str:
     """Deviance, excess and warning of each case, as a table."""
     rows = [
         [
             label,
-            f"{found.deviance:.4f}",
-            f"{found.deviance_z:+.1f}",
-            "does not explain the counts" if found.warning else "explains them",
+            f"{summarise(draw['deviance'] for draw in found).median:.4f}",
+            summarise(draw["excess"] for draw in found).text(1, sign=True),
+            f"in {sum(draw['warned'] for draw in found)} of {len(found)}",
         ]
         for label, found in cases.items()
     ]
     return (
-        f"At {dose:g} e⁻/Å². The deviance over its expectation, the excess in standard deviations, and "
-        "what the warning says:\n\n" + table(["case", "deviance", "excess", "warning"], rows)
+        f"At {dose:g} e⁻/Å². The median deviance over its expectation, the excess in standard deviations, and "
+        "in how many draws the warning says that the image does not explain the counts:\n\n"
+        + table(["case", "deviance", "excess", "warned"], rows)
     )
 
 
-def defocus_table(focus: Sequence[Mapping[str, float]], counts: int) -> str:
+def defocus_table(focus: Sequence[Mapping[str, Any]], counts: int) -> str:
     """Write what the excess sees of a wrong defocus, as a table and in words.
 
     Parameters
     ----------
     focus : sequence of mapping
-        As from :func:`misr4d.companion.chapters.refinement.wrong_defoci`.
+        As from :func:`misr4d.companion.chapters.refinement.all_assumptions`.
     counts : int
         Number of counts over which the excess sums.
     """
-    unseen = [row for row in focus if row["error"] and row["excess"] < 5]
+    unseen = [row for row in focus if row["error"] and min(row["excess"]) < 5]
     rows = [
         [
             f"{row['error']:.0%}",
             plotting.dose_label(row["dose"]),
-            f"{row['excess']:+.1f}",
-            f"{row['left']:+.1%}",
+            summarise(row["excess"]).text(1, sign=True),
+            f"{summarise(100 * left for left in row['left']).text(1, sign=True)}",
         ]
         for row in focus
     ]
     return (
         "What the check sees of a wrong defocus, and what is left of the error if the defocus is fitted along:"
-        "\n\n" + table(["error", "dose", "excess", "error after the fit"], rows) + "\n\n"
+        "\n\n" + table(["error", "dose", "excess", "error after the fit (%)"], rows) + "\n\n"
     ) + (
-        "The warning at 5 does not see "
+        "The warning at 5 does not always see "
         + ", ".join(f"{row['error']:.0%} at {plotting.dose_label(row['dose'])}" for row in unseen)
         + ": the image gives way to part of a wrong defocus, and the rest is lost in the noise of "
         f"{counts} counts. An excess below five does not say that what was assumed is "
@@ -205,12 +211,13 @@ def overruled_curves(overruled: Sequence[Mapping[str, Any]]) -> Figure:
     doses = [row["dose"] for row in overruled]
     figure = Figure(figsize=(8.2, 3.0), layout="constrained")
     grid = figure.subplots(1, 2)
-    for axes, found, ends in (
-        (grid[0], list(overruled), (0.0, 1.0)),
-        (grid[1], [row["probabilities"] for row in overruled], (0.5, 1.0)),
-    ):
+    for axes, key, ends in ((grid[0], "share", (0.0, 1.0)), (grid[1], "probability", (0.5, 1.0))):
         for label, (colour, style) in STYLES.items():
-            axes.plot(doses, [row[label] for row in found], style, ms=3, color=colour, label=label)
+            drawn = [summarise(row[label][key]) for row in overruled]
+            middle = [found.median for found in drawn]
+            axes.plot(doses, middle, style, ms=3, color=colour, label=label)
+            spread = [found.low for found in drawn], [found.high for found in drawn]
+            axes.fill_between(doses, *spread, color=colour, alpha=0.15, lw=0)
         for level in ends:
             axes.axhline(level, color="0.6", lw=0.8, ls=":")
         axes.set(xlabel="dose (e⁻/Å²)")
@@ -239,9 +246,9 @@ def invention_table(invented: Invented) -> str:
 def seen(
     scenes: Mapping[str, Scene],
     study: StudyRows,
-    seconds: Sequence[float],
+    longest: float,
     overruled: Sequence[Mapping[str, Any]],
-    cases: Mapping[str, Refined],
+    cases: Explained,
     invented: Invented,
 ) -> str:
     """Write what was seen; arguments are what the other functions of this page were given."""
@@ -287,16 +294,24 @@ def seen(
     in_vacuum = {stage: peaks(stage, ("vacuum",)) for stage in ("ptychography", "second")}
     halved = totals["second"] <= totals["first"] / 2
     halved_iterative = in_vacuum["second"] <= in_vacuum["ptychography"] / 2
-    back = next((row["dose"] for row in overruled if row["painted over, refined"] > 0.5), math.inf)
-    alone = next((row["dose"] for row in overruled if row["direct"] > 0.5), math.inf)
+
+    def shown_from(way: str) -> float:
+        """Lowest dose from which on more than half of the defect is shown."""
+        shares = [(row["dose"], summarise(row[way]["share"]).median) for row in overruled]
+        return next((dose for dose, share in shares if share > 0.5), math.inf)
+
+    back, alone = shown_from("painted over, refined"), shown_from("direct")
     late = (
         " What the prior believes, the refinement gives up late: a second stage does not make a wrong first\n"
         "  one harmless at low dose."
         if back > alone
         else ""
     )
-    explained = cases["the crystal as it is"]
-    warned = [label for label, found in cases.items() if found.warning]
+    true_case = ", ".join(f"{draw['excess']:+.1f}" for draw in cases["the crystal as it is"])
+    warned = [label for label, found in cases.items() if all(draw["warned"] for draw in found)]
+    silent = [label for label, found in cases.items() if not any(d["warned"] for d in found)]
+    some = [label for label in cases if label not in (*warned, *silent)]
+    sometimes = f" In some of the draws it spoke for {', '.join(some)}." if some else ""
     better, _, worse = low_and_high["correlation"][0]
     return f"""
 By correlation inside the specimen the refined image is better than the first stage in {better} of
@@ -316,8 +331,8 @@ Goals that were set before this was built:
   {totals["second"]:.2f} after, {totals["direct"]:.2f} by direct ptychography (sums of the medians above).
   What the network still takes for structure in nothing, these electrons do suggest; no second look at
   the same ones can tell.
-* *At most 60 s for a scan*: the longest refinement here took
-  {"less" if max(seconds) <= 60 else "more"} than that on the machine that made this page.
+* *At most 60 s for a scan*: **{verdict(longest <= 60)}** where the study was measured; the longest of
+  three took {longest:.0f} s there, on one core.
 
 And beyond the goals:
 
@@ -325,7 +340,7 @@ And beyond the goals:
   {"no dose measured" if math.isinf(back) else f"{back:g} e⁻/Å²"} on; direct ptychography, without any prior,
   shows the missing column by as much from {"no dose measured" if math.isinf(alone) else f"{alone:g} e⁻/Å²"}
   on.{late}
-* **The excess** of the true case is {explained.deviance_z:+.1f} standard deviations; from image to image it
-  scatters by one. The warning spoke for: {", ".join(warned) if warned else "none of the cases"}. It did
-  not speak for {", ".join(label for label in cases if label not in warned)}.
+* **The excess** of the true case is {true_case} standard deviations in the draws; from image to image it
+  scatters by one. The warning spoke in every draw for: {", ".join(warned) if warned else "none of the cases"}. It
+  spoke in none for {", ".join(silent) if silent else "any other"}.{sometimes}
 """

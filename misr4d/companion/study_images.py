@@ -1,0 +1,129 @@
+"""Images by the slow methods that pages show, kept with the study under the key of what made them.
+
+``python benchmarks/study_images.py`` makes them. A page asks :func:`image_of` and gets the image
+that the study holds, or, where code, data, settings or seed are others, one that is made then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from misr4d.companion.bench import STUDY_FOLDER
+from misr4d.companion.study import METHODS, Measurement, Scene, make_scene, method_key
+from misr4d.core.acquisition import REGIMES
+from misr4d.core.files import whole_file
+from misr4d.simulate.patterns import camera_pixel
+from misr4d.specimens.catalogue import make_specimen
+
+__all__ = ["KEPT", "SHOWN", "image_key", "image_of", "read_images", "write_images"]
+
+KEPT = STUDY_FOLDER / "images.npz"
+"""The file: 16-bit levels of each image by its key, beside them ``KEY-scale``: level 0 and step."""
+_LEVELS = 65_535  # so fine that no score of an image moves in its fourth digit
+
+Case = tuple[str, str, float, int]
+"""Method, specimen, dose [e⁻/Å²] and seed of the electrons."""
+
+_TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Figs. 4 and 5
+SHOWN: tuple[Case, ...] = (
+    *(
+        ("ptychography", name, dose, 0)
+        for name in _TRIO
+        for dose in (100.0, 200.0, 300.0, 500.0, 1000.0, math.inf)
+    ),
+    *(("ptychography", name, 300.0, seed) for name in _TRIO for seed in (1, 2)),
+    *(("refined", name, 300.0, 0) for name in _TRIO),
+)
+"""Images that chapters 3 to 6 show or measure along a line."""
+
+
+def image_key(method: str, specimen: str, dose: float, seed: int) -> str:
+    """Return the key of an image: what its method, its electrons and its scene depend on."""
+    return method_key(method, specimen, dose, make_scene, given=("image", seed))
+
+
+def image_of(method: str, measurement: Measurement, seed: int) -> Tensor:
+    """Image by a method: from the study, if it holds the one that today's code would make.
+
+    Parameters
+    ----------
+    method : str
+        Of :data:`misr4d.companion.study.METHODS`.
+    measurement : Measurement
+        ``make_scene(name).measure(dose, seed)``, of atoms that stand still.
+    seed : int
+        Of its electrons.
+
+    Returns
+    -------
+    Tensor
+        ``(3·Rx, 3·Ry)`` [rad].
+    """
+    scene = measurement.scene
+    name = scene.specimen.name
+    if (method, name, measurement.dose, seed) in SHOWN and _as_shown(scene):
+        kept = _kept().get(image_key(method, name, measurement.dose, seed))
+        if kept is not None:
+            return kept.clone()
+    return METHODS[method](measurement)
+
+
+def _as_shown(scene: Scene) -> bool:
+    """Whether specimen and measurement are what the catalogue has by this name."""
+    usual = make_specimen(scene.specimen.name)
+    acquisition = REGIMES[usual.regime]
+    pixel = camera_pixel(acquisition.wavelength)
+    return (
+        scene.specimen.atoms == usual.atoms
+        and scene.specimen.ice == usual.ice
+        and scene.acquisition == replace(acquisition, detector_pixel=pixel)
+        and scene.source == 0
+    )
+
+
+@cache
+def _kept() -> Mapping[str, Tensor]:
+    return read_images(KEPT)
+
+
+def read_images(path: Path) -> dict[str, Tensor]:
+    """Read images by their keys; none where there is no file."""
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as stored:
+        images = {}
+        for key in (key for key in stored.files if not key.endswith("-scale")):
+            low, step = stored[f"{key}-scale"]
+            images[key] = torch.from_numpy(stored[key] * step + low).float()
+    return images
+
+
+def write_images(images: Iterable[tuple[str, Tensor]], path: Path) -> None:
+    """Write images by their keys, in 16 bit; the file is whole or as it was.
+
+    Raises
+    ------
+    ValueError
+        If an image holds values that are not finite.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for key, image in images:
+        values = image.double().numpy()
+        if not np.isfinite(values).all():
+            raise ValueError(f"image {key} holds values that are not finite; make it anew")
+        low = float(values.min())
+        step = float(values.max() - low) / _LEVELS or 1.0
+        arrays[key] = np.rint((values - low) / step).astype(np.uint16)
+        arrays[f"{key}-scale"] = np.array([low, step])
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

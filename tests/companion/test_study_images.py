@@ -1,0 +1,123 @@
+"""Images of the slow methods that the study keeps: never another's, and the ones made today."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from misr4d.companion import study_images
+from misr4d.companion.bench import STUDY, read_study, row_of, score_image
+from misr4d.companion.study import Measurement, make_scene
+from misr4d.companion.study_images import (
+    KEPT,
+    SHOWN,
+    image_key,
+    image_of,
+    read_images,
+    write_images,
+)
+from tests.companion.test_study_rows import on_the_studys_python
+
+
+@on_the_studys_python
+def test_no_image_is_stale_and_none_is_missing() -> None:
+    wanted = {image_key(*case) for case in SHOWN}
+    assert set(read_images(KEPT)) == wanted, "run `python benchmarks/study_images.py`"
+
+
+@on_the_studys_python
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("ptychography", "Li2CoO3", 300.0, 2),
+        ("ptychography", "apoferritin", math.inf, 0),
+        ("refined", "CuZr", 300.0, 0),
+    ],
+)
+def test_a_kept_image_has_the_scores_of_its_row(case: tuple[str, str, float, int]) -> None:
+    method, name, dose, seed = case
+    (row,) = (
+        entry
+        for entry in read_study()
+        if (entry["method"], entry["specimen"], entry["thickness"]) == (method, name, None)
+        and (float(entry["dose"]), entry["seed"]) == (dose, seed)
+    )
+    scores = score_image(read_images(KEPT)[image_key(*case)], make_scene(name))
+    for column in ("correlation", "weighted_frc", "ceiling", "resolution", "ms_ssim"):
+        assert scores[column] == pytest.approx(row[column], rel=2e-4), column
+
+
+def test_shown_images_have_rows_or_doses_between_them() -> None:
+    rows = {(r.method, r.specimen, r.dose, r.draw) for plan in STUDY for r in plan.rows()}
+    beside = [case for case in SHOWN if case not in rows]
+    assert {dose for _, _, dose, _ in beside} == {200.0, 500.0}
+    assert row_of({"specimen": "a", "method": "b", "dose": "inf", "draw": 0}).dose == math.inf
+
+
+@pytest.fixture
+def measurement() -> Measurement:
+    scene = make_scene("Li2CoO3")
+    return Measurement(scene, 300.0, None, scene.acquisition.vacuum_views)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[torch.Tensor]:
+    """Keep one image, of a method that makes another."""
+    kept = torch.linspace(-1, 2, 12).reshape(3, 4)
+    write_images([("key", kept)], tmp_path / "images.npz")
+    monkeypatch.setattr(study_images, "KEPT", tmp_path / "images.npz")
+    monkeypatch.setattr(study_images, "image_key", lambda *case: "key")
+    monkeypatch.setattr(study_images, "METHODS", {"refined": lambda m: torch.zeros(3, 4)})
+    study_images._kept.cache_clear()
+    yield kept
+    study_images._kept.cache_clear()
+
+
+def test_the_kept_image_is_taken_for_its_own_electrons_alone(
+    measurement: Measurement, made: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert torch.allclose(image_of("refined", measurement, 0), made, atol=3 / 65_535)
+    scene = measurement.scene
+    turned = replace(scene.acquisition, rotation=1.0)
+    others = [
+        (measurement, 3),  # another seed
+        (replace(measurement, dose=301.0), 0),
+        (replace(measurement, scene=replace(scene, acquisition=turned)), 0),
+        (replace(measurement, scene=replace(scene, source=0.5)), 0),
+        (replace(measurement, scene=make_scene("Li2CoO3", 40.0)), 0),
+    ]
+    for other, seed in others:
+        assert not image_of("refined", other, seed).any(), (other.dose, seed)
+    monkeypatch.setattr(study_images, "image_key", lambda *case: "that of other code")
+    assert not image_of("refined", measurement, 0).any()
+
+
+def test_a_caller_cannot_change_the_kept_image(
+    measurement: Measurement, made: torch.Tensor
+) -> None:
+    image_of("refined", measurement, 0).zero_()
+    assert torch.allclose(image_of("refined", measurement, 0), made, atol=3 / 65_535)
+
+
+def test_images_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    assert read_images(path) == {}
+    flat, wide = torch.full((2, 3), 0.5), torch.tensor([[-3.0, 0.0, 1e3]])
+    write_images([("flat", flat), ("wide", wide)], path)
+    again = read_images(path)
+    assert torch.equal(again["flat"], flat)
+    assert float((again["wide"] - wide).abs().max()) <= 1003 / 65_535
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not finite"):
+        write_images([("bad", torch.tensor([[np.nan]]))], path)
+    assert path.read_bytes() == before
+
+
+def test_the_file_is_small() -> None:
+    assert KEPT.stat().st_size < 4e6
