@@ -2,11 +2,12 @@
 
     python benchmarks/ablate.py
 
-A small network, a few minutes each, because only the differences matter: every variant sees the
+A small network, ten minutes each, because only the differences matter: every variant sees the
 same specimens, doses, steps and starting seed. Scored on specimens drawn like those of the
 training but from another seed, and on crystals of the paper, at one dose, with the same electrons
 for all. Trainings are kept below ``_output/ablations`` and taken up where they stopped; the
-result lands in ``misr4d/data/ablations.json``. About forty minutes on one core.
+result lands in ``misr4d/data/ablations.json``: about five hours on one core. The record there is of
+an earlier run, of width 8, two seeds and detectors of points, as it says itself.
 """
 
 from __future__ import annotations
