@@ -16,6 +16,7 @@ import click
 import torch
 from tqdm import tqdm
 
+from misr4d.companion.bench import read_part
 from misr4d.companion.chapters import refinement
 from misr4d.companion.recorded import RECORD, Case, case_key, measured, read_record, write_record
 from misr4d.core.files import write_whole
@@ -43,8 +44,8 @@ def main(workers: int, folder: Path) -> None:
     keys = [case_key(case) for case in cases]
     values = {entry["key"]: entry["value"] for entry in read_record()}
     for key in keys:
-        if key not in values and (part := folder / f"{key}.json").is_file():
-            values[key] = json.loads(part.read_text(encoding="utf-8"))
+        if key not in values and (part := read_part(folder / f"{key}.json")) is not None:
+            values[key] = part
     missing = [n for n, key in enumerate(keys) if key not in values]
     tasks = [(cases[n],) for n in missing]
     with tqdm(total=len(cases), initial=len(cases) - len(missing), unit="case") as bar:

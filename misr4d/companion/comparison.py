@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from misr4d.companion.figures import output_folder
+from misr4d.companion.study_images import read_images
 from misr4d.plotting import display_limits
 
 __all__ = ["Series", "read_levels", "save_frames"]
@@ -172,12 +172,8 @@ def read_levels(path: Path) -> dict[tuple[str, float], Tensor]:
     dict
         Images by specimen and dose [e⁻/Å²]; empty where there is no file.
     """
-    if not path.is_file():
-        return {}
     images = {}
-    with np.load(path, allow_pickle=False) as stored:
-        for key in (key for key in stored.files if not key.endswith("-scale")):
-            low, step = stored[f"{key}-scale"]
-            name, _, dose = key.rpartition("-")
-            images[name, float(dose)] = torch.from_numpy(stored[key] * step + low).float()
+    for key, image in read_images(path).items():
+        name, _, dose = key.rpartition("-")
+        images[name, float(dose)] = image
     return images

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from misr4d.companion.bench import STUDY_FOLDER
+from misr4d.companion.bench import STUDY, STUDY_FOLDER
 from misr4d.companion.study import METHODS, Measurement, Scene, make_scene, method_key
 from misr4d.core.acquisition import REGIMES
 from misr4d.core.files import whole_file
@@ -34,7 +34,7 @@ _LEVELS = 65_535  # so fine that no score of an image moves in its fourth digit
 Case = tuple[str, str, float, int]
 """Method, specimen, dose [e⁻/Å²] and seed of the electrons."""
 
-_TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Figs. 4 and 5
+_TRIO = STUDY[0].specimens  # the paper's Figs. 4 and 5
 SHOWN: tuple[Case, ...] = (
     *(
         ("ptychography", name, dose, 0)

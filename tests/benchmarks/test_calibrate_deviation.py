@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +9,9 @@ import pytest
 
 from misr4d.learn.configuration import recorded_training
 from misr4d.learn.learned import card, load_network
+from tests.scripts import load_script
 
-
-def load() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "calibrate_deviation.py"
-    spec = importlib.util.spec_from_file_location("calibrate_deviation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["calibrate_deviation"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-calibrating = load()
+calibrating = load_script("benchmarks/calibrate_deviation.py")
 
 
 def samples(seed: int, size: float = 1.0) -> list[Any]:

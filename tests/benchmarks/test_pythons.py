@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
+from tests.scripts import load_script
 
-def load() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "pythons.py"
-    spec = importlib.util.spec_from_file_location("pythons", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pythons = load()
+pythons = load_script("benchmarks/pythons.py")
 FILES = {"misr4d/py.typed": "", "misr4d/data/weights/a.safetensors": "w", "misr4d/cli.py": "c = 1"}
 
 

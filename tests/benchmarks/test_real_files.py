@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-
-def load() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "real_files.py"
-    spec = importlib.util.spec_from_file_location("real_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.scripts import load_script
 
 
 def test_every_file_of_a_folder_is_described_or_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_files = load()
+    real_files = load_script("benchmarks/real_files.py")
     folder = tmp_path / "files"
     (folder / "deep").mkdir(parents=True)
     patterns = np.ones((4, 5, 8, 9), "u2")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("book/build.py")
     monkeypatch.setattr(module, "BUILD", tmp_path)
     for name in ("MISR4D_OUTPUT", module.FOLDER_VARIABLE, *module.SIDE_BY_SIDE):
         monkeypatch.setenv(name, "")  # the build sets them, and the test takes them back

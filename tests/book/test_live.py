@@ -24,9 +24,9 @@ from misr4d.companion.study import make_scene
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.learn.learned import informed, load_network
 from misr4d.learn.networks import DirectInformed, direct_features
-from tests.book.test_pages import load
+from tests.scripts import load_script
 
-live, browser = load("live"), load("browser", "benchmarks")
+live, browser = load_script("book/live.py"), load_script("benchmarks/browser.py")
 ROOT = Path(__file__).resolve().parents[2]
 SPECIMEN = "apoferritin"
 

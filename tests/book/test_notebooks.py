@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +10,8 @@ import papermill
 import pytest
 import yaml
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 CHAPTERS = sorted((ROOT / "misr4d" / "companion" / "chapters").glob("[!_]*.py"))  # their helpers
@@ -19,13 +19,7 @@ CHAPTERS = sorted((ROOT / "misr4d" / "companion" / "chapters").glob("[!_]*.py"))
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["build"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("book/build.py")
 
 
 def run(notebook: Path, tmp_path: Path, **parameters: object) -> None:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,21 +9,14 @@ import yaml
 from docutils import nodes
 from PIL import Image
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load(name: str, folder: str = "book") -> ModuleType:
-    path = ROOT / folder / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-build, check, rendering = load("build"), load("check"), load("rendering")
+build, check, rendering = (
+    load_script(f"book/{name}.py") for name in ("build", "check", "rendering")
+)
 
 
 @pytest.fixture

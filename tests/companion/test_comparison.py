@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from misr4d.companion.comparison import LEVELS, Series, read_levels, save_frames
-from tests.book.test_pages import ROOT, build, check, load
+from tests.book.test_pages import ROOT, build, check
+from tests.scripts import load_script
 
-browser_module = load("browser", "benchmarks")
+browser_module = load_script("benchmarks/browser.py")
 
 DOSES = [100.0, 300.0, math.inf]
 

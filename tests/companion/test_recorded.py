@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import json
 import math
@@ -29,6 +28,7 @@ from misr4d.companion.recorded import (
     write_record,
 )
 from tests.companion.test_study_rows import on_the_studys_python
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("empty", "column", "foreign_image", "taken_for_thin")  # seconds each, not minutes
@@ -36,12 +36,7 @@ QUICK = ("empty", "column", "foreign_image", "taken_for_thin")  # seconds each, 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("record", ROOT / "benchmarks" / "record.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_script("benchmarks/record.py")
 
 
 @on_the_studys_python

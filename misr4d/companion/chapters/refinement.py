@@ -407,6 +407,13 @@ def _asked(cases: Sequence[Case]) -> list[tuple[Mapping[str, Any], Any]]:
     return [(arguments, recorded(function, **arguments)) for function, arguments in cases]
 
 
+def _add_draw(row: dict[str, Any], found: Mapping[str, Mapping[str, float]]) -> None:
+    """Append what a draw shows by each way to the values of the draws before it."""
+    for way, measures in found.items():
+        for key, value in measures.items():
+            row.setdefault(way, {}).setdefault(key, []).append(value)
+
+
 def longest_refinement(dose: float, seed: int) -> float:
     """Longest of the refinements of three specimens, on one core [s]."""
     return max(float(found["seconds"]) for _, found in _asked(_seconds(dose, seed)))
@@ -425,9 +432,7 @@ def all_ways(doses: Sequence[float], draws: int, seed: int) -> list[dict[str, An
     for given, found in _asked(_ways(doses, draws, seed)):
         label, dose = labels[given["specimen"], given["thickness"]], given["dose"]
         row = rows.setdefault((label, dose), {"specimen": label, "dose": dose})
-        for way, measures in found.items():
-            for key, value in measures.items():
-                row.setdefault(way, {}).setdefault(key, []).append(value)
+        _add_draw(row, found)
     return list(rows.values())
 
 
@@ -473,9 +478,7 @@ def all_columns(doses: Sequence[float], draws: int, seed: int) -> list[dict[str,
     rows: dict[float, dict[str, Any]] = {}
     for given, found in _asked(_columns(doses, draws, seed)):
         row = rows.setdefault(given["dose"], {"dose": given["dose"]})
-        for way, measures in found.items():
-            for key, value in measures.items():
-                row.setdefault(way, {}).setdefault(key, []).append(value)
+        _add_draw(row, found)
     return list(rows.values())
 
 
