@@ -5,12 +5,15 @@
   const root = document.getElementById("compare");
   const folder = root.dataset.frames;
   const doses = FRAMES.doses.map((dose) => (dose === "inf" ? Infinity : dose));
-  const state = { specimen: 0, dose: 0, left: "", right: "", divider: 50 };
-  const STEP = 2, LEAP = 10; // percent of the width, for arrow and page keys
+  // The paper's pair, and the dose of the book's first picture.
+  const FIRST = { left: ["ptychography"], right: ["attention U-Net", "informed", "truth"], dose: 300 };
+  const NAMES = { "attention U-Net": "the paper's network", informed: "direct + U-Net" };
+  const state = { specimen: 0, dose: 0, left: "", right: "" };
 
   const doseLabel = (dose) => (dose === Infinity ? "∞ dose" : `${dose} e⁻/Å²`);
   const specimen = () => FRAMES.specimens[state.specimen];
   const methods = () => Object.keys(specimen().frames);
+  const nameOf = (method) => NAMES[method] ?? method;
 
   function make(tag, parent, attributes = {}, text = "") {
     const element = document.createElement(tag);
@@ -23,7 +26,7 @@
   function choice(parent, label, onChange) {
     const box = make("label", parent, {}, label);
     const select = make("select", box);
-    select.addEventListener("change", () => { onChange(select.value); show(); });
+    select.addEventListener("change", () => { onChange(select.value); show(); remember(); });
     return select;
   }
 
@@ -38,13 +41,25 @@
   const slider = make("input", doseBox,
     { type: "range", min: 0, max: doses.length - 1, step: 1, "aria-label": "Dose" });
   const doseText = make("output", doseBox);
-  slider.addEventListener("input", () => { state.dose = Number(slider.value); show(); });
+  slider.addEventListener("input", () => { state.dose = offered()[slider.value]; show(); });
+  slider.addEventListener("change", () => remember());
+  const copy = make("button", controls, { type: "button" }, "Copy link");
+  copy.addEventListener("click", async () => {
+    remember();
+    try {
+      await navigator.clipboard.writeText(location.href);
+      copy.textContent = "Link copied";
+    } catch {
+      copy.textContent = "The link is in the address bar";
+    }
+    setTimeout(() => { copy.textContent = "Copy link"; }, 2500);
+  });
 
   const stage = make("div", root, { class: "compare-stage" });
   const half = {};
   for (const side of ["right", "left"]) {
     const box = make("div", stage, { class: `compare-half compare-${side}` });
-    half[side] = { box, image: make("img", box, { draggable: "false" }), note: make("p", box) };
+    half[side] = { box, image: make("img", box, { draggable: "false" }) };
   }
   const bar = make("div", stage, { class: "compare-bar" });
   const barText = make("span", bar);
@@ -55,53 +70,51 @@
   const captions = make("div", root, { class: "compare-captions" });
   for (const side of ["left", "right"]) half[side].caption = make("output", captions);
 
-  function absent(method) {
-    const run = specimen().frames[method];
-    const at = doses.filter((_, i) => run && run[i]).map(doseLabel);
-    const missing = `${method} was not run at ${doseLabel(doses[state.dose])}`;
-    return at.length ? `${missing}; it has ${at.join(", ")}.` : `${missing}.`;
+  // Places of the doses that both methods were run at: there is no other stop on the slider.
+  function offered() {
+    const { frames } = specimen();
+    return doses.map((_, i) => i).filter((i) => frames[state.left][i] && frames[state.right][i]);
   }
 
   function describe(method, frame) {
     if (method === "truth") return "truth";
     const fine = frame.resolution === null ? "no resolution by ring correlation"
       : `resolution ${frame.resolution.toFixed(2)} Å`;
-    return `${method}, ${doseLabel(doses[state.dose])}: ` +
+    return `${nameOf(method)}, ${doseLabel(doses[state.dose])}: ` +
       `correlation ${frame.correlation.toFixed(2).replace("-", "−")}, ${fine}`;
   }
 
   function showHalf(side) {
-    const { image, note, caption } = half[side], method = state[side];
+    const { image, caption } = half[side], method = state[side];
     const frame = specimen().frames[method][state.dose];
-    image.hidden = !frame;
-    note.hidden = Boolean(frame);
-    note.textContent = frame ? "" : absent(method);
-    caption.textContent = frame ? describe(method, frame) : note.textContent;
-    if (frame) {
-      image.src = folder + frame.file;
-      image.alt = `${specimen().title}, ${caption.textContent}`;
-    }
+    caption.textContent = describe(method, frame);
+    image.src = folder + frame.file;
+    image.alt = `${specimen().title}, ${caption.textContent}`;
   }
 
-  function showDivider() {
-    const at = Math.min(100, Math.max(0, state.divider));
-    state.divider = at;
-    half.left.box.style.clipPath = `inset(0 ${100 - at}% 0 0)`;
-    half.right.box.style.clipPath = `inset(0 0 0 ${at}%)`;
-    divider.style.left = `${at}%`;
-    divider.setAttribute("aria-valuenow", Math.round(at));
-    divider.setAttribute("aria-valuetext",
-      `${Math.round(at)} % ${state.left}, ${100 - Math.round(at)} % ${state.right}`);
-  }
+  const place = makeDivider(stage, divider, {
+    anywhere: true,
+    moved: (at) => {
+      half.left.box.style.clipPath = `inset(0 ${100 - at}% 0 0)`;
+      half.right.box.style.clipPath = `inset(0 0 0 ${at}%)`;
+    },
+    say: (at) => `${at} % ${nameOf(state.left)}, ${100 - at} % ${nameOf(state.right)}`,
+  });
+  for (const end of ["keyup", "pointerup"]) stage.addEventListener(end, () => remember());
 
   function showChoices() {
     for (const side of ["left", "right"]) {
       pick[side].replaceChildren();
-      for (const method of methods()) make("option", pick[side], { value: method }, method);
+      for (const method of methods()) make("option", pick[side], { value: method }, nameOf(method));
       if (!methods().includes(state[side])) state[side] = methods()[0];
       pick[side].value = state[side];
     }
-    slider.value = state.dose;
+    const stops = offered();
+    const far = (i) => Math.abs(i - state.dose);
+    state.dose = stops.reduce((best, i) => (far(i) < far(best) ? i : best), stops[0]);
+    slider.max = stops.length - 1;
+    slider.value = stops.indexOf(state.dose);
+    specimens.value = state.specimen;
   }
 
   function show() {
@@ -115,41 +128,25 @@
     barText.textContent = `${specimen().bar} Å`;
     showHalf("left");
     showHalf("right");
-    showDivider();
+    place.place(place.at);
   }
 
-  function follow(event) {
-    const { left, width } = stage.getBoundingClientRect();
-    state.divider = (100 * (event.clientX - left)) / width;
-    showDivider();
+  // What is seen, in the part of the address behind #.
+  function remember() {
+    const fields = {
+      specimen: specimen().name, dose: FRAMES.doses[state.dose], left: state.left,
+      right: state.right, divider: Math.round(place.at),
+    };
+    history.replaceState(null, "", `#${new URLSearchParams(fields)}`);
   }
-
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    stage.setPointerCapture(event.pointerId);
-    follow(event);
-    divider.focus({ preventScroll: true });
-    event.preventDefault();
-  });
-  stage.addEventListener("pointermove", (event) => {
-    if (stage.hasPointerCapture(event.pointerId)) follow(event);
-  });
-  divider.addEventListener("keydown", (event) => {
-    const to = {
-      ArrowLeft: state.divider - STEP, ArrowDown: state.divider - STEP,
-      ArrowRight: state.divider + STEP, ArrowUp: state.divider + STEP,
-      PageDown: state.divider - LEAP, PageUp: state.divider + LEAP, Home: 0, End: 100,
-    }[event.key];
-    if (to === undefined) return;
-    state.divider = to;
-    showDivider();
-    event.preventDefault();
-    event.stopPropagation();
-  });
 
   const prefer = (wanted) => wanted.find((method) => methods().includes(method)) ?? methods()[0];
-  state.left = prefer(["direct"]);
-  state.right = prefer(["informed", "truth"]);
-  state.dose = Math.max(0, doses.indexOf(300));
+  const given = new URLSearchParams(location.hash.slice(1));
+  state.specimen = Math.max(0, FRAMES.specimens.findIndex((one) => one.name === given.get("specimen")));
+  for (const side of ["left", "right"]) state[side] = prefer([given.get(side), ...FIRST[side]]);
+  const dose = FRAMES.doses.findIndex((one) => `${one}` === given.get("dose"));
+  state.dose = dose < 0 ? Math.max(0, doses.indexOf(FIRST.dose)) : dose;
   show();
+  const at = Number(given.get("divider") ?? 50);
+  place.place(Number.isFinite(at) ? at : 50);
 })();

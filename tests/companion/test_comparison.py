@@ -104,7 +104,8 @@ def page(folder: Path, tmp_path: Path) -> Path:
     source = (ROOT / "book" / "explore.md").read_text(encoding="utf-8")
     raw = re.findall(r"```\{raw\} html\n(.*?)```", source, re.DOTALL)
     path = site / "book" / "explore.html"
-    path.write_text(f'<meta charset="utf-8">{"".join(raw)}', encoding="utf-8")
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    path.write_text(head + "".join(raw), encoding="utf-8")
     return path
 
 
@@ -126,19 +127,46 @@ def test_frames_count_for_the_weight_of_their_page(page: Path) -> None:
 
 SHOWN = """JSON.stringify({
   images: [...document.querySelectorAll('.compare-half')].reverse().map((half) => {
-    const image = half.querySelector('img');
-    return image.hidden ? null : image.src.split('/').pop();
+    return half.querySelector('img').src.split('/').pop();
   }),
-  loaded: [...document.querySelectorAll('.compare-half img:not([hidden])')].map(
+  loaded: [...document.querySelectorAll('.compare-half img')].map(
     (image) => image.naturalWidth),
   captions: [...document.querySelectorAll('.compare-captions output')].map((o) => o.textContent),
-  notes: [...document.querySelectorAll('.compare-half p:not([hidden])')].map((p) => p.textContent),
+  stops: document.querySelector('.compare-dose input').max,
+  link: location.hash,
   dose: document.querySelector('.compare-dose input').getAttribute('aria-valuetext'),
   divider: document.querySelector('[role=slider]').getAttribute('aria-valuenow'),
   said: document.querySelector('[role=slider]').getAttribute('aria-valuetext'),
   clip: document.querySelector('.compare-left').style.clipPath,
   bar: document.querySelector('.compare-bar').textContent,
 })"""
+
+
+# Play the blind test to its end, always for the left picture.
+PLAY = """(() => {
+  const [blind, said] = [document.querySelector('#blind'), []];
+  for (let round = 0; round < 10; round++) {
+    blind.querySelector(':scope > button').click();
+    const files = [...blind.querySelectorAll('img')].map((i) => i.src.split('/').pop());
+    const before = blind.querySelector('[role=status]').textContent;
+    blind.querySelector('.blind-pair button').click();
+    const after = blind.querySelector('[role=status]').textContent;
+    said.push({files, before, after});
+  }
+  return JSON.stringify(said);
+})()"""
+
+# Whether all fits a phone's width, and what comes first.
+LAYOUT = """JSON.stringify({
+  width: document.documentElement.scrollWidth,
+  top: document.querySelector('.compare-stage').getBoundingClientRect().top,
+  controls: document.querySelector('.compare-controls').getBoundingClientRect().top,
+})"""
+
+
+async def evaluate(browser: Any, expression: str) -> str:
+    answer = await browser.say("Runtime.evaluate", expression=expression)
+    return str(answer["result"]["value"])
 
 
 async def press(browser: Any, selector: str, *keys: str) -> None:
@@ -180,10 +208,11 @@ async def explore(program: str, page: Path) -> dict[str, dict[str, Any]]:
         seen["divider"] = await shown(browser)
         await press(browser, "[role=slider]", "End", "ArrowRight")
         seen["end"] = await shown(browser)
+        await choose(browser, 1, "direct")
         await press(browser, ".compare-dose input", "ArrowRight")
         seen["dose"] = await shown(browser)
         await choose(browser, 2, "ptychography")
-        seen["missing"] = await shown(browser)
+        seen["one dose"] = await shown(browser)
         await choose(browser, 0, "1")
         await choose(browser, 2, "truth")
         seen["truth"] = await shown(browser)
@@ -202,12 +231,24 @@ async def explore(program: str, page: Path) -> dict[str, dict[str, Any]]:
             await browser.say("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
         await browser.say("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
         seen["touch"] = await shown(browser)
+        seen["blind"] = json.loads(await evaluate(browser, PLAY))
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        await browser.say("Emulation.setDeviceMetricsOverride", **phone)
+        seen["phone"] = json.loads(await evaluate(browser, LAYOUT))
+        # The link alone brings back what was seen.
+        await browser.say("Page.navigate", url="about:blank")
+        events = list(browser.events)
+        browser.events.clear()
+        await browser.say("Page.navigate", url=page.as_uri() + seen["touch"]["link"])
+        await browser.wait("Page.loadEventFired")
+        seen["link"] = await shown(browser)
+        events += browser.events
         asked = [
             event["params"]["request"]["url"]
-            for event in browser.events
+            for event in events
             if event.get("method") == "Network.requestWillBeSent"
         ]
-        faults = [e for e in browser.events if e.get("method") == "Runtime.exceptionThrown"]
+        faults = [e for e in events if e.get("method") == "Runtime.exceptionThrown"]
         seen["asked"] = {"urls": asked, "faults": faults}
     return seen
 
@@ -218,28 +259,54 @@ def test_the_page_compares_two_methods_by_key_mouse_and_touch(page: Path) -> Non
         pytest.skip("no browser found; install chromium")
     seen = asyncio.run(explore(program, page))
     first = seen["first"]
-    assert first["images"] == ["crystal_0_1.png", "crystal_1_1.png"]
+    # The paper's pair, at the only dose that both were run at.
+    assert first["images"] == ["crystal_2_1.png", "crystal_1_1.png"]
     assert first["loaded"] == [24, 24]
     assert first["captions"] == [
-        "direct, 300 e⁻/Å²: correlation −0.01, resolution 2.00 Å",
-        "informed, 300 e⁻/Å²: correlation 0.02, resolution 2.00 Å",
+        "ptychography, 300 e⁻/Å²: correlation 0.04, resolution 2.00 Å",
+        "direct + U-Net, 300 e⁻/Å²: correlation 0.02, resolution 2.00 Å",
     ]
     assert (first["divider"], first["dose"], first["bar"]) == ("50", "300 e⁻/Å²", "20 Å")
+    assert first["stops"] == "0"
     assert seen["divider"]["divider"] == "62"
     assert seen["divider"]["clip"] == "inset(0px 38% 0px 0px)"
-    assert seen["divider"]["said"] == "62 % direct, 38 % informed"
+    assert seen["divider"]["said"] == "62 % ptychography, 38 % direct + U-Net"
     assert seen["end"]["divider"] == "100"
     assert seen["dose"]["dose"] == "∞ dose"
+    assert seen["dose"]["stops"] == "2"
     assert seen["dose"]["images"] == ["crystal_0_2.png", "crystal_1_2.png"]
-    assert seen["missing"]["images"] == ["crystal_0_2.png", None]
-    assert seen["missing"]["notes"] == ["ptychography was not run at ∞ dose; it has 300 e⁻/Å²."]
-    assert seen["truth"]["images"] == ["protein_0_2.png", "protein_truth.png"]
+    # No stop of the slider is without an image.
+    assert seen["one dose"]["images"] == ["crystal_0_1.png", "crystal_2_1.png"]
+    assert (seen["one dose"]["stops"], seen["one dose"]["dose"]) == ("0", "300 e⁻/Å²")
+    assert seen["truth"]["images"] == ["protein_0_1.png", "protein_truth.png"]
     assert seen["truth"]["captions"][1] == "truth"
     assert seen["truth"]["bar"] == "50 Å"
     assert int(seen["mouse"]["divider"]) == 25
     assert int(seen["touch"]["divider"]) == 75
+    assert seen["touch"]["link"] == (
+        "#specimen=protein&dose=300&left=direct&right=truth&divider=75"
+    )
+    assert seen["link"] == seen["touch"]
+    check_blind(seen["blind"])
+    phone = seen["phone"]
+    assert phone["width"] <= 390
+    assert phone["top"] < phone["controls"]
     assert all(url.startswith(("file:", "data:")) for url in seen["asked"]["urls"])
     assert seen["asked"]["faults"] == []
+
+
+def check_blind(rounds: list[dict[str, Any]]) -> None:
+    """Each round shows the truth once, says nothing before the answer and counts rightly."""
+    right = 0
+    for number, played in enumerate(rounds, 1):
+        left, other = (name.endswith("_truth.png") for name in played["files"])
+        assert left != other
+        assert played["before"].startswith(f"Round {number} of 10: ")
+        assert "correlation" not in played["before"]
+        right += left
+        assert played["after"].startswith("Right" if left else "Wrong")
+        assert f"{right} of {number} so far" in played["after"]
+    assert "5 of 10 on average" in rounds[-1]["after"]
 
 
 def test_stored_levels_are_read_back_to_half_a_step(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+// A divider over a picture: what is left of it and what is right of it. Explore and live share it.
+"use strict";
+
+// `moved` is told its place [percent of the width]; `say` puts a place in words. `anywhere`: a press
+// anywhere on the stage takes it, not only one on the divider itself.
+function makeDivider(stage, divider, { moved, say, anywhere }) {
+  const STEP = 2, LEAP = 10; // percent, for arrow and page keys
+  let at = 50;
+
+  function place(value) {
+    at = Math.min(100, Math.max(0, value));
+    divider.style.left = `${at}%`;
+    divider.setAttribute("aria-valuenow", Math.round(at));
+    divider.setAttribute("aria-valuetext", say(Math.round(at)));
+    moved(at);
+  }
+
+  function follow(event) {
+    const { left, width } = stage.getBoundingClientRect();
+    place((100 * (event.clientX - left)) / width);
+  }
+
+  const grip = anywhere ? stage : divider;
+  grip.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    grip.setPointerCapture(event.pointerId);
+    follow(event);
+    divider.focus({ preventScroll: true });
+    event.preventDefault();
+  });
+  grip.addEventListener("pointermove", (event) => {
+    if (grip.hasPointerCapture(event.pointerId)) follow(event);
+  });
+  divider.addEventListener("keydown", (event) => {
+    const to = {
+      ArrowLeft: at - STEP, ArrowDown: at - STEP, ArrowRight: at + STEP, ArrowUp: at + STEP,
+      PageDown: at - LEAP, PageUp: at + LEAP, Home: 0, End: 100,
+    }[event.key];
+    if (to === undefined) return;
+    place(to);
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  return { place, get at() { return at; } };
+}
