@@ -179,7 +179,8 @@ def lay(folder: Path, cache: Path, specimens: tuple[str, ...] = SPECIMENS) -> No
         (folder / f"{name}.js").write_text(script({name: content}), encoding="ascii")
     (folder / "runtime.js").write_text(script(runtime(cache)), encoding="ascii")
     # Bytes of what the page loads as it goes; it says so, and shows how far it is.
-    sizes = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.js"))}
+    names = (*specimens, BLANK, "network", "paper", "runtime")
+    sizes = {name: (folder / f"{name}.js").stat().st_size for name in names}
     for source in SOURCES.iterdir():
         if source.name not in WORKER:
             (folder / source.name).write_bytes(source.read_bytes())

@@ -144,8 +144,11 @@ const live = (() => {
     };
   }
 
-  // The slider's stops: eight a decade from 20 to 20,000 e⁻/Å², and infinity.
-  const stop = (i) => (i === +choices.dose.max ? Infinity : +(20 * 10 ** (i / 8)).toPrecision(2));
+  // The slider's stops [e⁻/Å²], the paper's among them.
+  const STOPS = [
+    20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000, 20000, Infinity,
+  ];
+  const stop = (i) => STOPS[i];
   const dose = () => stop(+choices.dose.value);
   const said = (value) =>
     value === Infinity ? "infinite dose" : `${value.toLocaleString("en")} e⁻/Å²`;
@@ -211,8 +214,7 @@ const live = (() => {
     if (wanted > 0) {
       // The nearest of the slider's stops.
       const far = (i) => (stop(i) === wanted ? 0 : Math.abs(Math.log(stop(i) / wanted)));
-      const stops = Array.from({ length: +choices.dose.max + 1 }, (_, i) => i);
-      choices.dose.value = stops.reduce((best, i) => (far(i) < far(best) ? i : best));
+      choices.dose.value = STOPS.reduce((best, _, i) => (far(i) < far(best) ? i : best), 0);
     }
     own.out = (fields.get("out") ?? "").split(",").filter(Boolean).map(Number)
       .filter(Number.isInteger);
