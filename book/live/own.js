@@ -9,15 +9,19 @@ const own = (() => {
   const pad = at("#live-pad");
   const tools = at("#live-draw").elements;
   const note = at("#live-draw output[name=note]");
-  const state = { out: [], version: 0, phase: new Float32Array(SIDE * SIDE) };
+  const state = { out: [], hidden: false, version: 0, phase: new Float32Array(SIDE * SIDE) };
   let found;
 
   // Atoms.
 
   function marks(scene) {
     if (!scene.atoms) return [];
+    const button = at("[data-do=rings]");
+    button.setAttribute("aria-pressed", String(state.hidden));
+    button.textContent = state.hidden ? "Show the rings" : "Hide the rings";
     state.out = state.out.filter((i) => i >= 0 && i < scene.atoms.length);
     const length = scene.size * scene.step;
+    if (state.hidden) return [];
     return state.out.map((i) => ({ x: scene.atoms[i].x / length, y: scene.atoms[i].y / length }));
   }
 
@@ -55,6 +59,10 @@ const own = (() => {
   }
 
   function sayAtoms() {
+    if (state.hidden && state.out.length) {
+      at("#live-atoms output").value = "Something is taken out. Where?";
+      return;
+    }
     const count = {};
     for (const i of state.out) {
       const { element } = found.scene.atoms[i];
@@ -298,6 +306,14 @@ const own = (() => {
       live.remember();
       live.update();
     },
+    rings: () => {
+      state.hidden = !state.hidden;
+      live.remember();
+      if (!found) return;
+      pictures.shared.marks = marks(found.scene);
+      pictures.refresh();
+      sayAtoms();
+    },
     clear,
     example,
     measure,
@@ -317,6 +333,8 @@ const own = (() => {
     },
     get out() { return state.out; },
     set out(value) { state.out = value; },
+    get hidden() { return state.hidden; },
+    set hidden(value) { state.hidden = value; },
     get version() { return state.version; },
     get phase() { return state.phase; },
   };

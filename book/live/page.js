@@ -198,6 +198,7 @@ const live = (() => {
     const { specimen, seed, out } = request();
     const fields = { specimen, dose: dose() === Infinity ? "inf" : dose(), seed, ...shown.state() };
     if (out.length) fields.out = out.join(",");
+    if (out.length && own.hidden) fields.rings = "hidden";
     return `#${new URLSearchParams(fields)}`;
   }
 
@@ -218,6 +219,7 @@ const live = (() => {
     }
     own.out = (fields.get("out") ?? "").split(",").filter(Boolean).map(Number)
       .filter(Number.isInteger);
+    own.hidden = fields.get("rings") === "hidden";
     shown.recall(fields);
   }
 

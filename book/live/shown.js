@@ -203,6 +203,7 @@ const shown = (() => {
     sample = 0;
     showSample();
     own.refresh(found);
+    slide.show(found);
     pictures.refresh();
   }
 

@@ -73,6 +73,8 @@ new Promise((resolve) => {
       atoms: document.querySelector("#live-atoms output").value,
       note: document.querySelector("#live-draw output[name=note]").value,
       widths: [...document.querySelectorAll("figure canvas")].map((c) => c.clientWidth),
+      slide: document.querySelector("#live-slide output[name=one]").value,
+      sum: document.querySelector("#live-slide output[name=all]").value,
       page: [document.documentElement.scrollWidth, window.innerWidth],
       order: [".live-main", "#live-controls"].map((s) =>
         document.querySelector(s).getBoundingClientRect().top),
@@ -116,12 +118,13 @@ class Reader:
         }})()"""
         return dict(json.loads(await evaluate(self.page, code)))
 
-    async def keys(self, selector: str, *keys: str) -> dict[str, Any]:
+    async def keys(self, selector: str, *keys: str, shift: bool = False) -> dict[str, Any]:
         focus = f"document.querySelector({json.dumps(selector)}).focus()"
         await self.page.say("Runtime.evaluate", expression=focus)
         codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36}
         for key in keys:
             pressed: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0)}
+            pressed["modifiers"] = 8 if shift else 0
             if key not in codes:
                 pressed["text"] = key
             await self.page.say("Input.dispatchKeyEvent", type="keyDown", **pressed)
@@ -181,8 +184,14 @@ async def at_the_laptop(reader: Reader) -> dict[str, dict[str, Any]]:
     seen["zoomed"] = await reader.click("closer")
     seen["keys"] = await reader.keys("[data-picture=mean] canvas", "+", "ArrowRight", "ArrowDown")
     seen["out"] = await reader.click("column")
+    seen["riddle"] = await reader.click("rings")
+    await reader.click("rings")
     seen["back"] = await reader.click("back")
     seen["whole"] = await reader.click("whole")
+    tell = "(document.querySelector('[name=tell]').click(), Promise.resolve('told'))"
+    await evaluate(reader.page, tell)
+    seen["slide"] = await reader.keys("#live-slide-one", *("ArrowUp",) * 4, shift=True)
+    seen["sum"] = await reader.choose("#live-slide [name=share]", "1")
     seen["difference"] = await reader.choose("[name=show]", "difference")
     seen["overlay"] = await reader.choose("[name=show]", "overlay")
     await reader.choose("[name=show]", "divider")
@@ -215,8 +224,18 @@ def test_a_reader_at_a_laptop_measures_zooms_and_takes_atoms_out(site: Path) -> 
     gone = number(seen["out"]["cursor"].split("Truth ")[1].split(" rad")[0])
     assert abs(gone) < 0.1  # and the electrons say so, without a prior:
     assert number(seen["out"]["cursor"].split("ptychography ")[1].split(",")[0]) < 0.15
+    riddle = parse_qs(seen["riddle"]["link"][1:])
+    assert (riddle["out"], riddle["rings"]) == (["48,49"], ["hidden"])
+    assert seen["riddle"]["atoms"] == "Something is taken out. Where?"
     assert "out" not in parse_qs(seen["back"]["link"][1:])
     assert seen["whole"]["bar"] == "20 Å"
+    # By hand and by geometry, λ·defocus·angle, the view near the rim moves by the same.
+    assert seen["slide"]["slide"].startswith("Moved by −4.0 Å down, 0.0 Å across")
+    assert "Geometry says −4.3 Å down, 0.0 Å across" in seen["slide"]["slide"]
+    fits = [number(seen[n]["slide"].split("correlate by ")[1][:4]) for n in ("whole", "slide")]
+    assert fits[1] > fits[0] + 0.2
+    contrasts = [number(seen[n]["sum"].split("contrast of ")[1][:3]) for n in ("slide", "sum")]
+    assert contrasts[1] > 2 * contrasts[0]
     assert seen["difference"]["pair"] == "The paper's network minus Direct ptychography"
     assert seen["difference"]["main"].startswith("they differ by ")
     assert seen["overlay"]["main"].startswith("The paper's network in magenta, Direct")
