@@ -4,7 +4,7 @@ PROFILE ?= ci
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
-.PHONY: book figures figure test lint pair bench peers lock readme clean help
+.PHONY: book figures figure test lint pair exercises bench peers lock readme clean help
 
 book: .venv/.ready ## run the notebooks that changed and render the book (PROFILE=ci or paper)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py book --profile $(PROFILE)
@@ -26,6 +26,9 @@ lint: .venv/.ready ## check style, format, types and who imports whom
 
 pair: .venv/.ready ## rewrite notebooks/*.ipynb from their .py sources
 	$(BIN)/python book/build.py pair
+
+exercises: .venv/.ready ## write the exercises as hand-out and with solutions to _build/exercises
+	$(BIN)/python book/exercises.py
 
 bench: .venv/.ready ## print speed ratios measured in one run
 	$(BIN)/python benchmarks/speed.py

@@ -21,11 +21,12 @@
 # in a few lines.
 #
 # **What is measured here.** Ten such quantities, from counting electrons to making a network show an
-# atom that is not there. Each exercise stands on its own; its solution is folded, was run with the
-# page, and checks itself where the answer is exact.
+# atom that is not there. Each exercise stands on its own. It gives its level, the time that a student needs, and a
+# skeleton to fill in: every `...`. The folded solution was run with the page. The cell below it checks the
+# names of the skeleton, so it checks a student's answer too.
 #
-# **How long it takes.** The page runs in under a minute on two cores. An exercise takes a student ten
-# minutes to half an hour; [](../book/teaching.md) says which belongs to which lesson.
+# **How long it takes.** The page runs in under a minute on two cores. An exercise takes a student five to forty
+# minutes; [](../book/teaching.md) says which belongs to which lesson, and how to make the hand-out.
 
 # %% tags=["parameters"]
 crystal: str = "Li2CoO3"  # of misr4d.specimens.catalogue.SPECIMENS, in the atomic regime
@@ -97,10 +98,19 @@ Markdown(
 # %% [markdown]
 # ## 1. How many electrons hit a column?
 #
+# *Basic, 10 minutes.*
+#
 # Take a column's image to be a disc as wide as the {term}`information limit` λ/2α. How many electrons pass
 # through it at this dose? How many does *one* detector pixel count at the probe position above it? An
 # ideal measurement of the phase of something that N electrons pass through errs by 1/(2√N) at least.
 # Compare that with the phase of a column.
+#
+# ```python
+# column = ...  # electrons through a disc as wide as λ/2α
+# position = ...  # electrons that land at one probe position
+# one_pixel = ...  # electrons that one detector pixel counts there
+# error = ...  # rad, the least error of the phase of what `column` electrons pass through
+# ```
 
 # %% tags=["hide-cell"]
 column = dose * math.pi / 4 * acquisition.information_limit**2
@@ -108,7 +118,6 @@ position = electrons_per_probe(dose, acquisition)
 one_pixel = electrons_per_pixel(dose, acquisition)
 error = 1 / (2 * math.sqrt(column))
 height = float(phase.max() - phase.median())
-assert math.isclose(position, dose * acquisition.step[0] * acquisition.step[1])
 
 Markdown(
     f"""
@@ -121,15 +130,26 @@ the crystal instead of a disc.
 """
 )
 
+# %% tags=["check"]
+assert math.isclose(column / dose, 0.760, abs_tol=0.001)  # Å²
+assert math.isclose(position, dose * acquisition.step[0] * acquisition.step[1])
+assert math.isclose(one_pixel * acquisition.pixels_per_disc, position, rel_tol=1e-6)
+assert math.isclose(error**2 * column, 0.25)
+
 # %% [markdown]
 # ## 2. Two hundred of what?
 #
+# *Basic, 5 minutes.*
+#
 # A colleague used 200 electrons *per probe position* on the paper's protein scan and calls it a
 # dose of 200. Which dose is it in e⁻/Å²? By how much does the radiation damage of the two differ?
+#
+# ```python
+# hers = ...  # e⁻/Å²
+# ```
 
 # %% tags=["hide-cell"]
 hers = areal_dose(dose, MOLECULAR)
-assert math.isclose(hers * MOLECULAR.step[0] * MOLECULAR.step[1], dose)
 
 Markdown(
     f"""
@@ -139,19 +159,28 @@ numbers agree, and nobody notices. {{doc}}`09_released_code` finds this in publi
 """
 )
 
+# %% tags=["check"]
+assert math.isclose(hers * MOLECULAR.step[0] * MOLECULAR.step[1], dose)
+
 # %% [markdown]
 # ## 3. Sub-Ångström features
 #
+# *Basic, 10 minutes.*
+#
 # A protein is scanned in steps of 4 Å and the image has three pixels a step. What is the finest period
 # that this image can hold? Which step, and which semi-angle, would 0.8 Å need at the same energy?
+#
+# ```python
+# held = ...  # Å, the finest period of the image
+# needed_step = ...  # Å
+# needed_angle = ...  # mrad
+# ```
 
 # %% tags=["hide-cell"]
 held = MOLECULAR.nyquist_period(3)
 wanted = 0.8
 needed_step = wanted * 3 / 2
 needed_angle = MOLECULAR.wavelength / (2 * wanted) * 1e3
-assert math.isclose(replace(MOLECULAR, step=needed_step).nyquist_period(3), wanted)
-assert math.isclose(replace(MOLECULAR, semiangle=needed_angle).information_limit, wanted)
 
 Markdown(
     f"""
@@ -162,11 +191,24 @@ there are views enough; nothing undoes the second.
 """
 )
 
+# %% tags=["check"]
+assert math.isclose(held, MOLECULAR.nyquist_period(3))
+assert math.isclose(replace(MOLECULAR, step=needed_step).nyquist_period(3), 0.8)
+assert math.isclose(replace(MOLECULAR, semiangle=needed_angle).information_limit, 0.8)
+
 # %% [markdown]
 # ## 4. A probe that does not fit its grid
 #
+# *Basic, 10 minutes.*
+#
 # Multislice keeps two thirds of a wave field's Nyquist frequency. Which angle is left at a sampling of
 # 1 Å? Simulate the crystal at that sampling and see what the package says to it.
+#
+# ```python
+# largest_angle = ...  # mrad, at a sampling of 1 Å
+# message = ...  # what the package says, as text
+# finest = ...  # Å, the sampling at which the probe just fits
+# ```
 
 # %% tags=["hide-cell"]
 largest_angle = wave_sampling_limit(1.0, ATOMIC.wavelength)
@@ -177,7 +219,6 @@ except ValueError as refusal:
 else:
     raise AssertionError("a cut probe was simulated")
 finest = 2 / 3 * ATOMIC.wavelength / (2e-3 * ATOMIC.semiangle)
-assert wave_sampling_limit(finest, ATOMIC.wavelength) >= ATOMIC.semiangle * (1 - 1e-9)
 
 Markdown(
     f"""
@@ -189,12 +230,23 @@ With ⅔ · λ/2α = {finest:.3f} Å the probe just fits.
 """
 )
 
+# %% tags=["check"]
+assert math.isclose(largest_angle, wave_sampling_limit(1.0, ATOMIC.wavelength))
+assert f"cuts the {ATOMIC.semiangle:g} mrad probe" in message
+assert math.isclose(wave_sampling_limit(finest, ATOMIC.wavelength), ATOMIC.semiangle)
+
 # %% [markdown]
 # ## 5. The least defocus
+#
+# *Middle, 15 minutes.*
 #
 # Views differ because defocus displaces them, by defocus × angle. If all displacements together span
 # less than a step, every view samples the object in the same places and up-sampling is a guess. Find
 # the least defocus for both regimes, by hand and with `check_upsampling`.
+#
+# ```python
+# by_hand = {"1 Å": ..., "4 Å": ...}  # Å of defocus, by step
+# ```
 
 
 # %% tags=["hide-cell"]
@@ -227,13 +279,31 @@ The disc is 2α wide, so the displacements span 2α · defocus: step/2α is
 """
 )
 
+# %% tags=["check"]
+for name, regime in (("1 Å", ATOMIC), ("4 Å", MOLECULAR)):
+    replace(regime, defocus=1.001 * by_hand[name]).check_upsampling(3)
+    try:
+        replace(regime, defocus=0.999 * by_hand[name]).check_upsampling(3)
+    except ValueError:
+        continue
+    raise AssertionError(f"at a step of {name} less defocus is enough")
+
 # %% [markdown]
 # ## 6. Two experiments out of one
+#
+# *Middle, 15 minutes.*
 #
 # Deal the counted electrons of one scan at random into two halves ({term}`thinning`). Show that each half is again a
 # Poisson measurement (its variance equals its mean) and that the halves know nothing of each other (no
 # covariance), although they were cut from the same counts. What goes wrong if the second half is
 # everything that exceeds ten counts?
+#
+# ```python
+# flat = acquisition.vacuum_views  # less than one where the disc lights a pixel in part
+# even = torch.ones_like(flat)
+# counts = count_electrons(even, acquisition, 10 * dose, torch.Generator().manual_seed(seed))
+# halves = ...  # two tensors that add up to `counts`
+# ```
 
 # %% tags=["hide-cell"]
 flat = acquisition.vacuum_views  # less than one where the disc lights a pixel in part
@@ -251,8 +321,6 @@ def statistics(pair):
 
 
 fair, unfair = statistics(halves), statistics(greedy)
-assert abs(fair[0] - 1) < 0.02
-assert abs(fair[2]) < 0.01
 
 Markdown(
     f"""
@@ -267,13 +335,28 @@ the wrong reason.
 """
 )
 
+# %% tags=["check"]
+first_half, second_half = (half.double().flatten() for half in halves)
+assert torch.equal(first_half + second_half, counts.double().flatten())
+assert abs(float(first_half.var() / first_half.mean()) - 1) < 0.02
+assert abs(float(torch.corrcoef(torch.stack([first_half, second_half]))[0, 1])) < 0.01
+
 # %% [markdown]
 # ## 7. Is the crystal a weak phase object?
+#
+# *Middle, 20 minutes.*
 #
 # {term}`Direct ptychography <direct ptychography>` takes the views to be linear in the phase
 # {eq}`eq-weak`. Make the crystal a hundred times weaker,
 # simulate its views, and scale their contrast back up. How far are they from the true ones? Which part
 # of the error will no amount of electrons remove?
+#
+# ```python
+# flat = acquisition.vacuum_views
+# feeble = ...  # a potential a hundred times weaker
+# linear = ...  # contrast of its views, scaled back up
+# departure = ...  # root mean square of what is missing, over that of the true contrast
+# ```
 
 # %% tags=["hide-cell"]
 feeble = replace(potential, slices=potential.slices / 100)
@@ -282,7 +365,6 @@ true_contrast = views.double() - flat
 departure = float((true_contrast - linear).norm() / true_contrast.norm())
 best = correlation(direct(views), phase)
 best_feeble = correlation(direct(flat + linear.float()), phase)
-assert departure > 0.01
 
 Markdown(
     f"""
@@ -293,12 +375,26 @@ noise comes on top.
 """
 )
 
+# %% tags=["check"]
+rest = views.double() - flat - linear
+assert math.isclose(departure, float(rest.norm() / (views.double() - flat).norm()), rel_tol=1e-6)
+assert 0.01 < departure < 1
+
 # %% [markdown]
 # ## 8. What does a doubled dose buy?
+#
+# *Middle, 25 minutes.*
 #
 # Reconstruct at 50, 100, … 1600 e⁻/Å². How much correlation with the truth does each doubling add, over
 # the whole field and within the crystal alone? At which dose does the inside reach three quarters of its
 # infinite-dose value? Why is the whole field so much better?
+#
+# ```python
+# inside = specimen_mask(phase, pixel)
+# doses = torch.tensor([50.0, 100.0, 200.0, 400.0, 800.0, 1600.0])
+# scores = {"whole": [], "inside": []}  # medians of three draws at each dose
+# target_dose = ...  # e⁻/Å², by dose_to_reach
+# ```
 
 # %% tags=["hide-cell"]
 inside = specimen_mask(phase, pixel)
@@ -313,7 +409,6 @@ for d in doses.tolist():
 final = correlation(direct(views), phase, within=inside)
 target_dose = dose_to_reach(doses, torch.tensor(scores["inside"]), 0.75 * final)
 gains = np.diff(scores["inside"])
-assert (gains > 0).all()
 reached = (
     f"at {target_dose:.0f} e⁻/Å²"
     if 0 < target_dose < math.inf
@@ -335,12 +430,29 @@ with edges says less about atoms than it seems to.
 """
 )
 
+# %% tags=["check"]
+assert all(len(of_area) == len(doses) for of_area in scores.values())
+assert (np.diff(scores["inside"]) > 0).all()
+assert target_dose > 0
+
 # %% [markdown]
 # ## 9. A resolution that lies
+#
+# *Middle, 20 minutes.*
 #
 # {term}`Fourier ring correlation <FRC>` between two halves of the electrons is an honest estimate. Now compare the
 # image of *all* electrons with that of one half. What does the ½-bit criterion say, and why is it wrong?
 # Then do the same for a scan of vacuum. Take OBF weights, which are the same for any dose and specimen.
+#
+# ```python
+# def claims(expected):
+#     """Half-bit periods between the two halves, and between the whole and one half [Å]."""
+#     ...
+#
+#
+# honest, lying = claims(views)
+# vacuum_honest, vacuum_lying = claims(acquisition.vacuum_views)
+# ```
 
 
 # %% tags=["hide-cell"]
@@ -364,8 +476,6 @@ def claims(expected):
 
 honest, lying = claims(views)
 vacuum_honest, vacuum_lying = claims(flat)
-assert lying < honest
-assert vacuum_lying < vacuum_honest
 
 
 Markdown(
@@ -381,14 +491,32 @@ two halves pass through one network: they share its prior.
 """
 )
 
+# %% tags=["check"]
+assert lying < honest
+assert vacuum_lying < vacuum_honest
+
 # %% [markdown]
 # ## 10. Make the network invent an atom
+#
+# *Advanced, 40 minutes.*
 #
 # Take the counts of a scan of *vacuum* at a quarter of the dose and move as few electrons as you can, each
 # to another pixel, until the informed network shows one atom in the middle of nothing, as high as a real
 # one. What it shows there is a differentiable function of the counts: let its gradient say which electrons
 # to move. Compare their number with the electrons that a real atom moves, with counting noise, and with
 # what direct ptychography falls for. Does the network's own deviation warn?
+#
+# ```python
+# low = dose / 4
+# share = electrons_per_pixel(low, acquisition)
+# flat = acquisition.vacuum_views
+# vacuum = count_electrons(flat, acquisition, low, torch.Generator().manual_seed(seed))
+# atom = sample.atoms[[sample.atoms.get_chemical_symbols().index(element)]]
+# lone_phase = truth(build_potential(replace(sample, atoms=atom), sampling=1 / 3), acquisition)
+# atom_height = float(lone_phase.max() - lone_phase.median())
+# centre = (phase.shape[0] // 2, phase.shape[1] // 2)
+# forged = ...  # counts like `vacuum`, with some electrons in other pixels
+# ```
 
 # %% tags=["hide-cell"]
 symbols = sample.atoms.get_chemical_symbols()
@@ -440,11 +568,8 @@ def forge(method):
 
 needed = {"direct ptychography": forge(direct), "the informed network": forge(network)}
 forged = needed["the informed network"][1]
-assert float(forged.sum()) == total
-assert float(forged.min()) >= 0
 estimate = informed(direct, forged / share)
 height_shown = float(estimate.mean[centre] - estimate.mean.median())
-assert height_shown >= atom_height
 deviations = height_shown / float(estimate.deviation[centre])
 
 Markdown(
@@ -464,6 +589,12 @@ not aim at gradients; inventions by chance are rare, and an audit must look for 
 ({{doc}}`11_invention`).
 """
 )
+
+# %% tags=["check"]
+assert float(forged.sum()) == float(vacuum.sum())
+assert float(forged.min()) >= 0
+shown = informed(direct, forged / share).mean
+assert float(shown[centre] - shown.median()) >= atom_height
 
 # %% tags=["remove-cell"]
 figures.save_results(
