@@ -5,7 +5,6 @@
   const ROUNDS = 10;
   const root = document.getElementById("blind");
   const folder = document.getElementById("compare").dataset.frames;
-  const NAMES = { "attention U-Net": "the paper's network", informed: "direct + U-Net" };
   const HARD = 1000; // e⁻/Å²: at this dose and above a round may ask
   let round, right, asked, truthLeft, cheated;
 
@@ -68,7 +67,7 @@
   function tell(side) {
     const correct = (side === "left") === truthLeft;
     right += correct;
-    const name = NAMES[asked.method] ?? asked.method;
+    const name = METHOD_NAMES[asked.method] ?? asked.method;
     if (!correct) cheated[name] = (cheated[name] ?? 0) + 1;
     for (const one of Object.values(answer)) one.disabled = true;
     const dose = asked.dose === Infinity ? "infinite dose" : `${asked.dose} e⁻/Å²`;

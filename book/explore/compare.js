@@ -7,13 +7,12 @@
   const doses = FRAMES.doses.map((dose) => (dose === "inf" ? Infinity : dose));
   // The paper's pair, and the dose of the book's first picture.
   const FIRST = { left: ["ptychography"], right: ["attention U-Net", "informed", "truth"], dose: 300 };
-  const NAMES = { "attention U-Net": "the paper's network", informed: "direct + U-Net" };
   const state = { specimen: 0, dose: 0, left: "", right: "" };
 
   const doseLabel = (dose) => (dose === Infinity ? "∞ dose" : `${dose} e⁻/Å²`);
   const specimen = () => FRAMES.specimens[state.specimen];
   const methods = () => Object.keys(specimen().frames);
-  const nameOf = (method) => NAMES[method] ?? method;
+  const nameOf = (method) => METHOD_NAMES[method] ?? method;
 
   function make(tag, parent, attributes = {}, text = "") {
     const element = document.createElement(tag);
@@ -44,16 +43,7 @@
   slider.addEventListener("input", () => { state.dose = offered()[slider.value]; show(); });
   slider.addEventListener("change", () => remember());
   const copy = make("button", controls, { type: "button" }, "Copy link");
-  copy.addEventListener("click", async () => {
-    remember();
-    try {
-      await navigator.clipboard.writeText(location.href);
-      copy.textContent = "Link copied";
-    } catch {
-      copy.textContent = "The link is in the address bar";
-    }
-    setTimeout(() => { copy.textContent = "Copy link"; }, 2500);
-  });
+  copy.addEventListener("click", () => { remember(); copyLink(copy); });
 
   const stage = make("div", root, { class: "compare-stage" });
   const half = {};

@@ -295,15 +295,9 @@ const shown = (() => {
     next: nextSample,
     play,
     save,
-    link: async (button) => {
+    link: (button) => {
       live.remember();
-      try {
-        await navigator.clipboard.writeText(location.href);
-        button.textContent = "Link copied";
-      } catch {
-        button.textContent = "The link is in the address bar";
-      }
-      setTimeout(() => (button.textContent = "Copy link"), 2500);
+      copyLink(button);
     },
   };
   for (const button of document.querySelectorAll("[data-do]")) {

@@ -75,7 +75,7 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
         "inside": pack_array(specimen_mask(scene.truth, scene.pixel).numpy(), "u1"),
     }
     if scene.specimen.regime == "atomic":
-        atoms = scene.specimen.atoms
+        atoms: Any = scene.specimen.atoms
         symbols = sorted(set(atoms.get_chemical_symbols()))
         places = [symbols.index(one) for one in atoms.get_chemical_symbols()]
         found["atoms"] = pack_array(atoms.get_positions()[:, :2], "<f4")

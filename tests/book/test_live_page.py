@@ -257,7 +257,10 @@ async def on_a_phone(reader: Reader) -> dict[str, dict[str, Any]]:
     seen["own"] = await reader.click("measure")
     await reader.click("clear")
     seen["drawn"] = await reader.touch("#live-pad", [(0.5, 0.5)])
+    await reader.keys("#live-pad", "ArrowDown", "ArrowDown", " ")
     seen["stamp"] = await reader.click("measure")
+    phase = "Promise.resolve(JSON.stringify([own.phase[96 * 192 + 96], own.phase[102 * 192 + 96]]))"
+    seen["phase"] = {"stamped": json.loads(await evaluate(reader.page, phase))}
     return seen
 
 
@@ -278,6 +281,8 @@ def test_a_reader_on_a_phone_sees_vacuum_and_draws(site: Path) -> None:
     assert "One is missing" in seen["example"]["note"]
     assert seen["own"]["status"].startswith("Your own drawing at 50 e⁻/Å²")
     assert "correlation over the field" in seen["own"]["said"]["direct"]
+    # An atom by a tap in the middle, and another 2 Å below it by the keys.
+    assert min(seen["phase"]["stamped"]) > 0.1
     assert seen["stamp"]["said"]["truth"].startswith("the phase that was drawn")
 
 

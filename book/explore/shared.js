@@ -1,6 +1,23 @@
-// A divider over a picture: what is left of it and what is right of it. Explore and live share it.
+// What explore and live share: a divider over a picture, links, names of methods.
 "use strict";
 
+// The study's names of methods, where a reader of the paper needs others.
+const METHOD_NAMES = { "attention U-Net": "the paper's network", informed: "direct + U-Net" };
+
+// Copy the page's address, which holds its state, and say so on the button for a while.
+async function copyLink(button) {
+  const label = button.dataset.label ?? button.textContent;
+  button.dataset.label = label;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Link copied";
+  } catch {
+    button.textContent = "The link is in the address bar";
+  }
+  setTimeout(() => { button.textContent = label; }, 2500);
+}
+
+// A divider: what is left of it is one picture, what is right of it another.
 // `moved` is told its place [percent of the width]; `say` puts a place in words. `anywhere`: a press
 // anywhere on the stage takes it, not only one on the divider itself.
 function makeDivider(stage, divider, { moved, say, anywhere }) {
