@@ -8,14 +8,6 @@
   const HARD = 1000; // e⁻/Å²: at this dose and above a round may ask
   let round, right, asked, truthLeft, cheated;
 
-  function make(tag, parent, attributes = {}, text = "") {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.textContent = text;
-    parent.append(element);
-    return element;
-  }
-
   // Every image that a round may ask about: good ones, or the choice is no choice.
   const candidates = FRAMES.specimens.flatMap((specimen) =>
     Object.entries(specimen.frames).filter(([method]) => method !== "truth").flatMap(

@@ -14,14 +14,6 @@
   const methods = () => Object.keys(specimen().frames);
   const nameOf = (method) => METHOD_NAMES[method] ?? method;
 
-  function make(tag, parent, attributes = {}, text = "") {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.textContent = text;
-    parent.append(element);
-    return element;
-  }
-
   function choice(parent, label, onChange) {
     const box = make("label", parent, {}, label);
     const select = make("select", box);

@@ -1,8 +1,17 @@
-// What explore and live share: a divider over a picture, links, names of methods.
+// What explore and live share: a divider over a picture, links, names of methods, elements.
 "use strict";
 
 // The study's names of methods, where a reader of the paper needs others.
 const METHOD_NAMES = { "attention U-Net": "the paper's network", informed: "direct + U-Net" };
+
+// Add an element to another.
+function make(tag, parent, attributes = {}, text = "") {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.textContent = text;
+  parent.append(element);
+  return element;
+}
 
 // Copy the page's address, which holds its state, and say so on the button for a while.
 async function copyLink(button) {

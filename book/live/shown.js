@@ -39,15 +39,15 @@ const shown = (() => {
     }
   }
   const main = new Pair(stage.closest("figure"));
-  const divider = makeDivider(stage, at(".live-divider"), {
+  const divider = makeDivider(stage, at(".compare-divider"), {
     moved: () => {
       main.paint();
-      at(".live-divider").style.display = pair.show.value === "divider" ? "" : "none";
+      at(".compare-divider").style.display = pair.show.value === "divider" ? "" : "none";
     },
     say: (value) => `${value} % ${NAMES[pair.left.value]}, ${100 - value} % ${NAMES[pair.right.value]}`,
   });
-  at(".live-divider").addEventListener("keyup", () => live.remember());
-  at(".live-divider").addEventListener("pointerup", () => live.remember());
+  at(".compare-divider").addEventListener("keyup", () => live.remember());
+  at(".compare-divider").addEventListener("pointerup", () => live.remember());
 
   const rad = (value) => `${pictures.number(value)} rad`;
 
@@ -83,7 +83,7 @@ const shown = (() => {
     const titles = names.map((name) => NAMES[name]);
     main.behind = null;
     const mode = pair.show.value;
-    at(".live-divider").style.display = mode === "divider" ? "" : "none";
+    at(".compare-divider").style.display = mode === "divider" ? "" : "none";
     main.title.textContent = titles.join(mode === "difference" ? " minus " : " | ");
     if (mode === "difference") {
       const size = (high - low) / 2;

@@ -195,7 +195,7 @@ async def at_the_laptop(reader: Reader) -> dict[str, dict[str, Any]]:
     seen["difference"] = await reader.choose("[name=show]", "difference")
     seen["overlay"] = await reader.choose("[name=show]", "overlay")
     await reader.choose("[name=show]", "divider")
-    seen["divider"] = await reader.keys(".live-divider", "Home", "ArrowRight", "ArrowRight")
+    seen["divider"] = await reader.keys(".compare-divider", "Home", "ArrowRight", "ArrowRight")
     seen["next"] = await reader.click("next")
     seen["dose"] = await reader.choose("[name=dose]", "17")
     sheet = "Promise.resolve(JSON.stringify([shown.sheet().width, shown.sheet().height]))"
@@ -252,7 +252,7 @@ async def on_a_phone(reader: Reader) -> dict[str, dict[str, Any]]:
     seen["tap"] = await reader.touch("[data-picture=direct] canvas", [(0.25, 0.75)])
     apart = [[(0.5, 0.45), (0.5, 0.55)], [(0.5, 0.3), (0.5, 0.7)], [(0.5, 0.25), (0.5, 0.75)]]
     seen["pinch"] = await reader.touch("[data-picture=direct] canvas", *apart)
-    seen["divider"] = await reader.touch(".live-divider", [(0.5, 0.5)], [(2.5, 0.5)])
+    seen["divider"] = await reader.touch(".compare-divider", [(0.5, 0.5)], [(2.5, 0.5)])
     seen["example"] = await reader.click("example")
     seen["own"] = await reader.click("measure")
     await reader.click("clear")
