@@ -25,9 +25,10 @@
   const specimens = choice(controls, "Specimen", (value) => { state.specimen = Number(value); });
   FRAMES.specimens.forEach((one, i) => make("option", specimens, { value: i }, one.title));
   const pick = {};
+  let other = "right"; // the side that was not chosen last
   for (const side of ["left", "right"])
     pick[side] = choice(controls, side === "left" ? "Left" : "Right",
-      (value) => { state[side] = value; });
+      (value) => { state[side] = value; other = side === "left" ? "right" : "left"; });
   const doseBox = make("label", controls, { class: "compare-dose" }, "Dose");
   const slider = make("input", doseBox,
     { type: "range", min: 0, max: doses.length - 1, step: 1, "aria-label": "Dose" });
@@ -91,6 +92,8 @@
       if (!methods().includes(state[side])) state[side] = methods()[0];
       pick[side].value = state[side];
     }
+    // Two methods without a common dose: the one that was not chosen gives way to the truth.
+    if (!offered().length) pick[other].value = state[other] = "truth";
     const stops = offered();
     const far = (i) => Math.abs(i - state.dose);
     state.dose = stops.reduce((best, i) => (far(i) < far(best) ? i : best), stops[0]);

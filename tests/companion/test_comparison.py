@@ -22,8 +22,9 @@ DOSES = [100.0, 300.0, math.inf]
 
 
 def series(name: str, **changes: Any) -> Series:
-    """Three methods, of which ptychography has one dose."""
+    """Four methods, of which two have one dose each, and not the same."""
     pairs = [(m, d) for m in ("direct", "informed") for d in DOSES] + [("ptychography", 300.0)]
+    pairs.append(("refined", 100.0))
     generator = torch.Generator().manual_seed(0)
     ramp = torch.linspace(0, 1, 24).expand(24, 24)
     given: dict[str, Any] = {
@@ -50,7 +51,7 @@ def test_the_index_names_every_file_and_no_other(folder: Path) -> None:
     assert index["doses"] == [100.0, 300.0, "inf"]
     named = {"index.json"}
     for entry in index["specimens"]:
-        assert list(entry["frames"]) == ["direct", "informed", "ptychography", "truth"]
+        assert list(entry["frames"]) == ["direct", "informed", "ptychography", "refined", "truth"]
         assert [f is None for f in entry["frames"]["ptychography"]] == [True, False, True]
         for frames in entry["frames"].values():
             assert len(frames) == len(DOSES)
@@ -213,6 +214,9 @@ async def explore(program: str, page: Path) -> dict[str, dict[str, Any]]:
         seen["dose"] = await shown(browser)
         await choose(browser, 2, "ptychography")
         seen["one dose"] = await shown(browser)
+        await choose(browser, 1, "refined")
+        seen["none in common"] = await shown(browser)
+        await choose(browser, 1, "direct")
         await choose(browser, 0, "1")
         await choose(browser, 2, "truth")
         seen["truth"] = await shown(browser)
@@ -231,6 +235,8 @@ async def explore(program: str, page: Path) -> dict[str, dict[str, Any]]:
             await browser.say("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
         await browser.say("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
         seen["touch"] = await shown(browser)
+        hidden = "String(document.querySelector('.blind-pair').offsetHeight)"
+        seen["waiting"] = {"height": await evaluate(browser, hidden)}
         seen["blind"] = json.loads(await evaluate(browser, PLAY))
         phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
         await browser.say("Emulation.setDeviceMetricsOverride", **phone)
@@ -278,15 +284,17 @@ def test_the_page_compares_two_methods_by_key_mouse_and_touch(page: Path) -> Non
     # No stop of the slider is without an image.
     assert seen["one dose"]["images"] == ["crystal_0_1.png", "crystal_2_1.png"]
     assert (seen["one dose"]["stops"], seen["one dose"]["dose"]) == ("0", "300 e⁻/Å²")
-    assert seen["truth"]["images"] == ["protein_0_1.png", "protein_truth.png"]
+    assert seen["none in common"]["images"] == ["crystal_3_0.png", "crystal_truth.png"]
+    assert seen["truth"]["images"] == ["protein_0_0.png", "protein_truth.png"]
     assert seen["truth"]["captions"][1] == "truth"
     assert seen["truth"]["bar"] == "50 Å"
     assert int(seen["mouse"]["divider"]) == 25
     assert int(seen["touch"]["divider"]) == 75
     assert seen["touch"]["link"] == (
-        "#specimen=protein&dose=300&left=direct&right=truth&divider=75"
+        "#specimen=protein&dose=100&left=direct&right=truth&divider=75"
     )
     assert seen["link"] == seen["touch"]
+    assert seen["waiting"]["height"] == "0"  # nothing is shown before the test starts
     check_blind(seen["blind"])
     phone = seen["phone"]
     assert phone["width"] <= 390

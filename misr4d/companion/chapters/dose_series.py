@@ -211,7 +211,7 @@ class DoseSeries:
             own = [r for r in self.measured if r["specimen"] == name and r["draw"] == 0]
             shown = {
                 (m, d): self.images[name, m, d]
-                for m in SHOWN
+                for m in (*SHOWN, "refined")
                 for d in self.every_dose
                 if (name, m, d) in self.images
             }
