@@ -131,7 +131,7 @@ the crystal instead of a disc.
 )
 
 # %% tags=["check"]
-assert math.isclose(column / dose, 0.760, abs_tol=0.001)  # Å²
+assert math.isclose(column / dose, 0.761, abs_tol=0.001)  # Å²
 assert math.isclose(position, dose * acquisition.step[0] * acquisition.step[1])
 assert math.isclose(one_pixel * acquisition.pixels_per_disc, position, rel_tol=1e-6)
 assert math.isclose(error**2 * column, 0.25)

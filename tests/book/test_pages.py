@@ -182,3 +182,11 @@ def test_the_image_of_a_figure_opens_at_full_size() -> None:
     empty: dict[str, str] = {}
     rendering.link_full_size(None, "search", "search.html", empty, None)
     assert empty == {}
+
+
+def test_a_page_has_an_icon_that_is_not_asked_from_anywhere(site: Path) -> None:
+    context = {"metatags": '<meta name="x" content="y">'}
+    rendering.add_icon(None, "index", "page.html", context, None)
+    assert context["metatags"].startswith('<meta name="x" content="y"><link rel="icon"')
+    (site / "index.html").write_text(context["metatags"])
+    assert list(check.problems(site)) == []
