@@ -457,7 +457,7 @@ class Direct {
   }
 
   // How well an image explains the electrons, in the weak-phase equations: what it leaves of the
-  // views' spectra over what the counting noise leaves.
+  // views' spectra over what the counting noise alone would, so 1 for the truth of a weak object.
   misfit({ score, noise, energy }, image) {
     const { grid, size, upsampling } = this.scene;
     const [a, fine] = [this.aliases, size * upsampling];
@@ -479,6 +479,6 @@ class Direct {
         rest += re * (gr * or - gi * oi) + im * (gr * oi + gi * or);
       }
     }
-    return rest / (noise * this.freedom);
+    return rest / (noise * this.scene.views * (this.unknowns / a - 1));
   }
 }

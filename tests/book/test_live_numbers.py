@@ -115,7 +115,6 @@ found.grid = given.scene.grid;
 found.usable = direct.measured.map((m, i) => m && direct.ring[i] > 0 ? 1 : 0);
 const image = found.samples.slice(0, flat.length);
 found.misfit = [direct.misfit({ ...statistic, score: zero() }, image)];
-found.freedom = [direct.freedom];
 """
     found = run(code, given, tmp_path)
     a, side = UPSAMPLING**2, UPSAMPLING * SIZE
@@ -136,7 +135,8 @@ found.freedom = [direct.freedom];
     places = found["grid"].astype(int).reshape(-1, a)
     vector = spectra[0][places]
     energy = np.einsum("fi,fij,fj->f", vector.conj(), gram, vector).real[1:].sum()
-    misfit = energy / (given["noise"] * found["freedom"][0])
+    scene = given["scene"]
+    misfit = energy / (given["noise"] * scene["views"] * (SIZE**2 - 1))
     assert float(found["misfit"][0]) == pytest.approx(misfit, rel=1e-6)
 
 
