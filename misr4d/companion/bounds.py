@@ -7,7 +7,7 @@ against them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from misr4d.companion.recorded import Case, recorded
 from misr4d.companion.study import Scene, make_scene
 from misr4d.companion.verdicts import SEEN
 from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import EMPTY, counting_rings, score_rings
 from misr4d.specimens.catalogue import SPECIMENS
 
-__all__ = ["bounds", "cases", "featureless", "finest", "least_shown", "outlines"]
+__all__ = ["bounds", "cases", "featureless", "finest", "least_shown", "marginal_text", "outlines"]
 
 MARGIN = 0.02  # our choice, as everywhere: correlations that differ by less are level
 
@@ -54,7 +55,8 @@ def bounds(specimen: str) -> dict[str, Any]:
     -------
     dict
         ``truth``: the columns of the study's table for the true phase itself; ``featureless``: the
-        highest correlation inside the specimen that one of the :func:`outlines` has.
+        highest correlation inside the specimen that one of the :func:`outlines` has; ``marginal``:
+        periods [Å] of the rings that count with half our least share of power and not with twice.
     """
     scene = make_scene(specimen)
     truth = {k: v for k, v in score_image(scene.truth, scene).items() if v is not None}
@@ -64,7 +66,13 @@ def bounds(specimen: str) -> dict[str, Any]:
         for shape in outlines(scene)
         if float(shape[inside].std()) > 0
     ]
-    return {"truth": truth, "featureless": max(blank, default=0.0)}
+    rings = score_rings(scene.truth, scene.truth, scene.pixel)
+    strict, lax = (
+        counting_rings(rings.frequency, rings.density, share=share)
+        for share in (2 * EMPTY, EMPTY / 2)
+    )
+    marginal = [1 / float(f) for f in rings.frequency[lax & ~strict]]
+    return {"truth": truth, "featureless": max(blank, default=0.0), "marginal": marginal}
 
 
 def cases() -> list[Case]:
@@ -83,6 +91,22 @@ def least_shown(specimen: str) -> float:
     :data:`misr4d.companion.verdicts.SEEN`, or more where a blank outline has that much.
     """
     return max(SEEN, featureless(specimen) + MARGIN)
+
+
+def marginal_text(specimens: Iterable[str]) -> str:
+    """Name the rings on which the choice of what counts as empty decides."""
+    words = [
+        f"{', '.join(f'{period:.3g}' for period in periods)} Å on {name}"
+        for name in specimens
+        if (periods := recorded(bounds, specimen=name)["marginal"])
+    ]
+    if not words:
+        return ""
+    return (
+        f"A ring counts from {100 * EMPTY:g} % of the power around it on, which is our choice. "
+        f"These count with half as much and not with twice: {'; '.join(words)}. A resolution that "
+        "ends at one of them rests on that choice; the weighted ring correlation does not."
+    )
 
 
 def finest(specimen: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from misr4d.companion.bounds import finest, least_shown
+from misr4d.companion.bounds import finest, least_shown, marginal_text
 from misr4d.companion.cases import CONTRAST as CONTRAST_TO_ERROR
 from misr4d.companion.cases import (
     PTYCHOGRAPHY,
@@ -244,7 +244,14 @@ def frequency(results: Results, rows: Rows) -> Claim:
         "such a frequency as well. The weighted ring correlation is beside it.",
         findings,
         ("06_method_comparison", "05_power_spectra"),
-        remark=f"The power spectrum's highest frequency of a scan: {empty}." if empty else "",
+        remark=" ".join(
+            text
+            for text in (
+                marginal_text(specimens_of(rows)),
+                f"The power spectrum's highest frequency of a scan: {empty}." if empty else "",
+            )
+            if text
+        ),
     )
 
 
@@ -297,7 +304,7 @@ def compared(rows: Rows) -> Claim:
         "ranked by the size of its correlations; what period it resolves is not measured.",
         findings,
         ("06_method_comparison",),
-        remark=_upside_down(rows),
+        remark=" ".join(t for t in (_upside_down(rows), marginal_text(specimens_of(rows))) if t),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from misr4d.companion.bounds import least_shown
+from misr4d.companion.bounds import least_shown, marginal_text
 from misr4d.companion.cases import (
     CRYSTAL,
     PROTEIN,
@@ -347,6 +347,7 @@ def electrons(rows: Rows) -> Claim:
         "compared in the same way beside it.",
         findings,
         ("06_method_comparison",),
+        remark=marginal_text(specimens_of(rows)),
     )
 
 
