@@ -154,7 +154,8 @@ def _cases(
         Comparisons that can be won or are lost; and those that tell nothing, because the rival is
         so near the measure's end that not even the truth would be ahead, and the method is level.
     """
-    cases, level = [], []
+    cases: list[Case] = []
+    level: list[Case] = []
     for name in specimens_of(rows):
         best = best_ptychography(rows, name, dose, measure)
         if best is None:
