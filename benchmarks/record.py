@@ -16,13 +16,14 @@ import click
 import torch
 from tqdm import tqdm
 
+from misr4d.companion import bounds
 from misr4d.companion.bench import read_part
 from misr4d.companion.chapters import refinement
 from misr4d.companion.recorded import RECORD, Case, case_key, measured, read_record, write_record
 from misr4d.core.files import write_whole
 from misr4d.core.workers import each_done
 
-CHAPTERS = (refinement,)
+CHAPTERS = (refinement, bounds)
 
 
 def wanted() -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from misr4d.companion.bounds import finest, least_shown, marginal_text
 from misr4d.companion.cases import CONTRAST as CONTRAST_TO_ERROR
 from misr4d.companion.cases import (
     PTYCHOGRAPHY,
@@ -30,7 +31,6 @@ from misr4d.companion.verdicts import (
     CANNOT,
     JUDGED_METHODS,
     NOT_RUN,
-    SEEN,
     Claim,
     Finding,
     enough,
@@ -127,10 +127,12 @@ def _word(case: Case) -> str:
 
 def _range(cases: Sequence[Case]) -> str:
     """Word the best case and the worst."""
+    if not cases:
+        return ""
     worst, best = (extreme(cases, key=lambda case: case.lead.median) for extreme in (min, max))
     if worst is best:
-        return _word(best)
-    return f"at best {_word(best)}; at worst {_word(worst)}"
+        return f", {_word(best)}"
+    return f", at best {_word(best)}; at worst {_word(worst)}"
 
 
 def _ring(rows: Rows, specimen: str) -> float:
@@ -141,12 +143,19 @@ def _ring(rows: Rows, specimen: str) -> float:
 
 def _cases(
     rows: Rows, dose: float, measure: str, method: str, others: Sequence[str] = ()
-) -> list[Case]:
+) -> tuple[list[Case], list[Case]]:
     """Per specimen the comparison that is hardest to win: best ptychography and all others.
 
     Won is what is ahead by more than is level: a ring, or :data:`LEVEL` of a correlation.
+
+    Returns
+    -------
+    list, list
+        Comparisons that can be won or are lost; and those that tell nothing, because the rival is
+        so near the measure's end that not even the truth would be ahead, and the method is level.
     """
-    cases = []
+    cases: list[Case] = []
+    level: list[Case] = []
     for name in specimens_of(rows):
         best = best_ptychography(rows, name, dose, measure)
         if best is None:
@@ -162,8 +171,27 @@ def _cases(
         ]
         known = [case for case in against if case is not None]
         if len(known) == len(against):
-            cases.append(min(known, key=lambda case: case.lead.median))
-    return cases
+            case = min(known, key=lambda case: case.lead.median)
+            ended = _end(name, measure) - case.theirs.median <= margin
+            (level if ended and abs(case.lead.median) <= margin else cases).append(case)
+    return cases, level
+
+
+def _end(specimen: str, measure: str) -> float:
+    """Score of the truth itself."""
+    if measure == "frequency":  # of the image's own spectrum: noise has one as well
+        return math.inf
+    return finest(specimen) if measure == "resolution" else 1.0
+
+
+def _level_text(cases: Sequence[Case]) -> str:
+    """Name the comparisons that the truth itself would not win."""
+    where = ", ".join(
+        f"{case.against} on {case.specimen} at {dose_label(case.dose)}" for case in cases
+    )
+    return (
+        f"; level at the end of the measure, where the truth is too, with {where}" if where else ""
+    )
 
 
 def _won(cases: Sequence[Case]) -> int:
@@ -176,23 +204,27 @@ def frequency(results: Results, rows: Rows) -> Claim:
     doses = [dose for dose in doses if math.isfinite(dose)]
     findings = {}
     for method in JUDGED_METHODS:
-        by_truth, weighted, shown = (
-            [case for d in doses for case in _cases(rows, d, measure, method)]
+        sorted_cases = {
+            measure: [_cases(rows, dose, measure, method) for dose in doses]
             for measure in ("resolution", "weighted_frc", "frequency")
+        }
+        by_truth, weighted, shown = (
+            [case for cases, _ in each for case in cases] for each in sorted_cases.values()
         )
-        if not by_truth:
+        level = [case for _, ended in sorted_cases["resolution"] for case in ended]
+        if not by_truth and not level:
             findings[method] = NOT_RUN
             continue
-        lacking = lacking_cases(by_truth, rows, doses)
+        lacking = lacking_cases([*by_truth, *level], rows, doses)
         parts = [counted_part(case, rows, method) for case in by_truth] + [None for _ in lacking]
         text = (
             f"{behind(by_truth)}finer by the truth in {parts.count(True)} of {len(parts)} "
             f"comparisons, higher weighted ring correlation in {_won(weighted)} of "
             f"{len(weighted)}, higher frequency of the power spectrum in "
-            f"{_won(shown)} of {len(shown)}; by the truth {_range(by_truth)}"
+            f"{_won(shown)} of {len(shown)}{_range(by_truth)}{_level_text(level)}"
             f"{blind_text(by_truth, rows, method)}{missing_text(lacking)}"
         )
-        findings[method] = from_parts(parts, text, fewest(c.n for c in by_truth))
+        findings[method] = from_parts(parts, text, fewest(c.n for c in (*by_truth, *level)))
     spectra = results["05_power_spectra"]["highest_frequency"]
     empty = ", ".join(
         f"{value:.2f} Å⁻¹ without and {spectra[key.removesuffix(' / empty')]:.2f} Å⁻¹ with "
@@ -206,12 +238,21 @@ def frequency(results: Results, rows: Rows) -> Claim:
         "A higher resolvable frequency than ptychography's",
         "Ring correlation with the truth 0.5, over the rings in which the truth has power, "
         "compared as a frequency with the best ptychography's: higher is what is so by more than a "
-        "ring, which is as finely as this measure can tell. The paper reads the frequency off "
+        "ring, which is as finely as this measure can tell; what is level with a rival that has "
+        "reached the measure's end, as the truth would be, is left out. The paper reads the "
+        "frequency off "
         "the power spectrum; that is counted too but decides nothing, because an empty scan has "
         "such a frequency as well. The weighted ring correlation is beside it.",
         findings,
         ("06_method_comparison", "05_power_spectra"),
-        remark=f"The power spectrum's highest frequency of a scan: {empty}." if empty else "",
+        remark=" ".join(
+            text
+            for text in (
+                marginal_text(specimens_of(rows)),
+                f"The power spectrum's highest frequency of a scan: {empty}." if empty else "",
+            )
+            if text
+        ),
     )
 
 
@@ -223,8 +264,9 @@ def compared(rows: Rows) -> Claim:
             measure: _cases(rows, COMPARED_DOSE, measure, method, ESTABLISHED)
             for measure in ("correlation", "resolution", "weighted_frc")
         }
-        every = [case for cases in both.values() for case in cases]
-        if not every:
+        every = [case for cases, _ in both.values() for case in cases]
+        level = [case for _, ended in both.values() for case in ended]
+        if not every and not level:
             findings[method] = NOT_RUN
             continue
         names = {
@@ -234,17 +276,19 @@ def compared(rows: Rows) -> Claim:
         }
         text = behind(every) + "; ".join(
             f"by {names[measure]} ahead of the best of the four on {_won(cases)} "
-            f"of {len(cases)} specimens, {_range(cases)}"
-            for measure, cases in both.items()
-            if cases
+            f"of {len(cases)} specimens{_range(cases)}{_level_text(ended)}"
+            for measure, (cases, ended) in both.items()
+            if cases or ended
         )
         lacking = [
-            p for cases in both.values() for p in lacking_cases(cases, rows, (COMPARED_DOSE,))
+            place
+            for cases, ended in both.values()
+            for place in lacking_cases([*cases, *ended], rows, (COMPARED_DOSE,))
         ]
         findings[method] = from_parts(
             [*(counted_part(case, rows, method) for case in every), *(None for _ in lacking)],
             text + blind_text(every, rows, method) + missing_text(list(dict.fromkeys(lacking))),
-            fewest(c.n for c in every),
+            fewest(c.n for c in (*every, *level)),
         )
     return Claim(
         "C10",
@@ -254,12 +298,14 @@ def compared(rows: Rows) -> Claim:
         "which the truth has power, compared as a frequency, and the mean ring correlation "
         "weighted by the truth's power: the median difference, draw by draw on the same electrons, "
         "from the best of the four on each specimen. Ahead is what is so by more than a ring, or "
-        f"by more than {LEVEL:g} of a correlation. Ptychography is the best measured. An image "
+        f"by more than {LEVEL:g} of a correlation; where the rival is nearer than that to the end "
+        "of a measure, where the truth itself is, what is level with it is left out. Ptychography "
+        "is the best measured. An image "
         "that shows the truth with its sign turned, inside or ring by ring, is called inverted and "
         "ranked by the size of its correlations; what period it resolves is not measured.",
         findings,
         ("06_method_comparison",),
-        remark=_upside_down(rows),
+        remark=" ".join(t for t in (_upside_down(rows), marginal_text(specimens_of(rows))) if t),
     )
 
 
@@ -290,6 +336,11 @@ def _upside_down(rows: Rows) -> str:
     return f"Inverted, by correlation inside and weighted ring correlation: {words}."
 
 
+def _last_rings(specimens: Sequence[str]) -> str:
+    ends = ", ".join(f"{1 / finest(name):.3f} Å on {name}" for name in specimens)
+    return f" ({ends})" if ends else ""
+
+
 def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim:
     """C9: sub-Ångström features, where grid and aperture allow them.
 
@@ -317,12 +368,13 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
             continue
         parts, words = [], []
         for name, curve in curves.items():
-            dose, finest = min(curve.items(), key=lambda item: item[1].median)
+            dose, best = min(curve.items(), key=lambda item: item[1].median)
             shown = inside(rows, name, dose, method)
-            fine = 1 / finest.median >= 1 / SUB_ANGSTROM + _ring(rows, name) / 2
-            met = fine and shown is not None and shown.median >= SEEN
-            parts.append(enough(met, finest.n, dose))
-            word = finest.text(word=lambda v: "none" if math.isinf(v) else f"{v:.3f} Å")
+            needed = min(1 / SUB_ANGSTROM + _ring(rows, name) / 2, finest(name))
+            fine = 1 / best.median >= needed * (1 - 1e-4)  # the table has six digits
+            met = fine and shown is not None and shown.median >= least_shown(name)
+            parts.append(enough(met, best.n, dose))
+            word = best.text(word=lambda v: "none" if math.isinf(v) else f"{v:.3f} Å")
             words.append(f"{word} on {name} at {dose:g} e⁻/Å²")
         findings[method] = from_parts(
             parts,
@@ -345,7 +397,8 @@ def sub_angstrom(rows: Rows, acquisition: Acquisition, upsampling: int) -> Claim
         f"dose where it is finest, on this book's scan of crystals and glasses (step "
         f"{atomic.step[0]:g} Å, {atomic.semiangle:g} mrad), which grid and aperture allow to go "
         f"below {SUB_ANGSTROM:g} Å: its median must, on each specimen, and so must the whole ring "
-        "that it is the middle of.",
+        "that it is the middle of, or it must be the last ring that this scan has, which is all "
+        f"that the truth itself reaches{_last_rings(specimens)}.",
         findings,
         ("06_method_comparison",),
         remark=(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from misr4d.companion.bounds import least_shown, marginal_text
 from misr4d.companion.cases import (
     CRYSTAL,
     PROTEIN,
@@ -25,7 +26,6 @@ from misr4d.companion.verdicts import (
     OPEN,
     PARTLY,
     REPRODUCED,
-    SEEN,
     Claim,
     Finding,
     enough,
@@ -81,7 +81,8 @@ def counted_part(case: Case, rows: Rows, method: str) -> bool | None:
     shown = inside(rows, case.specimen, case.dose, method)
     if shown is None:
         return None
-    return enough(False if shown.median < SEEN else case.met, case.n, case.dose)
+    blind = shown.median < least_shown(case.specimen)
+    return enough(False if blind else case.met, case.n, case.dose)
 
 
 def lacking_cases(
@@ -103,7 +104,8 @@ def blind_text(cases: Iterable[Case], rows: Rows, method: str) -> str:
     weak = {
         (case.specimen, case.dose): shown
         for case in cases
-        if (shown := inside(rows, case.specimen, case.dose, method)) and shown.median < SEEN
+        if (shown := inside(rows, case.specimen, case.dose, method))
+        and shown.median < least_shown(case.specimen)
     }
     where = ", ".join(f"{s} at {dose_label(d)} ({v.text()})" for (s, d), v in weak.items())
     return f"; not counted, since it shows too little inside: {where}" if weak else ""
@@ -145,14 +147,17 @@ def _best_curve(
     return best
 
 
-def _shown_from(curve: Curve, within: Curve, holds: Callable[[Summary], bool]) -> float:
+def _shown_from(
+    specimen: str, curve: Curve, within: Curve, holds: Callable[[Summary], bool]
+) -> float:
     """Lowest dose from which on a condition holds at every dose, in an image; inf if at none.
 
-    An image is what correlates with the truth by :data:`SEEN` or more inside (`within`).
+    An image is what shows something of the specimen inside (`within`): see
+    :func:`misr4d.companion.bounds.least_shown`.
     """
-    start = math.inf
+    start, least = math.inf, least_shown(specimen)
     for dose in sorted(curve, reverse=True):
-        if not (holds(curve[dose]) and dose in within and within[dose].median >= SEEN):
+        if not (holds(curve[dose]) and dose in within and within[dose].median >= least):
             break
         start = dose
     return start
@@ -228,7 +233,7 @@ def lattice(rows: Rows) -> Claim:
             findings[method] = NOT_RUN
             continue
         within = curve_of(rows, CRYSTAL, method, "correlation")
-        start = _shown_from(curve, within, lambda ring: ring.least >= LATTICE)
+        start = _shown_from(CRYSTAL, curve, within, lambda ring: ring.least >= LATTICE)
         n = _drawn(curve, best)
         met: bool | None = start <= LATTICE_DOSE
         if not met and LATTICE_DOSE not in curve and _first_above(curve, LATTICE_DOSE) == start:
@@ -245,9 +250,9 @@ def lattice(rows: Rows) -> Claim:
         f"{LATTICE_RIVAL:g}",
         "Correlation with the truth in the ring of the crystal's strongest lattice frequencies, "
         "because a lattice is those frequencies and no others. It is shown where every draw has "
-        f"{LATTICE:g} or more, and the correlation inside the crystal is {SEEN:g} or more, at this "
-        "dose and every higher one; ptychography fails where every draw of the best of it is below "
-        f"{LATTICE:g}.",
+        f"{LATTICE:g} or more, and the correlation inside the crystal is "
+        f"{least_shown(CRYSTAL):.2g} or more, at this dose and every higher one; ptychography "
+        f"fails where every draw of the best of it is below {LATTICE:g}.",
         findings,
         ("03_dose_series", "06_method_comparison"),
         remark=_rival(rows, CRYSTAL, "lattice", LATTICE_RIVAL, Summary.text, fails),
@@ -265,7 +270,7 @@ def shell(rows: Rows) -> Claim:
             findings[method] = NOT_RUN
             continue
         within = curve_of(rows, PROTEIN, method, "correlation")
-        start = _shown_from(curve, within, lambda period: period.largest <= SHELL)
+        start = _shown_from(PROTEIN, curve, within, lambda period: period.largest <= SHELL)
         n = _drawn(curve, best)
         met = start < SHELL_RIVAL if min(curve) < SHELL_RIVAL else None
         text = (
@@ -280,7 +285,8 @@ def shell(rows: Rows) -> Claim:
         f"{SHELL_RIVAL:g} e⁻/Å²",
         "Period up to which the ring correlation with the truth stays above 0.5, over the rings in "
         "which the truth has power. The shell is resolved where every draw is finer than its wall, "
-        f"{SHELL:g} Å, and the correlation inside is {SEEN:g} or more, at this dose and every "
+        f"{SHELL:g} Å, and the correlation inside is {least_shown(PROTEIN):.2f} or more, which a "
+        "shell without structure does not reach, at this dose and every "
         "higher one; ptychography is noise where no draw of the best of it is finer.",
         findings,
         ("03_dose_series", "06_method_comparison"),
@@ -341,6 +347,7 @@ def electrons(rows: Rows) -> Claim:
         "compared in the same way beside it.",
         findings,
         ("06_method_comparison",),
+        remark=marginal_text(specimens_of(rows)),
     )
 
 

@@ -234,7 +234,7 @@ class Spectra:
                 stack = torch.stack(self.stacks[name, method])
                 frequency, ratio, _ = spectral_snr(stack, scene.pixel, width=RINGS)
                 if method == "direct":
-                    self.share[name] = float((ratio / allowed)[allowed > 1].median())
+                    self.share[name] = summarise((ratio / allowed)[allowed > 1].tolist()).median
                 positive, colour = ratio > 0, plotting.METHOD_COLOURS[method]
                 points = (frequency[positive], ratio[positive])
                 axes.semilogy(*points, ".-", ms=3, lw=0.8, color=colour, label=method)
