@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,14 @@ def test_the_study_has_enough_draws_for_a_verdict() -> None:
     assert {100.0, 200.0, 300.0, 500.0, 1000.0, math.inf} <= set(STUDY[0].doses)
     thick = {row.thickness for row in STUDY[1].rows() if row.method == "ptychography"}
     assert thick == {50.0, 100.0, 200.0, 300.0}  # 20 Å is the specimen's own
+
+
+def test_the_study_measures_every_specimen_by_every_fast_method() -> None:
+    rows = {(r.specimen, r.method, r.dose, r.draw) for plan in STUDY for r in plan.rows()}
+    for name, method in product(SPECIMENS, METHODS):
+        if method not in ("ptychography", "refined"):
+            assert {(name, method, dose, 7) for dose in (300.0, 1000.0)} < rows
+            assert (name, method, math.inf, 0) in rows
 
 
 def test_a_missing_row_is_named() -> None:
