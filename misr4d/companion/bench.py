@@ -12,7 +12,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -49,6 +49,7 @@ from misr4d.specimens.catalogue import SPECIMENS
 
 __all__ = [
     "COLUMNS",
+    "FAST",
     "FULL",
     "GAIN",
     "PLANS",
@@ -59,6 +60,7 @@ __all__ = [
     "Row",
     "differing",
     "late_gain",
+    "missing_rows",
     "read_part",
     "read_study",
     "read_table",
@@ -94,6 +96,8 @@ LATTICE = 5.0  # Å: of the truth's rings below this period, the strongest is ca
 HALVED = 3  # draws whose half-sets are reconstructed too, which takes three times as long
 _SLOW = ("ptychography", "refined")
 _COUNTS = ("refined",)  # need counts: no infinite dose
+FAST = tuple(method for method in METHODS if method not in _SLOW)
+"""Methods that take seconds: all but iterative ptychography and refinement."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,10 @@ class Plan:
                     yield Row(specimen, method, float(dose), draw, thickness)
 
 
+_COMPARED = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Figs. 4 and 5
+
 QUICK = Plan(
-    specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Fig. 5
+    specimens=_COMPARED,
     doses=(50.0, 100.0, 300.0, 1000.0, math.inf),
     draws=3,
     slow_doses=(300.0, 1000.0, math.inf),
@@ -186,7 +192,7 @@ FULL = Plan(
 )
 STUDY = (
     Plan(
-        specimens=("Li2CoO3", "CuZr", "apoferritin"),  # the paper's Figs. 4 and 5
+        specimens=_COMPARED,
         doses=(50.0, 100.0, 200.0, 300.0, 500.0, 1000.0, math.inf),
         slow_doses=(100.0, 300.0, 1000.0, math.inf),
         slow_draws=3,
@@ -198,8 +204,16 @@ STUDY = (
         slow_draws=3,
         thicknesses=(50.0, 100.0, 200.0, 300.0),
     ),
+    Plan(
+        specimens=tuple(name for name in SPECIMENS if name not in _COMPARED),
+        doses=(300.0, 1000.0, math.inf),
+        methods=FAST,
+    ),
 )
-"""The committed study, which pages and verdicts read: eight draws, three of the slow methods."""
+"""The committed study, which pages and verdicts read: eight draws, three of the slow methods.
+
+Three specimens are compared by every method; the ten others are measured by the fast ones.
+"""
 PLANS: Mapping[str, Plan | tuple[Plan, ...]] = {"quick": QUICK, "full": FULL, "study": STUDY}
 """Plans by name."""
 
@@ -333,7 +347,8 @@ def run_bench(
     plan : Plan or sequence of Plan
         Several of one seed make one table.
     folder : Path
-        Holds ``parts/`` (one file a row), ``table.csv`` and ``table.json``.
+        Holds ``parts/`` (one file a row), ``table.csv`` and ``table.json``. A row of a table that
+        is there, by the code, data and settings of today, is not measured again.
     scheduler : str, optional
         Address of a running dask scheduler; by default a local cluster is started.
     workers : int, optional
@@ -361,6 +376,7 @@ def run_bench(
         raise ValueError(f"the plans have the seeds {sorted(seeds)}; expected one for a table")
     (seed,) = seeds
     parts = {row: folder / "parts" / f"{row_key(row, seed)}.json" for row in wanted}
+    _take_over(folder, parts.values())
     missing = [row for row in wanted if read_part(parts[row]) is None]
     if missing:
         _compute(missing, parts, seed, scheduler, workers, progress, len(wanted))
@@ -370,6 +386,16 @@ def run_bench(
     ]
     _write_table(plans, rows, folder)
     return rows
+
+
+def _take_over(folder: Path, parts: Iterable[Path]) -> None:
+    """Take rows from a table that has them without their parts, such as the committed one."""
+    table = read_part(folder / "table.json") or {}
+    measured = {row.get("made"): row for row in table.get("rows", ())}
+    for path in parts:
+        if path.stem in measured and not path.is_file():
+            row = {key: value for key, value in measured[path.stem].items() if key != "made"}
+            write_whole(path, json.dumps(row) + "\n")
 
 
 def _compute(
@@ -466,13 +492,18 @@ STUDY_FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "study"
 """Where a checkout keeps the committed study."""
 
 
-def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
+def read_study(
+    folder: Path | None = None, *, specimens: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """Read the committed study: the bench's rows, and below them those of the peers.
 
     Parameters
     ----------
     folder : Path, optional
         Another one, such as that of ``misr4d bench``; by default the checkout's.
+    specimens : collection of str, optional
+        Of these; by default, of those that slow methods were run on too, if any was. Goals and
+        claims compare with ptychography, the rival, on every specimen of the rows.
 
     Returns
     -------
@@ -489,7 +520,11 @@ def read_study(folder: Path | None = None) -> list[dict[str, Any]]:
     peers = folder / "peers.json"
     if peers.is_file():
         rows += json.loads(peers.read_text(encoding="utf-8"))["rows"]
-    return rows
+    if specimens is None and not (
+        specimens := {row["specimen"] for row in rows if row["method"] in _SLOW}
+    ):
+        return rows
+    return [row for row in rows if row["specimen"] in specimens]
 
 
 def late_gain(course: Sequence[float]) -> float:
@@ -510,16 +545,26 @@ def stale_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     list of str
         One line a row; empty where code, data, settings and versions are what they were.
     """
-    lines = []
-    for entry in rows:
-        row = row_of(entry)
-        if row_key(row, int(entry["seed"]) - row.draw) != entry["made"]:
-            thick = f", {row.thickness:g} Å" if row.thickness is not None else ""
-            lines.append(
-                f"{row.method} on {row.specimen}{thick} at {row.dose:g} e⁻/Å², draw {row.draw}: "
-                "made by other code, data or settings; run `misr4d bench --study` again"
-            )
-    return lines
+    return [
+        f"{_words(row)}: made by other code, data or settings; run `misr4d bench --study` again"
+        for entry in rows
+        if row_key(row := row_of(entry), int(entry["seed"]) - row.draw) != entry["made"]
+    ]
+
+
+def missing_rows(rows: Sequence[Mapping[str, Any]], plan: Sequence[Plan] = STUDY) -> list[str]:
+    """Name the rows that a plan holds and a table does not, one line each."""
+    measured = {row_of(entry) for entry in rows}
+    return [
+        f"{_words(row)}: not measured; run `misr4d bench --study`"
+        for row in dict.fromkeys(row for part in plan for row in part.rows())
+        if row not in measured
+    ]
+
+
+def _words(row: Row) -> str:
+    thick = f", {row.thickness:g} Å" if row.thickness is not None else ""
+    return f"{row.method} on {row.specimen}{thick} at {row.dose:g} e⁻/Å², draw {row.draw}"
 
 
 def row_of(entry: Mapping[str, Any]) -> Row:

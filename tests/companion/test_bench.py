@@ -4,10 +4,12 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from misr4d.companion import bench
 from misr4d.companion.bench import QUICK, STUDY, Plan, Row, read_study, read_table, run_bench
 from misr4d.companion.study import METHODS
+from misr4d.specimens.catalogue import SPECIMENS
 
 SMALL = Plan(
     specimens=("apoferritin",),
@@ -137,6 +140,25 @@ def test_an_interrupted_run_takes_up_where_it_stopped(
     assert len(parts(tmp_path)) == 28
 
 
+def test_rows_of_a_table_are_not_measured_again(
+    tmp_path: Path, quick_rows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The committed study is a table without parts."""
+    rows = run_bench(SMALL, tmp_path, workers=1, progress=False)
+    shutil.rmtree(tmp_path / "parts")
+
+    def measured(*_: object) -> None:
+        raise AssertionError("a row was measured again")
+
+    monkeypatch.setattr(bench, "_compute", measured)
+    assert run_bench(SMALL, tmp_path, workers=1, progress=False) == rows
+    assert len(parts(tmp_path)) == len(rows)
+    shutil.rmtree(tmp_path / "parts")
+    monkeypatch.setattr(bench, "row_key", lambda *row: f"other {named(*row)}")
+    with pytest.raises(AssertionError, match="measured again"):
+        run_bench(SMALL, tmp_path, workers=1, progress=False)
+
+
 def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
     tables: list[list[dict[str, Any]]] = []
     threads = [
@@ -180,10 +202,33 @@ def test_the_study_has_enough_draws_for_a_verdict() -> None:
     for plan in STUDY:
         for row in plan.rows():
             assert row.draw < (3 if row.method in ("ptychography", "refined") else 8)
-        assert (plan.draws, plan.slow_draws) == (8, 3)
+        assert plan.draws == 8
+        assert plan.slow_draws == 3 or plan.methods == bench.FAST
     assert {100.0, 200.0, 300.0, 500.0, 1000.0, math.inf} <= set(STUDY[0].doses)
     thick = {row.thickness for row in STUDY[1].rows() if row.method == "ptychography"}
     assert thick == {50.0, 100.0, 200.0, 300.0}  # 20 Å is the specimen's own
+
+
+def test_the_study_measures_every_specimen_by_every_fast_method() -> None:
+    rows = {(r.specimen, r.method, r.dose, r.draw) for plan in STUDY for r in plan.rows()}
+    for name, method in product(SPECIMENS, METHODS):
+        if method not in ("ptychography", "refined"):
+            assert {(name, method, dose, 7) for dose in (300.0, 1000.0)} < rows
+            assert (name, method, math.inf, 0) in rows
+
+
+def test_a_missing_row_is_named() -> None:
+    plan = replace(SMALL, specimens=("NCM",))
+    entries = [
+        {"specimen": r.specimen, "method": r.method, "dose": str(r.dose), "draw": r.draw}
+        for r in plan.rows()
+    ]
+    assert bench.missing_rows(entries, [plan]) == []
+    lost = entries.pop(1)
+    assert (lost["method"], lost["draw"]) == ("summed VBF", 1)
+    assert bench.missing_rows(entries, [plan]) == [
+        "summed VBF on NCM at 100 e⁻/Å², draw 1: not measured; run `misr4d bench --study`"
+    ]
 
 
 def test_several_plans_make_one_table(tmp_path: Path, quick_rows: None) -> None:
@@ -205,3 +250,16 @@ def test_the_study_is_read_with_its_peers(tmp_path: Path, quick_rows: None) -> N
     rows = read_study(tmp_path)
     assert len(rows) == 15
     assert rows[-1]["method"] == "phaserEM"
+
+
+def test_comparisons_read_the_specimens_that_slow_methods_were_run_on(tmp_path: Path) -> None:
+    """A specimen without the rival would leave every claim on comparisons open."""
+    rows = [
+        {"specimen": name, "method": method}
+        for name, method in (("NCM", "direct"), ("CuZr", "direct"), ("CuZr", "ptychography"))
+    ]
+    (tmp_path / "table.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    assert read_study(tmp_path) == rows[1:]
+    assert read_study(tmp_path, specimens=("NCM",)) == rows[:1]
+    assert read_study(tmp_path, specimens=SPECIMENS) == rows
+    assert {row["specimen"] for row in read_study()} == set(STUDY[0].specimens)

@@ -44,7 +44,7 @@ class Study:
         self.rows: list[dict[str, Any]] = []
         for name in ("table.json", "peers.json"):
             text = (STUDY_FOLDER / name).read_text(encoding="utf-8")
-            self.rows += json.loads(text)["rows"]
+            self.rows += [r for r in json.loads(text)["rows"] if r["specimen"] in SPECIMENS]
         self.at: dict[Place, dict[int, dict[str, Any]]] = {}
         for row in self.rows:
             place = (row["specimen"], row["method"], float(row["dose"]), row["thickness"])
