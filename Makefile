@@ -15,8 +15,8 @@ figures: .venv/.ready ## run the notebooks that changed, without rendering
 figure: .venv/.ready ## run the notebook that makes one figure (NAME=hero), if it changed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/build.py figure --name $(NAME) --profile $(PROFILE)
 
-test: .venv/.ready ## run the tests, a file on each core
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST)
+test: .venv/.ready ## run the tests, a file on each core, the longest files first
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: .venv/.ready ## check style, format, types and who imports whom
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ from misr4d.companion.comparison import LEVELS
 from misr4d.companion.figures import REGISTER
 from misr4d.companion.front_page import claims_in_words, opening, table
 from misr4d.companion.verdicts import plain_strip, strip
-from misr4d.core.keys import result_key
+from misr4d.core.keys import result_key, trace
 from misr4d.core.workers import SIDE_BY_SIDE
 from misr4d.specimens.cryo_scan import FOLDER_VARIABLE
 from misr4d.specimens.fetch import DATASETS
@@ -45,10 +45,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 STAGE = BUILD / "stage"
 SHARED_CRYO_SCAN = ROOT.parent / "shared" / "data" / "cryo_scan"  # taken if it lies there
+KEPT = "misr4d.companion.bench:STUDY_FOLDER"  # named by whatever reads rows, cases or images of it
 JUDGE = "15_claims"  # comes last: it reads what the others wrote
-# The longest come first, so that cores end together. The method comparison leaves in the cache the
-# ptychography which the last ones would make too if they did not wait.
-FIRST, LATER = ("06", "12", "11", "02", "09"), ("03", "07", "04", "05")
+# The longest come first, so that cores end together. The dose series leaves in the cache views, and
+# any ptychography that the study lacks, which the last ones would make too if they did not wait.
+FIRST, LATER = ("11", "02", "07", "06", "13", "03", "09", "12", "01"), ("04", "05")
 
 
 def _turn(path: Path) -> tuple[bool, int, int, str]:
@@ -106,7 +107,7 @@ def fingerprint(source: Path, parameters: dict[str, Any], folder: Path) -> str:
     ]
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     inputs = sorted((folder / "results").glob("*.json")) if source.stem == JUDGE else []
-    if "read_study" in code:
+    if any(label == KEPT for label, _ in trace(code).parts):
         inputs += sorted(STUDY_FOLDER.glob("*"))
     read = [(path.name, path.read_bytes()) for path in inputs if path.stem != JUDGE]
     if "find_cryo_scan" in code:  # which has a checksum: it is there, or it is not

@@ -96,9 +96,9 @@ for dose in (label, per_area):
     print(f"{dose:.1f} e⁻/Å²: correlation in the whole field {correlation(image, known):.2f}")
 
 # %% tags=["remove-cell"]
+ready = {"regime": "molecular", "views": views, "direct": direct}
 area, position = (
-    page.image(potential, MOLECULAR, dose, draws, seed, regime="molecular")
-    for dose in (label, per_area)
+    page.image(potential, MOLECULAR, dose, draws, seed, **ready) for dose in (label, per_area)
 )
 
 # %% tags=["remove-cell"]

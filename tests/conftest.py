@@ -65,8 +65,18 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"order of tests: --shuffle {config.option.shuffle}"
 
 
+LONGEST = (
+    *("test_demo", "test_defocus", "test_bench", "test_study_rows", "test_training", "test_keys"),
+    *("test_report", "test_study", "test_workers", "test_classical", "test_notebooks", "test_live"),
+)
+"""Files of a minute or more. They come first, so that no core waits for another at the end."""
+
+
 def shuffled(items: list[Test], seed: int) -> list[Test]:
-    """Shuffle test files, and the tests of each file, which stay together for their fixtures."""
+    """Shuffle test files, and the tests of each file, which stay together for their fixtures.
+
+    The :data:`LONGEST` come before the others.
+    """
     files: dict[Path, list[Test]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
@@ -76,6 +86,7 @@ def shuffled(items: list[Test], seed: int) -> list[Test]:
             generator.shuffle(tests)
         order = list(files)
         generator.shuffle(order)
+        order.sort(key=lambda path: path.stem not in LONGEST)
         files = {path: files[path] for path in order}
     return [item for tests in files.values() for item in tests]
 

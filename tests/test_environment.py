@@ -17,7 +17,7 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from tests.conftest import HAS_PY4DSTEM, shuffled
+from tests.conftest import HAS_PY4DSTEM, LONGEST, shuffled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,4 +131,8 @@ def test_a_seed_is_an_order_of_files_and_of_their_tests(request: pytest.FixtureR
         assert len([*itertools.groupby(order, key=lambda item: item.path)]) == 3
     assert shuffled(tests, 1) != shuffled(tests, 2)
     assert shuffled(tests, 0) == tests
+    for seed in (1, 2):
+        first = shuffled([*tests, SimpleNamespace(path=Path("test_demo.py"), test=0)], seed)[0]
+        assert first.path.stem in LONGEST
     assert request.config.option.shuffle is not None
+    assert set(LONGEST) <= {path.stem for path in Path(__file__).parent.rglob("test_*.py")}

@@ -147,15 +147,41 @@ def test_claims_run_again_when_a_result_changes(tmp_path: Path, build: ModuleTyp
     assert build.NOTEBOOKS[-1].stem == build.JUDGE
 
 
+def test_a_page_that_reads_the_study_runs_again_when_it_changes(
+    tmp_path: Path, build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, single cases or images; by whatever function of the package."""
+    monkeypatch.setattr(build, "STUDY_FOLDER", tmp_path)
+    pages = [ROOT / "notebooks" / f"{stem}.py" for stem in ("04_line_scans", "12_refinement")]
+    pages.append(ROOT / "notebooks" / "14_exercises.py")
+    before = [build.fingerprint(page, {}, tmp_path) for page in pages]
+    (tmp_path / "pictures.npz").write_bytes(b"others")
+    after = [build.fingerprint(page, {}, tmp_path) for page in pages]
+    assert [old != new for old, new in zip(before, after, strict=True)] == [True, True, False]
+
+
 def test_unknown_profile_lists_the_known(build: ModuleType) -> None:
     with pytest.raises(SystemExit, match="unknown profile 'full'; known: ci, paper"):
         build.read_profile("full")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-def test_an_unknown_parameter_stops_the_run(source: Path, tmp_path: Path) -> None:
+def test_an_unknown_parameter_stops_the_run(source: Path) -> None:
+    """As papermill gives it, between the parameters and the cell below them."""
+    cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    declared, checked = cells[:2]
+    assert "parameters" in declared.metadata["tags"]
+    values: dict[str, object] = {"__name__": "__main__"}
+    exec(declared.source, values)
+    first, _, _ = checked.source.partition("check_parameters(globals())")
+    exec(f"{first}check_parameters(globals())", values)
+    with pytest.raises(TypeError, match="unknown parameter 'dosis'"):
+        exec(f"{first}check_parameters(globals())", values | {"dosis": 3.0})
+
+
+def test_papermill_stops_at_an_unknown_parameter(tmp_path: Path) -> None:
     with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'dosis'"):
-        run(source.with_suffix(".ipynb"), tmp_path, dosis=3.0)
+        run(SOURCES[0].with_suffix(".ipynb"), tmp_path, dosis=3.0)
 
 
 def test_dose_series_runs_under_other_parameters(tmp_path: Path) -> None:

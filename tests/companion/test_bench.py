@@ -20,6 +20,7 @@ from misr4d.companion import bench
 from misr4d.companion.bench import QUICK, STUDY, Plan, Row, read_study, read_table, run_bench
 from misr4d.companion.study import METHODS
 from misr4d.specimens.catalogue import SPECIMENS
+from tests.companion.test_sweep import here
 
 SMALL = Plan(
     specimens=("apoferritin",),
@@ -47,6 +48,12 @@ def named(row: Row, seed: int) -> str:
 def quick_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "measure_rows", fake)
     monkeypatch.setattr(bench, "row_key", named)
+
+
+@pytest.fixture
+def no_workers(quick_rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score nothing, in this process: real workers are those of other tests."""
+    monkeypatch.setattr(bench, "each_done", here)
 
 
 def parts(folder: Path) -> dict[str, int]:
@@ -122,21 +129,21 @@ def test_the_table_comes_out_whole_though_a_worker_dies(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_takes_up_where_it_stopped(
-    tmp_path: Path, quick_rows: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, no_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_bench(replace(SMALL, doses=(100.0,)), tmp_path, workers=1, progress=False)
+    run_bench(replace(SMALL, doses=(100.0,)), tmp_path, progress=False)
     first = parts(tmp_path)
-    run_bench(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, progress=False)
     second = parts(tmp_path)
     assert len(first) == 6
     assert len(second) == 14
     assert {name: second[name] for name in first} == first
     # A damaged row is measured again.
     next((tmp_path / "parts").iterdir()).write_text('{"specimen": "apo', encoding="utf-8")
-    assert len(run_bench(SMALL, tmp_path, workers=1, progress=False)) == 14
+    assert len(run_bench(SMALL, tmp_path, progress=False)) == 14
     # Other code, other numbers: nothing old is taken for new.
     monkeypatch.setattr(bench, "row_key", lambda *row: f"other {named(*row)}")
-    run_bench(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, progress=False)
     assert len(parts(tmp_path)) == 28
 
 
@@ -177,8 +184,8 @@ def test_two_runs_at_once_agree(tmp_path: Path, quick_rows: None) -> None:
     assert dask.config.get("scheduler", None) is None  # nothing is left that others compute by
 
 
-def test_the_table_says_how_it_was_made(tmp_path: Path, quick_rows: None) -> None:
-    run_bench(SMALL, tmp_path, workers=1, progress=False)
+def test_the_table_says_how_it_was_made(tmp_path: Path, no_workers: None) -> None:
+    run_bench(SMALL, tmp_path, progress=False)
     record = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert record["plan"]["doses"] == ["100.0", "1000.0", "inf"]
     assert record["plan"]["seed"] == 0
@@ -231,21 +238,21 @@ def test_a_missing_row_is_named() -> None:
     ]
 
 
-def test_several_plans_make_one_table(tmp_path: Path, quick_rows: None) -> None:
+def test_several_plans_make_one_table(tmp_path: Path, no_workers: None) -> None:
     thick = replace(SMALL, specimens=("Li2CoO3",), doses=(100.0,), thicknesses=(50.0, 100.0))
-    rows = run_bench((SMALL, thick), tmp_path, workers=1, progress=False)
+    rows = run_bench((SMALL, thick), tmp_path, progress=False)
     assert len(rows) == 14 + 2 * 2 * 3
     assert len({row["made"] for row in rows}) == len(rows)
     with pytest.raises(ValueError, match="expected one for a table"):
-        run_bench((SMALL, replace(thick, seed=1)), tmp_path, workers=1, progress=False)
+        run_bench((SMALL, replace(thick, seed=1)), tmp_path, progress=False)
     with pytest.raises(ValueError, match="thickness is -1"):
         replace(SMALL, thicknesses=(-1.0,))
 
 
-def test_the_study_is_read_with_its_peers(tmp_path: Path, quick_rows: None) -> None:
+def test_the_study_is_read_with_its_peers(tmp_path: Path, no_workers: None) -> None:
     with pytest.raises(FileNotFoundError, match="no table at"):
         read_study(tmp_path)
-    run_bench(SMALL, tmp_path, workers=1, progress=False)
+    run_bench(SMALL, tmp_path, progress=False)
     (tmp_path / "peers.json").write_text('{"rows": [{"method": "phaserEM"}]}', encoding="utf-8")
     rows = read_study(tmp_path)
     assert len(rows) == 15

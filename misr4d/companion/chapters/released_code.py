@@ -90,6 +90,8 @@ def image(
     *,
     regime: str,
     scale: float = 1.0,
+    views: Tensor | None = None,
+    direct: DirectPtychography | None = None,
 ) -> Imaged:
     """Simulate the views of a potential, count electrons, and reconstruct.
 
@@ -105,11 +107,21 @@ def image(
         Whose amplitude contrast is taken.
     scale : float
         How many times larger than in truth the specimen is.
+    views : Tensor, optional
+        ``(M, Rx, Ry)`` without counting noise, and
+    direct : DirectPtychography, optional
+        the method, where they are at hand.
     """
-    views, known = simulate_views(potential, acquisition), truth(potential, acquisition)
-    midplane = acquisition.refocused(potential.thickness / 2)
-    contrast = AMPLITUDE_CONTRAST[regime]
-    direct = DirectPtychography(midplane, 3, aliases=3, amplitude_contrast=contrast)
+    known = truth(potential, acquisition)
+    if views is None:
+        views = simulate_views(potential, acquisition)
+    if direct is None:
+        direct = DirectPtychography(
+            acquisition.refocused(potential.thickness / 2),
+            upsampling=3,
+            aliases=3,
+            amplitude_contrast=AMPLITUDE_CONTRAST[regime],
+        )
     images = [direct(noisy) for noisy in _draws(views, acquisition, dose, draws, seed)]
     return Imaged(
         acquisition,
