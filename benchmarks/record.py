@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from misr4d.companion.bench import read_part
-from misr4d.companion.chapters import refinement
+from misr4d.companion.chapters import method_comparison, own_scan, refinement, training
 from misr4d.companion.chapters.invention_cases import Questions
 from misr4d.companion.recorded import (
     PICTURES,
@@ -39,7 +39,8 @@ from misr4d.core.workers import each_done
 
 def wanted() -> list[Case]:
     """List the cases of every chapter, as its parameters are by default."""
-    return [*Questions().cases(), *refinement.cases()]
+    chapters = (training, method_comparison, refinement, own_scan)
+    return [*Questions().cases(), *(case for chapter in chapters for case in chapter.cases())]
 
 
 def wanted_pictures() -> list[PictureCase]:

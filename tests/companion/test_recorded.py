@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from misr4d.companion import recorded as module
-from misr4d.companion.chapters import refinement
+from misr4d.companion.chapters import method_comparison, own_scan, refinement, training
 from misr4d.companion.chapters.invention_cases import Questions
 from misr4d.companion.recorded import (
     PICTURES,
@@ -62,8 +62,11 @@ def test_no_case_is_stale_and_none_is_missing(script: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("page", "asked"),
     [
+        ("02_training", training.cases),
+        ("06_method_comparison", method_comparison.cases),
         ("11_invention", Questions),
         ("12_refinement", refinement.cases),
+        ("13_own_scan", own_scan.cases),
     ],
 )
 def test_the_page_asks_for_what_is_kept(page: str, asked: Callable[..., Any]) -> None:
