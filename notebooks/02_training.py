@@ -24,11 +24,12 @@
 # **What is measured here.** Both networks are in `misr4d.learn.networks`, and a third that starts from
 # {term}`direct ptychography`, the {term}`informed network`. Those whose weights are shipped were trained on the same endless specimens; the table
 # below says how large they are and how long that took, which is little. This page draws them at work,
-# shows what they are trained on, a small run, the curves of the shipped runs, and what they make of
-# specimens that no training has seen. Electrons are counted in the bright disc's pixels alone: other draws
+# shows what they are trained on, one step of a training, the curves of a small run and of the shipped ones, and
+# what they make of specimens that no training has seen. Electrons are counted in the bright disc's pixels alone: other draws
 # than the study's, of the same detector.
 #
-# **How long it takes.** About two minutes on two cores, most of it the small run.
+# **How long it takes.** About a minute on one core. The small run is kept with the study, and made again, in two
+# minutes, where code or parameters are others (`python benchmarks/record.py`).
 
 # %% tags=["parameters"]
 preset: str = "ci"  # training preset of the small run
@@ -51,18 +52,18 @@ from misr4d.companion.chapters import training as page
 plotting.use_style()
 
 # %%
-import csv
+from dataclasses import replace
 
 import torch
 from pytorch_msssim import ms_ssim
-from safetensors.torch import load_file
 
+from misr4d.companion.recorded import recorded
 from misr4d.companion.study import METHODS, place
 from misr4d.learn.configuration import PRESETS, build_network
 from misr4d.learn.examples import make_batch
 from misr4d.learn.learned import load_network
 from misr4d.learn.losses import PaperLoss, gaussian_likelihood
-from misr4d.learn.training import loss_of, train
+from misr4d.learn.training import loss_of
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.specimens.catalogue import make_specimen
 
@@ -242,10 +243,10 @@ Image(figures.save(page.corpus(), "training_corpus"))
 # ## A small run
 #
 # A step of the training draws new specimens, doses and electrons, takes the loss of {eq}`eq-informed`, and moves
-# the weights against its gradient. One step, and the loss on the same samples before and after it:
+# the weights against its gradient. One step on two samples, and the loss on the same samples before and after it:
 
 # %%
-config = PRESETS[preset]
+config = replace(PRESETS[preset], batch=2, specimens=2)
 network = build_network(config)
 optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate)
 parts = make_batch(config, step=0)  # of one regime each
@@ -261,39 +262,25 @@ print(
 )
 
 # %% [markdown]
-# The same for as many steps as a page can bear. The package's `train` warms the rate up, lets it fall, and keeps an
-# average of the weights.
+# The same for more steps is `misr4d.learn.training.train`, which warms the rate up, lets it fall, and keeps an average
+# of the weights. `small_run` calls it for the preset, and asks for the mean loss of ten batches that the run did not
+# see, of its specimens with other electrons, under the first weights and the last:
 
 # %%
-folder = figures.output_folder() / "training" / preset
-weights = train(config, folder, device="cpu")
-trained = build_network(config)
-
-
-def loss_on_the_same_samples(network):
-    """Mean loss over batches that the run did not see: its specimens, other electrons."""
-    network.eval()
-    with torch.inference_mode():
-        parts = [batch for step in range(10) for batch in make_batch(config, config.steps + step)]
-        return float(torch.stack([loss_of(config, network, batch) for batch in parts]).mean())
-
-
-before = loss_on_the_same_samples(trained)
-trained.load_state_dict(load_file(weights))
-after = loss_on_the_same_samples(trained)
-print(f"loss {before:.3f} before, {after:.3f} after {config.steps} steps")
+run = recorded(page.small_run, preset=preset)  # kept with the study, or trained now
+steps, before, after = PRESETS[preset].steps, run["before"], run["after"]
+print(f"loss {before:.3f} before, {after:.3f} after {steps} steps")
 
 # %% tags=["remove-cell"]
-with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
-    small = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+small = [(step, loss) for step, loss in run["log"]]
 Image(figures.save(page.loss_curves(small, preset), "training_curves"))
 
 # %% [markdown]
 # ```{figure} ../figures/training_curves.png
 # :name: fig-training-curves
-# :alt: Loss against step of the run on this page and of every shipped network
+# :alt: Loss against step of the small run and of every shipped network
 #
-# Loss against step: the run on this page (left) and the runs whose weights are shipped. The losses are
+# Loss against step: the small run (left) and the runs whose weights are shipped. The losses are
 # different functions; their values cannot be compared. The shipped ones are on a logarithmic scale.
 # ```
 
@@ -346,7 +333,7 @@ figures.save_results(
 # ## What was seen
 
 # %% tags=["remove-input"]
-Markdown(page.seen(found, before, after, config.steps))
+Markdown(page.seen(found, before, after, steps))
 
 # %% [markdown]
 # **Exercise.** The informed network's input at a dose is the direct estimate plus noise of a known

@@ -42,7 +42,7 @@ SHOWN: tuple[Case, ...] = (
         for dose in (100.0, 200.0, 300.0, 500.0, 1000.0, math.inf)
     ),
     *(("ptychography", name, 300.0, seed) for name in _TRIO for seed in (1, 2)),
-    *(("refined", name, 300.0, 0) for name in _TRIO),
+    *(("refined", name, dose, 0) for name in _TRIO for dose in (300.0, 1000.0)),
 )
 """Images that chapters 3 to 6 show or measure along a line."""
 

@@ -12,7 +12,7 @@ from torch import nn
 from misr4d import ATOMIC
 from misr4d.companion.chapters import drawing, simulation, tables
 from misr4d.companion.chapters.dose_curves import Draws
-from misr4d.companion.chapters.invention import Audit, spiral
+from misr4d.companion.chapters.invention_cases import Questions, atoms_of, spiral
 from misr4d.measure.summary import summarise
 from misr4d.specimens.catalogue import make_specimen
 
@@ -124,4 +124,23 @@ def test_the_spiral_has_no_two_columns_closer_than_an_atom() -> None:
 
 def test_an_audit_refuses_a_dose_of_ptychography_that_is_not_among_the_doses() -> None:
     with pytest.raises(ValueError, match=r"ptychography_dose is 70; expected one of \[50\.0\]"):
-        Audit(make_specimen("Li2CoO3"), [50.0], 1, 0, 70.0)
+        Questions(doses=[50.0], ptychography_dose=70.0)
+    without = Questions(doses=[50.0], with_ptychography=False)
+    assert {dose for _, dose in without.shown_defects} == {50.0}
+
+
+def test_the_changed_crystals_of_the_audit() -> None:
+    crystal = make_specimen("Li2CoO3")
+    kinds = ("crystal", "removed", "replaced", "turned", "vacuum")
+    whole, holed, replaced, turned, empty = (
+        atoms_of(crystal, kind, "Co", "Li", 10.0) for kind in kinds
+    )
+    column = len(whole) - len(holed)
+    assert 0 < column < 20
+    assert (whole.numbers != replaced.numbers).sum() == column
+    assert set(whole.numbers[whole.numbers != replaced.numbers]) == {27}
+    assert len(empty) == 0
+    moved = (whole.positions != turned.positions).any(1) if len(turned) == len(whole) else [True]
+    assert any(moved)
+    with pytest.raises(ValueError, match="the scan is 'bent'; expected crystal, vacuum"):
+        atoms_of(crystal, "bent", "Co")

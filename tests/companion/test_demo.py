@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from misr4d.cli import main
 from misr4d.companion.demo import Comparison, StandIn, Truth, compare_with_truth, make_stand_in
 from misr4d.io.reading import read_scan
+from misr4d.report import reconstruct as reports
 from misr4d.report.preparation import Prepared, prepare
 from misr4d.report.reconstruct import reconstruct_scan
 
@@ -23,16 +24,26 @@ def stand_in(request: pytest.FixtureRequest) -> StandIn:
     return make_stand_in(name, seed=seed, positions=48)
 
 
-def prepared(stand_in: StandIn, dose: float, seed: int, folder: Path) -> tuple[Prepared, Truth]:
-    recording, truth = stand_in.expose(dose, seed)
-    return prepare(read_scan(recording.write(folder / "scan.h5"))), truth
+@pytest.fixture(scope="module")
+def calibrated(
+    stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> dict[float, tuple[Path, Prepared, Truth]]:
+    """File of each dose, what was made ready of it, and its truth."""
+    found = {}
+    for dose in BOUNDS:
+        recording, truth = stand_in.expose(dose, 0)
+        path = recording.write(tmp_path_factory.mktemp("scan") / "scan.h5")
+        found[dose] = path, prepare(read_scan(path)), truth
+    return found
 
 
 @pytest.mark.parametrize("dose", BOUNDS)
 def test_the_stand_in_is_calibrated_within_what_is_stated(
-    dose: float, stand_in: StandIn, tmp_path: Path
+    dose: float,
+    stand_in: StandIn,
+    calibrated: dict[float, tuple[Path, Prepared, Truth]],
 ) -> None:
-    found, truth = prepared(stand_in, dose, 0, tmp_path)
+    _, found, truth = calibrated[dose]
     rows: dict[str, Comparison] = {row.name: row for row in compare_with_truth(found, truth)}
     defocus, rotation = BOUNDS[dose]
     assert abs(rows["defocus"].error[0]) < defocus * truth.defocus
@@ -46,13 +57,16 @@ def test_the_stand_in_is_calibrated_within_what_is_stated(
     assert any("two-fold astigmatism" in text for text in found.warnings)
 
 
-def test_the_image_is_straightened_and_sharper_for_it(stand_in: StandIn, tmp_path: Path) -> None:
-    recording, truth = stand_in.expose(1000.0, 0)
-    path = recording.write(tmp_path / "scan.h5")
-    found, left = (
-        reconstruct_scan(read_scan(path, drift=none, astigmatism=none), method="direct")
-        for none in (None, 0.0)
-    )
+def test_the_image_is_straightened_and_sharper_for_it(
+    stand_in: StandIn,
+    calibrated: dict[float, tuple[Path, Prepared, Truth]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, ready, truth = calibrated[1000.0]
+    left = reconstruct_scan(read_scan(path, drift=0.0, astigmatism=0.0), method="direct")
+    # What is made ready of this file is at hand.
+    monkeypatch.setattr(reports, "prepare", lambda *_, **__: ready)
+    found = reconstruct_scan(read_scan(path), method="direct")
     assert left.mean.shape == (144, 144)
     assert left.scan_matrix == ((1.0, 0.0), (0.0, 1.0))
     # Nothing is lost but what the shear takes off, on either side.

@@ -333,13 +333,13 @@ def flat(views, acquisition, **_):  # tiles have the memory of one, and take lon
     return Estimate(image, image)
 
 report.informed_tiled = flat
-found = [scale.measure(side, 48, ["reconstruct"])["reconstruct_peak"] for side in (96, 320)]
+found = [scale.measure(side, 48, ["reconstruct"])["reconstruct_peak"] for side in (96, 256)]
 print(json.dumps(found))
 """
 
 
 def test_a_large_scan_is_reconstructed_in_the_memory_of_its_views_twice() -> None:
-    """320 × 320 positions, 450 MiB that a virtual file repeats, of which 75 are views."""
+    """256 × 256 positions, 290 MiB that a virtual file repeats, of which 48 are views."""
     folder = Path(__file__).resolve().parents[2]
     paths = [str(folder), str(folder / "benchmarks")]
     done = subprocess.run(
@@ -350,7 +350,7 @@ def test_a_large_scan_is_reconstructed_in_the_memory_of_its_views_twice() -> Non
         check=True,
     )
     small, large = json.loads(done.stdout.splitlines()[-1])
-    positions = 320**2 - 96**2
+    positions = 256**2 - 96**2
     views = 193 * positions * 4 / 2**20
     # Twice the views, and images of nine pixels a position.
     assert large - small < 2.2 * views

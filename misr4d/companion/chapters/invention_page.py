@@ -10,9 +10,9 @@ from matplotlib.patches import Circle
 
 from misr4d import plotting
 from misr4d.companion.chapters.drawing import dose_ticks
-from misr4d.companion.chapters.invention import ITERATIVE, Audit
+from misr4d.companion.chapters.invention import Audit
+from misr4d.companion.chapters.invention_cases import AWAY, ITERATIVE
 from misr4d.companion.chapters.tables import minus, table
-from misr4d.core.acquisition import UPSAMPLING
 from misr4d.learn.learned import card
 from misr4d.measure.summary import summarise
 from misr4d.reconstruction.tuned import ptychography_settings
@@ -26,9 +26,6 @@ __all__ = [
     "spiral_table",
 ]
 
-HALF = 9.0  # Å, shown around a column; a disc has a margin of MARGIN
-MARGIN = 4.0  # Å
-
 
 def _median(values: Sequence[float]) -> float:
     return summarise(values).median
@@ -36,8 +33,7 @@ def _median(values: Sequence[float]) -> float:
 
 def nothing_images(audit: Audit) -> Figure:
     """Draw what each method makes of vacuum and of a shuffled scan, and its false peaks."""
-    doses = audit.doses
-    shown = doses[min(1, len(doses) - 1)]
+    doses, shown = audit.doses, audit.questions.shown_dose
     figure = Figure(figsize=(10.0, 3.6), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.9, 1))[0]
     limits = (-2 * audit.threshold, 4 * audit.threshold)
@@ -81,35 +77,19 @@ def nothing_images(audit: Audit) -> Figure:
     return figure
 
 
-def defect_images(audit: Audit, target: tuple[float, float], radius: float) -> Figure:
-    """Draw a removed column at two doses and a turned disc at one, by each method.
-
-    Parameters
-    ----------
-    audit : Audit
-    target : (float, float)
-        Where the column was [Å].
-    radius : float
-        Of the disc [Å].
-    """
-    highest = audit.ptychography_dose or audit.doses[-1]
-    lower = max((d for d in audit.doses if d < highest), default=highest)
-    rows = [("removed", lower), ("removed", highest), ("turned", highest)]
+def defect_images(audit: Audit) -> Figure:
+    """Draw a removed column at two doses and a turned disc at one, by each method."""
+    rows = audit.questions.shown_defects
     figure = Figure(figsize=(1.6 * (len(audit.shown) + 1) + 0.4, 5.2), layout="constrained")
     grid = figure.subplots(len(rows), len(audit.shown) + 1)
-    side = audit.specimen.atoms.cell.lengths()
     for index, (row, (kind, dose)) in enumerate(zip(grid, rows, strict=True)):
-        column = kind == "removed"
-        centre = target if column else (side[0] / 2, side[1] / 2)
-        reach = round((HALF if column else radius + MARGIN) * UPSAMPLING)
-        ix, iy = (round(float(c) * UPSAMPLING) for c in centre)
-        window = (slice(ix - reach, ix + reach), slice(iy - reach, iy + reach))
-        field = (2 * reach * audit.pixel[0], 2 * reach * audit.pixel[1])
-        exact = audit.truths[kind] - audit.truths[kind].mean()
-        images = [audit.pictures.get((kind, label, dose)) for label in audit.shown] + [exact]
-        present = [image[window] for image in images if image is not None]
+        labels = [*audit.shown, "truth"]
+        images = [audit.pictures.get((kind, label, dose)) for label in labels]
+        present = [image for image in images if image is not None]
+        size = present[0].shape
+        field = (size[0] * audit.pixel[0], size[1] * audit.pixel[1])
         limits = plotting.display_limits(present, 0.5)
-        for axes, image, label in zip(row, images, [*audit.shown, "truth"], strict=True):
+        for axes, image, label in zip(row, images, labels, strict=True):
             title = label if index == 0 else ""
             if image is None:
                 axes.set_title(title)
@@ -118,10 +98,10 @@ def defect_images(audit: Audit, target: tuple[float, float], radius: float) -> F
                 axes.text(0.5, 0.5, "not run", ha="center", fontsize=8, transform=axes.transAxes)
                 continue
             bar = 5.0 if label == audit.shown[0] else None
-            plotting.show_image(axes, image[window], field, title=title, limits=limits, bar=bar)
+            plotting.show_image(axes, image, field, title=title, limits=limits, bar=bar)
             around = (field[1] / 2, field[0] / 2)
-            ring = Circle(around, 1.3 if column else radius, fill=False, ec="#d55e00", lw=0.8)
-            axes.add_patch(ring)
+            radius = 1.3 if kind == "removed" else audit.questions.swapped_radius
+            axes.add_patch(Circle(around, radius, fill=False, ec="#d55e00", lw=0.8))
         row[0].set_ylabel(f"{kind}\n{plotting.dose_label(dose)}")
     return figure
 
@@ -188,7 +168,7 @@ def _at_home(audit: Audit, share: float) -> str:
     held = [
         row["coverage"]
         for row in card("DirectInformed")["calibration"]["coverage"]
-        if row["regime"] == audit.specimen.regime and row["share"] == share
+        if row["regime"] == audit.home.specimen.regime and row["share"] == share
     ]
     return f"{min(held):.1%} to {max(held):.1%}"
 
@@ -200,7 +180,7 @@ def deviation_table(audit: Audit) -> str:
     head += [f"in the {share:.0%} interval" for share in shares]
     home = [_at_home(audit, share) for share in shares]
     rows = [["in distribution, from the card", "each of its doses", "·", "·", *home]]
-    for name in audit.cases:
+    for name in AWAY:
         for dose in sorted({audit.doses[0], audit.doses[-1]}):
             found = audit.reliabilities[name, dose]
             cells = [
@@ -268,13 +248,13 @@ def seen(audit: Audit) -> str:
         name: min(
             _median([one.covered[intervals[-1]] for one in reliabilities[name, d]]) for d in doses
         )
-        for name, (*_, home) in audit.cases.items()
+        for name, (*_, home) in AWAY.items()
         if home is not None
     }
     iterative = ""
     if audit.ptychography_dose is not None:
         dose = audit.ptychography_dose
-        settings = ptychography_settings(audit.specimen.regime, dose)
+        settings = ptychography_settings(audit.home.specimen.regime, dose)
         sign = (
             " Its object is a potential, which py4DSTEM keeps from going negative: noise can only stand up."
             if settings.object_type == "potential"

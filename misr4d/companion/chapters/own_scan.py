@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,14 @@ from numpy.typing import NDArray
 from misr4d import plotting
 from misr4d.companion.chapters.drawing import dose_ticks
 from misr4d.companion.chapters.tables import minus, table
-from misr4d.companion.demo import Comparison, Truth, compare_with_truth
+from misr4d.companion.demo import (
+    Comparison,
+    StandIn,
+    Truth,
+    compare_with_truth,
+    make_stand_in,
+)
+from misr4d.companion.recorded import Case, all_recorded
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
 from misr4d.report.preparation import Prepared, prepare
@@ -24,6 +35,8 @@ from misr4d.report.report import Report
 from misr4d.specimens.fetch import DATASETS
 
 __all__ = [
+    "calibrated",
+    "cases",
     "detector",
     "estimate_all",
     "estimate_table",
@@ -201,31 +214,67 @@ def scores(prepared: Prepared, truth: Truth, step: float) -> dict[str, Any]:
     }
 
 
-def estimate_all(
-    scans: Mapping[tuple[float, int], tuple[Scan, Truth]], step: float
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Calibrate every scan.
+@lru_cache(maxsize=1)
+def _stand_in(specimen: str, positions: int, seed: int) -> StandIn:
+    return make_stand_in(specimen, seed=seed, positions=positions)
+
+
+def calibrated(specimen: str, positions: int, dose: float, draw: int, seed: int) -> dict[str, Any]:
+    """Calibrate a scan of a stand-in.
 
     Parameters
     ----------
-    scans : mapping
-        Scan and truth by dose [e⁻/Å²] and draw.
-    step : float
-        Of the scan [Å].
+    specimen : str
+    positions : int
+        Of the scan, each way.
+    dose : float
+        e⁻/Å².
+    draw, seed : int
+        Of the counting noise, and of the stand-in and the first draw.
+
+    Returns
+    -------
+    dict
+        What :func:`scores` says, or why the scan was refused, ``error``.
+    """
+    source = _stand_in(specimen, positions, seed)
+    recording, truth = source.expose(dose, seed + draw)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            prepared = prepare(read_scan(recording.write(Path(folder) / "scan.h5")))
+        except ValueError as error:
+            return {"error": str(error)}
+    return scores(prepared, truth, source.acquisition.step[0])
+
+
+def cases(
+    specimen: str = "Li2CoO3",
+    positions: int = 48,
+    doses: Sequence[float] = (30.0, 100.0, 300.0, 1000.0),
+    draws: int = 2,
+    seed: int = 0,
+) -> list[Case]:
+    """List what the study keeps for the page: arguments are its parameters, as they are there."""
+    scan = {"specimen": specimen, "positions": positions, "seed": seed}
+    return [
+        (calibrated, {**scan, "dose": dose, "draw": draw})
+        for dose, draw in product(doses, range(draws))
+    ]
+
+
+def estimate_all(asked: Sequence[Case]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Calibrate every scan of :func:`cases`.
 
     Returns
     -------
     rows, failed : list of dict
         What :func:`scores` says of each scan; and why it was refused.
     """
-    rows, failed = [], []
-    for (dose, draw), (scan, truth) in scans.items():
-        try:
-            prepared = prepare(scan)
-        except ValueError as error:
-            failed.append({"dose": dose, "draw": draw, "error": str(error)})
-            continue
-        rows.append({"dose": dose, "draw": draw} | scores(prepared, truth, step))
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for given, found in all_recorded(asked):
+        row = {"dose": given["dose"], "draw": given["draw"], **found}
+        (failed if "error" in found else rows).append(row)
     return rows, failed
 
 

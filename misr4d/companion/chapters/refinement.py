@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from misr4d.companion.recorded import Case, recorded
+from misr4d.companion.recorded import Case, all_recorded
 from misr4d.companion.study import METHODS, UPSAMPLING, Measurement, Scene, make_scene, place
 from misr4d.companion.study_images import image_of
 from misr4d.core.estimate import Estimate
@@ -403,10 +403,6 @@ def cases(
     ]
 
 
-def _asked(cases: Sequence[Case]) -> list[tuple[Mapping[str, Any], Any]]:
-    return [(arguments, recorded(function, **arguments)) for function, arguments in cases]
-
-
 def _add_draw(row: dict[str, Any], found: Mapping[str, Mapping[str, float]]) -> None:
     """Append what a draw shows by each way to the values of the draws before it."""
     for way, measures in found.items():
@@ -416,7 +412,7 @@ def _add_draw(row: dict[str, Any], found: Mapping[str, Mapping[str, float]]) -> 
 
 def longest_refinement(dose: float, seed: int) -> float:
     """Longest of the refinements of three specimens, on one core [s]."""
-    return max(float(found["seconds"]) for _, found in _asked(_seconds(dose, seed)))
+    return max(float(found["seconds"]) for _, found in all_recorded(_seconds(dose, seed)))
 
 
 def all_ways(doses: Sequence[float], draws: int, seed: int) -> list[dict[str, Any]]:
@@ -429,7 +425,7 @@ def all_ways(doses: Sequence[float], draws: int, seed: int) -> list[dict[str, An
     """
     labels = {place: label for label, place in CANDIDATES.items()}
     rows: dict[tuple[str, float], dict[str, Any]] = {}
-    for given, found in _asked(_ways(doses, draws, seed)):
+    for given, found in all_recorded(_ways(doses, draws, seed)):
         label, dose = labels[given["specimen"], given["thickness"]], given["dose"]
         row = rows.setdefault((label, dose), {"specimen": label, "dose": dose})
         _add_draw(row, found)
@@ -451,7 +447,7 @@ def all_assumptions(
     """
     cases: dict[str, list[dict[str, Any]]] = {}
     rows: dict[tuple[float, float], dict[str, Any]] = {}
-    for given, found in _asked(_defoci(dose, draws, seed)):
+    for given, found in all_recorded(_defoci(dose, draws, seed)):
         error, level = given["error"], given["dose"]
         if level == dose:
             label = f"defocus wrong by {100 * error:g} %" if error else "the crystal as it is"
@@ -460,7 +456,7 @@ def all_assumptions(
         row = rows.setdefault((error, level), empty_row)
         row["excess"].append(found["excess"])
         row["left"].append(found["left"])
-    for given, found in _asked(_others(dose, draws, seed)):
+    for given, found in all_recorded(_others(dose, draws, seed)):
         thick = f"{THICK / 10:g} nm thick, taken for thin"
         label = thick if "thickness" in given else "another specimen's image, not refined"
         cases.setdefault(label, []).append(found)
@@ -476,7 +472,7 @@ def all_columns(doses: Sequence[float], draws: int, seed: int) -> list[dict[str,
         ``dose``, and by way a value for each draw of ``share`` and ``probability``.
     """
     rows: dict[float, dict[str, Any]] = {}
-    for given, found in _asked(_columns(doses, draws, seed)):
+    for given, found in all_recorded(_columns(doses, draws, seed)):
         row = rows.setdefault(given["dose"], {"dose": given["dose"]})
         _add_draw(row, found)
     return list(rows.values())
@@ -485,7 +481,7 @@ def all_columns(doses: Sequence[float], draws: int, seed: int) -> list[dict[str,
 def all_empty(doses: Sequence[float], draws: int, seed: int) -> Invented:
     """Count false peaks of every scan, dose, stage and draw."""
     found: dict[tuple[str, float, str], list[float]] = {}
-    for given, peaks in _asked(_empty(doses, draws, seed)):
+    for given, peaks in all_recorded(_empty(doses, draws, seed)):
         for stage, count in peaks.items():
             found.setdefault((given["kind"], given["dose"], stage), []).append(count)
     return found

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from misr4d import plotting
 from misr4d.companion import bench
 from misr4d.companion.chapters.drawing import SIDE, Sheet, size_of, watch
 from misr4d.companion.chapters.tables import table
+from misr4d.companion.recorded import Case
 from misr4d.companion.study import METHODS, NETWORK_OF, UPSAMPLING, Scene
 from misr4d.core.acquisition import REGIMES
+from misr4d.learn.configuration import PRESETS, build_network
+from misr4d.learn.examples import make_batch
 from misr4d.learn.learned import (
     SHIPPED,
     attention_unet,
@@ -29,12 +36,14 @@ from misr4d.learn.learned import (
     view_groups,
 )
 from misr4d.learn.networks import AttentionUNet
+from misr4d.learn.training import loss_of, train
 from misr4d.specimens.corpus import draw_specimen
 from misr4d.specimens.potential import project_atoms, truth
 
 __all__ = [
     "Scores",
     "architecture",
+    "cases",
     "corpus",
     "gates",
     "loss_curves",
@@ -43,6 +52,7 @@ __all__ = [
     "score_table",
     "seen",
     "shipped_table",
+    "small_run",
 ]
 
 HIGH, ROW = 8.1, 1.47  # inches: the page, one level to the next
@@ -297,6 +307,43 @@ def corpus() -> Figure:
     return figure
 
 
+def small_run(preset: str) -> dict[str, Any]:
+    """Train one of the presets, and ask for its loss on samples that it did not see.
+
+    Parameters
+    ----------
+    preset : str
+        Of :data:`misr4d.learn.configuration.PRESETS`.
+
+    Returns
+    -------
+    dict
+        ``log`` of (step, loss); ``before`` and ``after`` the run, the mean loss of ten batches of
+        its specimens with other electrons.
+    """
+    config = PRESETS[preset]
+    network = build_network(config)
+
+    def mean_loss() -> float:
+        network.eval()
+        with torch.inference_mode():
+            parts = [part for n in range(10) for part in make_batch(config, config.steps + n)]
+            return float(torch.stack([loss_of(config, network, part) for part in parts]).mean())
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = load_file(train(config, Path(folder), device="cpu"))
+        with (Path(folder) / "log.csv").open(encoding="utf-8", newline="") as file:
+            log = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+    before = mean_loss()
+    network.load_state_dict(weights)
+    return {"log": log, "before": before, "after": mean_loss()}
+
+
+def cases(preset: str = "ci") -> list[Case]:
+    """List what the study keeps for the page: arguments are its parameters, as they are there."""
+    return [(small_run, {"preset": preset})]
+
+
 def loss_curves(log: Sequence[tuple[int, float]], preset: str) -> Figure:
     """Draw the loss against step of a page's own run and of the shipped ones.
 
@@ -310,7 +357,7 @@ def loss_curves(log: Sequence[tuple[int, float]], preset: str) -> Figure:
     figure = Figure(figsize=(9.0, 2.5), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(SHIPPED))
     first.plot(*zip(*log, strict=True), "o-", ms=3, color="#d55e00")
-    first.set(title=f"this page's run ({preset})", xlabel="step", ylabel="loss")
+    first.set(title=f"the small run ({preset})", xlabel="step", ylabel="loss")
     for axes, name in zip(others, SHIPPED, strict=True):
         rows = training_log(name)
         steps, losses = ([row[key] for row in rows] for key in ("step", "loss"))
