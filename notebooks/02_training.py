@@ -23,7 +23,7 @@
 #
 # **What is measured here.** Both networks are in `misr4d.learn.networks`, and a third that starts from
 # {term}`direct ptychography`, the {term}`informed network`. Those whose weights are shipped were trained on the same endless specimens; the table
-# below says how large they are and how long that took, which is little. This page draws them at work,
+# below says how large they are and how long that took, which is little. This page shows them at work,
 # shows what they are trained on, a small run, the curves of the shipped runs, and what they make of
 # specimens that no training has seen. Electrons are counted in the bright disc's pixels alone: other draws
 # than the study's, of the same detector.
