@@ -1,4 +1,4 @@
-"""Measure what chapters ask for and ``notebooks/study/measurements.json`` lacks.
+"""Measure what chapters and the front page ask for and ``notebooks/study/measurements.json`` lacks.
 
     python benchmarks/record.py [--workers N]
 
@@ -16,17 +16,18 @@ import click
 import torch
 from tqdm import tqdm
 
+from misr4d.companion import timing
 from misr4d.companion.bench import read_part
 from misr4d.companion.chapters import refinement
 from misr4d.companion.recorded import RECORD, Case, case_key, measured, read_record, write_record
 from misr4d.core.files import write_whole
 from misr4d.core.workers import each_done
 
-CHAPTERS = (refinement,)
+CHAPTERS = (refinement, timing)
 
 
 def wanted() -> list[Case]:
-    """List the cases of every chapter, as its parameters are by default."""
+    """List the cases of every chapter, as its parameters are by default, and of the front page."""
     return [case for chapter in CHAPTERS for case in chapter.cases()]
 
 
