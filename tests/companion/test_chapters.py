@@ -12,6 +12,7 @@ from torch import nn
 from misr4d import ATOMIC
 from misr4d.companion.chapters import drawing, simulation, tables
 from misr4d.companion.chapters.dose_curves import Draws
+from misr4d.companion.chapters.dose_series import LAST, DoseSeries
 from misr4d.companion.chapters.invention import Audit, spiral
 from misr4d.measure.summary import summarise
 from misr4d.specimens.catalogue import make_specimen
@@ -125,3 +126,16 @@ def test_the_spiral_has_no_two_columns_closer_than_an_atom() -> None:
 def test_an_audit_refuses_a_dose_of_ptychography_that_is_not_among_the_doses() -> None:
     with pytest.raises(ValueError, match=r"ptychography_dose is 70; expected one of \[50\.0\]"):
         Audit(make_specimen("Li2CoO3"), [50.0], 1, 0, 70.0)
+
+
+def test_pictures_say_which_doses_have_no_ptychography() -> None:
+    page = DoseSeries.__new__(DoseSeries)  # without its scenes
+    page.titles, page.every_dose = {"a": "A", "b": "B"}, [50.0, math.inf]
+    both = [(name, m, d) for name in "ab" for m in LAST for d in page.every_dose]
+    page.images = dict.fromkeys(both, torch.zeros(2, 2))
+    assert page.absent() == ""
+    del page.images["a", "phaserEM", 50.0], page.images["b", "phaserEM", 50.0]
+    del page.images["b", "ptychography", math.inf]
+    assert page.absent().startswith(
+        "Not in these pictures: ptychography by py4DSTEM at ∞ dose (B), by phaserEM at 50 e⁻/Å². "
+    )

@@ -144,12 +144,16 @@ class DoseSeries:
 
     def absent(self) -> str:
         """Say which doses have no ptychography in the pictures, and how to have it; or nothing."""
-        missing = [
-            f"by {program(method)} at {doses_text(doses)} ({title})"
-            for method in LAST[1:]
-            for name, title in self.titles.items()
-            if (doses := [d for d in self.every_dose if (name, method, d) not in self.images])
-        ]
+        missing = []
+        for method in LAST[1:]:
+            lacking: dict[str, list[str]] = {}  # specimens by the doses that they lack
+            for name, title in self.titles.items():
+                doses = [d for d in self.every_dose if (name, method, d) not in self.images]
+                if doses:
+                    lacking.setdefault(doses_text(doses), []).append(title)
+            for at, titles in lacking.items():
+                where = "" if len(titles) == len(self.titles) else f" ({', '.join(titles)})"
+                missing.append(f"by {program(method)} at {at}{where}")
         if not missing:
             return ""
         return (
@@ -209,6 +213,7 @@ class DoseSeries:
             scene = self.scenes[name]
             there = [m for m in self.programs if (name, m, self.picked) in self.images]
             best = best_ptychography(self.rows, name, self.picked, among=there)
+            best = best or next(iter(there), None)  # a study without these has no best
             shown = [
                 (label, self.note(name, method), self.images[name, method, self.picked])
                 for method, label in strip.items()
