@@ -18,7 +18,7 @@ import click
 import torch
 from tqdm import tqdm
 
-from misr4d.companion import bounds
+from misr4d.companion import bounds, timing
 from misr4d.companion.bench import read_part
 from misr4d.companion.chapters import method_comparison, own_scan, refinement, training
 from misr4d.companion.chapters.invention_cases import Questions
@@ -39,8 +39,8 @@ from misr4d.core.workers import each_done
 
 
 def wanted() -> list[Case]:
-    """List the cases of every chapter, as its parameters are by default."""
-    chapters = (training, method_comparison, refinement, own_scan, bounds)
+    """List the cases of every chapter, as its parameters are by default, and of the front page."""
+    chapters = (training, method_comparison, refinement, own_scan, bounds, timing)
     return [*Questions().cases(), *(case for chapter in chapters for case in chapter.cases())]
 
 

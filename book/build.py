@@ -31,10 +31,11 @@ import papermill
 import yaml
 from PIL import Image
 
+from misr4d.companion import front_page
+from misr4d.companion.agreement import disagreements
 from misr4d.companion.bench import STUDY_FOLDER, read_study
 from misr4d.companion.comparison import LEVELS
 from misr4d.companion.figures import REGISTER
-from misr4d.companion.front_page import claims_in_words, opening, table
 from misr4d.companion.verdicts import plain_strip, strip
 from misr4d.core.keys import result_key, trace
 from misr4d.core.workers import SIDE_BY_SIDE
@@ -61,7 +62,9 @@ def _turn(path: Path) -> tuple[bool, int, int, str]:
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"), key=_turn)
+SEEN_HEADING = "## What was seen"
 CHANGED = ("<!-- what changed: written by make readme -->\n", "<!-- end of what changed -->\n")
+OPENING = ("<!-- result: written by make readme -->\n", "<!-- end of result -->\n")
 VERDICTS = ("<!-- verdicts: written by make readme -->\n", "<!-- end of verdicts -->\n")
 
 
@@ -210,6 +213,30 @@ def refresh_prose(executed: nbformat.NotebookNode, source: Path) -> None:
             cell.source = prose[cell["id"]]
 
 
+def put_in_short(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Open an executed chapter with the conclusion that its *What was seen* begins with.
+
+    Raises
+    ------
+    ValueError
+        If it has none: that part must be written by the cell below its heading, and begin with a
+        paragraph.
+    """
+    cells = notebook.cells
+    places = [n for n, cell in enumerate(cells) if cell.source.strip() == SEEN_HEADING]
+    below = cells[places[0] + 1 :][:1] if len(places) == 1 else []
+    data = [output.get("data", {}) for cell in below for output in cell.get("outputs", [])]
+    texts = [shown["text/markdown"] for shown in data if "text/markdown" in shown]
+    paragraph = "".join(texts[0]).strip().split("\n\n")[0] if texts else ""
+    if not paragraph or paragraph.startswith(("* ", "- ", "#", "|")):
+        raise ValueError(
+            f"{name} has no conclusion to open with: below one cell {SEEN_HEADING!r} expected a "
+            f"cell whose Markdown begins with a paragraph, found {paragraph[:60]!r}"
+        )
+    title, _, rest = cells[0].source.partition("\n\n")
+    cells[0].source = f"{title}\n\n**In short.** {paragraph}\n\n{rest}"
+
+
 def repository() -> dict[str, str] | None:
     """Public address and branch: of ``_config.yml``, or of the GitHub workflow that runs this."""
     settings = dict(
@@ -268,10 +295,16 @@ def between(text: str, block: str, marks: tuple[str, str] = VERDICTS) -> str:
     return before + marks[0] + block + marks[1] + rest.split(marks[1])[1]
 
 
-def front_text(claims: list[dict[str, Any]]) -> str:
-    """Write what book and README open with: result, table and claims in words."""
+def front_texts(claims: list[dict[str, Any]]) -> dict[str, str]:
+    """Write what book and README open with, part by part: each becomes a fragment of that name."""
     rows = read_study()
-    return f"{opening(rows)}\n\n{table(rows)}\n{claims_in_words(claims)}"
+    return {
+        "opening": front_page.opening(rows),
+        "table": front_page.table(rows),
+        "rivals": front_page.rivals(rows),
+        "claims": front_page.claims_in_words(claims),
+        "caveat": front_page.caveat(),
+    }
 
 
 def refresh_readme(folder: Path) -> None:
@@ -279,8 +312,10 @@ def refresh_readme(folder: Path) -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     judged = read_judged(folder)
-    block = f"{front_text(judged['claims'])}\n{plain_strip(judged['claims'])}"
-    readme.write_text(between(text, block), encoding="utf-8")
+    parts = front_texts(judged["claims"])
+    text = between(text, f"{parts.pop('opening')}\n", OPENING)
+    block = "\n\n".join(part.strip() for part in (*parts.values(), plain_strip(judged["claims"])))
+    readme.write_text(between(text, f"{block}\n"), encoding="utf-8")
     log = ROOT / "book" / "changes.md"
     block = f"\n{judged['what_changed']}\n\n"
     log.write_text(between(log.read_text(encoding="utf-8"), block, CHANGED), encoding="utf-8")
@@ -297,6 +332,12 @@ def stage_frames(folder: Path, target: Path) -> None:
     index = (target / "frames" / "index.json").rename(target / "frames.js")
     text = index.read_text(encoding="utf-8").strip()
     index.write_text(f"const FRAMES = {text};\n", encoding="utf-8")
+
+
+def check_agreement(folder: Path) -> None:
+    """Fail if a quantity has one number on one page and another elsewhere."""
+    if lines := disagreements(folder / "results", read_study()):
+        raise SystemExit("\n".join([*lines, f"{len(lines)} numbers differ between pages"]))
 
 
 def stage(folder: Path) -> None:
@@ -317,7 +358,8 @@ def stage(folder: Path) -> None:
     claims = read_judged(folder)["claims"]
     chips = strip(claims, f"../notebooks/{JUDGE}.html")
     (STAGE / "fragments" / "verdicts.md").write_text(chips, encoding="utf-8")
-    (STAGE / "fragments" / "front.md").write_text(front_text(claims), encoding="utf-8")
+    for name, part in front_texts(claims).items():
+        (STAGE / "fragments" / f"{name}.md").write_text(f"{part}\n", encoding="utf-8")
     (STAGE / "fragments" / "launch.md").write_text(launch_text(), encoding="utf-8")
     (STAGE / "figures").mkdir()
     for figure in (folder / "figures").glob("*.png"):
@@ -325,6 +367,7 @@ def stage(folder: Path) -> None:
     for source in NOTEBOOKS:
         notebook = nbformat.read(folder / "notebooks" / f"{source.stem}.ipynb", as_version=4)
         refresh_prose(notebook, source)
+        put_in_short(notebook, source.stem)
         notebook.metadata.pop("papermill", None)
         for cell in notebook.cells:
             cell.metadata.pop("papermill", None)
@@ -365,6 +408,7 @@ def main() -> None:
     if options.what == "readme":
         refresh_readme(folder)
     if options.what == "book":
+        check_agreement(folder)
         stage(folder)
         render()
 

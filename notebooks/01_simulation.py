@@ -100,9 +100,13 @@ views = cube.views(acquisition)
 Markdown(page.measurement_table(cube, views, acquisition))
 
 # %% [markdown]
-# A measurement has as many views as pixels of its detector lie in the bright disc, and how wide these are is a
-# choice. Pages differ in it: this one, the regimes as they are defined, and the study, whose pixels hold whole
-# pixels of the simulated patterns. All of them see the same electrons.
+# (views-per-page)=
+# ### How many views a scan has
+#
+# A scan has as many views as pixels of its detector lie in the bright disc. How wide a pixel is, is a choice, and
+# three choices are made in this book. Here a pixel holds five pixels of the wave field. The {term}`regimes <regime>` as
+# they are defined have round numbers. The {term}`study`'s pixels, which most pages use, hold whole pixels of the
+# simulated patterns. All of them see the same electrons.
 
 # %%
 widths = {
@@ -265,7 +269,7 @@ Markdown(found.table())
 # %% [markdown]
 # ## The whole way
 #
-# What the paper draws as its workflow, with what passed through each function in one run: down to the
+# What the paper shows as its workflow, with what passed through each function in one run: down to the
 # noisy views, and from them to an image by {term}`direct ptychography`, by the {term}`informed network`
 # that starts from it, and by the paper's attention U-Net. The study's detector is finer than the one above, so
 # the counted views are of that one. Electrons are counted in the bright disc's pixels alone.

@@ -17,16 +17,16 @@
 # # Dose series: a crystal, a glass and a protein
 #
 # **What the paper says** (§3.2, Fig. 4a–c). From 100 to 1000 e⁻/Å² the network recovers the lattice
-# of Li₂CoO₃ from 200 e⁻/Å² on, where ptychography fails below 500 (claim C1), and the shell of
-# apoferritin sharpens with dose where ptychography is noise until 1000 (claim C4). Cu-Zr glass stands
-# between them.
+# of Li₂CoO₃ from 200 e⁻/Å² on, where ptychography fails below 500 (claim C1). The shell of
+# apoferritin sharpens with dose, where ptychography is noise until 1000 (claim C4). Cu-Zr glass is the third
+# specimen.
 #
 # **What is measured here.** How far methods *without any training* get on the same {term}`doses <dose>` (the
 # {term}`summed bright field <virtual bright field>`, {term}`parallax`, and
 # {term}`direct ptychography` with up-sampling), what the shipped networks of
 # {doc}`02_training` make of the same electrons, and what iterative {term}`ptychography`, the paper's baseline,
-# makes of them. This page reconstructs the images that it shows, from one noise draw. The curves and tables
-# read the committed study, which has more draws of each.
+# makes of them. This page reconstructs the images that it shows, from one {term}`noise draw <draw>`. The curves and tables
+# read the committed {term}`study`, which has more draws of each.
 #
 # **How long it takes.** About two minutes on two cores. Each dose in `ptychography_doses` whose image the study
 # does not keep adds minutes, once.
@@ -36,7 +36,7 @@ crystal: str = "Li2CoO3"  # scanned in the atomic regime
 glass: str = "CuZr"  # scanned in the atomic regime
 protein: str = "apoferritin"  # scanned in the molecular regime
 doses: list[float] = [100.0, 200.0, 300.0, 500.0, 1000.0]  # e⁻/Å², finite; infinite dose is added
-ptychography_doses: list[float] = []  # e⁻/Å², of the doses above or infinite; minutes each
+ptychography_doses: list[float] = []  # e⁻/Å², beside those that the study keeps; minutes each
 draws: int = 1  # noise draws that the page makes; they count where the study has none
 seed: int = 0  # of the first draw
 study: str = ""  # folder that `misr4d bench` wrote, instead of the committed study
@@ -95,7 +95,7 @@ series = DoseSeries((crystal, glass, protein), doses, read_study(Path(study) if 
 #   views; the dual path is that of the paper's text, on the same views as a set; the informed network
 #   starts from direct ptychography. No training has seen these three specimens.
 # * **Ptychography** by other programs starts from whole patterns of the same counts. The row *ptychography* is
-#   py4DSTEM's, the program of the paper, at the doses that were asked for. *phaserEM*, where the study
+#   py4DSTEM's, the program of the paper, at the doses whose images the study keeps. *phaserEM*, where the study
 #   holds its images, maximises the Poisson likelihood with a phase that is never negative; *quantem direct* solves
 #   in closed form. All were tuned on other specimens. {doc}`06_method_comparison` has
 #   the settings. The best of such programs is what a claim on ptychography is compared with.
@@ -155,7 +155,7 @@ Image(figures.save(series.figure(crystal, 5.0), "dose_series_crystal"))
 # %% [markdown]
 # ```{figure} ../figures/dose_series_crystal.png
 # :name: fig-dose-series-crystal
-# :alt: Li2CoO3 against dose by methods without training and by the shipped networks; with direct ptychography the columns show from 100 electrons per square angstrom
+# :alt: Li₂CoO₃ against dose by methods without training and by the shipped networks; the columns sharpen with dose, and are sharper by direct ptychography than by adding views
 #
 # Re-makes Fig. 4a: Li₂CoO₃ along [010], 20 Å thick, against dose, the inner 48 Å. Last the two rows of
 # the paper, its network over ptychography by the paper's program, and below it ptychography by phaserEM where
@@ -175,7 +175,7 @@ Image(figures.save(series.figure(glass, 5.0), "dose_series_glass"))
 # :name: fig-dose-series-glass
 # :alt: Cu-Zr glass against dose by methods without training and by the shipped networks; with direct ptychography dark and bright spots sharpen with dose
 #
-# Re-makes Fig. 4b: Cu₅₀Zr₅₀ glass, 20 Å thick, against dose, rows and grey limits as above. Spots are
+# Re-makes Fig. 4b: Cu-Zr glass (Cu₅₀Zr₅₀), 20 Å thick, against dose, rows and grey limits as above. Spots are
 # chance alignments of atoms along the beam. Scale bar 5 Å.
 # ```
 
@@ -188,12 +188,17 @@ Image(figures.save(series.figure(protein, 50.0), "dose_series_protein"))
 # %% [markdown]
 # ```{figure} ../figures/dose_series_protein.png
 # :name: fig-dose-series-protein
-# :alt: Apoferritin against dose by methods without training and by the shipped networks; with direct ptychography the hollow shell shows from 100 electrons per square angstrom
+# :alt: Apoferritin against dose by methods without training and by the shipped networks; the hollow shell sharpens with dose
 #
 # Re-makes Fig. 4c: apoferritin (6Z6U) in vacuum, 4 Å scan step, against dose, the inner 192 Å, rows and
 # grey limits as above. Scale bar 50 Å.
 # ```
 #
+
+# %% tags=["remove-input"]
+Markdown(series.absent())
+
+# %% [markdown]
 # The numbers under the images, for direct ptychography of the protein:
 
 # %%
@@ -291,14 +296,11 @@ Markdown(series.needed_table())
 Markdown(page.seen(series, more, every_alias))
 
 # %% [markdown]
-# **Exercise.** How many electrons hit one column of Li₂CoO₃ at 200 e⁻/Å²? Take a column to occupy
-# 2.5 Å × 2.1 Å.
+# **Exercise.** How many electrons pass through the image of one column of Li₂CoO₃ at 200 e⁻/Å²? Take the image
+# to be a disc as wide as the finest period that the aperture transfers, λ/2α = 0.984 Å.
 #
 # ```{dropdown} Solution
-# 200 e⁻/Å² × 2.5 Å × 2.1 Å ≈ 1050 electrons. Their counting noise is √1050 ≈ 3 % of the signal they
-# would give if every electron carried full contrast; a phase of a few tenths of a radian is well
-# above that, which is why a method that uses all of them sees the column.
-#
-# {doc}`14_exercises` counts fewer at the same dose: those within a disc as wide as λ/2α, which has an area of
-# 0.76 Å² instead of 5.25 Å². That is what an image resolves of the column, and not its share of the crystal.
+# The disc has an area of π/4 × (0.984 Å)² = 0.76 Å², so 200 e⁻/Å² × 0.76 Å² = 152 electrons. The first of
+# {doc}`14_exercises` goes on from there: the phase of something that N electrons pass through is known to
+# 1/(2√N) at best, here 0.04 rad. A column's phase is many times that.
 # ```

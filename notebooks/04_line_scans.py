@@ -28,7 +28,7 @@
 # method tells the specimen from its surroundings along the line, which the paper claims of the glass.
 #
 # **How long it takes.** About two minutes on two cores. Images by ptychography are read back from the
-# study where it keeps them (300 e⁻/Å², three draws); others take minutes more, once.
+# study where it keeps them (300 e⁻/Å², three {term}`draws <draw>`); others take minutes more, once.
 
 # %% tags=["parameters"]
 dose: float = 300.0  # e⁻/Å²

@@ -19,11 +19,14 @@
 # **What the paper says** (§3.2, Suppl. Fig. 3). The isotropic power spectrum of the network's image
 # reaches a higher resolvable frequency than that of ptychography (claim C7).
 #
-# **What is measured here.** The same spectra, in rings and in two dimensions, for methods with and without training, beside three
-# measures that a power spectrum cannot replace: the {term}`ring correlation <FRC>` with the {term}`truth`,
-# that between {term}`half-sets <half-set>` of the same electrons, and the
-# {term}`spectral signal-to-noise ratio` over noise draws against the bound that counting noise sets. And the spectrum of an empty scan: whatever "resolvable frequency" a method
-# shows there, it shows for nothing.
+# **What is measured here.** The same spectra, in rings and in two dimensions, for methods with and without training.
+# The spectrum of an empty scan stands beside them: a "resolvable frequency" there says nothing of a specimen. Three
+# measures tell what a power spectrum cannot:
+#
+# * the {term}`ring correlation <FRC>` with the {term}`truth`;
+# * the ring correlation between {term}`half-sets <half-set>` of the same electrons;
+# * the {term}`spectral signal-to-noise ratio` over {term}`noise draws <draw>`, against the bound that counting noise
+#   sets.
 #
 # **How long it takes.** About a minute on two cores, with the image by ptychography that the study
 # keeps (300 e⁻/Å²); minutes more with another dose, once.

@@ -23,7 +23,7 @@
 #
 # **What is measured here.** The same thirteen, true to scale: the atoms, and below them what
 # {term}`direct ptychography`, the paper's network and the {term}`informed one <informed network>` make of them at one dose; and every method
-# that works on {term}`views <virtual bright field>`, on all thirteen, with its spread over noise draws. No
+# that works on {term}`views <virtual bright field>`, on all thirteen, with its spread over {term}`noise draws <draw>`. No
 # training has seen any. {numref}`tab-parameters` is our Supplementary Table 1: the paper's own is not
 # available to us, so each parameter says where it comes from. The electrons of this page are counted in the
 # bright disc's pixels alone, which is quicker: they are other draws than those of the study, of the same
@@ -85,7 +85,7 @@ Image(figures.save(found.gallery(page.CRYSTALS, 0.5, 5.0), "specimens_crystals")
 # :name: fig-specimens-crystals
 # :alt: Five crystals, a column each: atoms, three reconstructions at low dose, true phase
 #
-# Re-makes Fig. 3a: crystals, and Li₂CoO₃ of Fig. 4; the inner 32 Å at 300 e⁻/Å² unless changed. Rows:
+# Re-makes Fig. 3a: crystals, and Li₂CoO₃ of Fig. 4; the inner 32 Å at the lowest of this page's doses. Rows:
 # atoms along the beam, coloured by element (O red, C grey, Li violet, N blue, P orange); direct
 # ptychography, the paper's network and the informed one; the true projected phase. The images of a column have one pair of grey limits. Scale bar 5 Å.
 # ```

@@ -24,7 +24,7 @@
 # ({term}`FRC`) change with thickness, and with the distance from the edge of a scan that ends inside the
 # specimen. What the plain methods show too is not a property of the network. The curves against thickness read
 # the committed study, in which every method sees the same counts, ptychography among them. The pictures,
-# and all of the edge, count electrons in the bright disc's pixels alone: they are other draws of the same
+# and all of the edge, count electrons in the bright disc's pixels alone: they are other {term}`draws <draw>` of the same
 # detector.
 #
 # **How long it takes.** About a minute on two cores. Pictures by ptychography are left out unless

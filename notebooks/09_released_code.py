@@ -107,7 +107,7 @@ Image(figures.save(page.dose_figure(area, position, label), "released_dose"))
 # %% [markdown]
 # ```{figure} ../figures/released_dose.png
 # :name: fig-released-dose
-# :alt: Apoferritin by direct ptychography at 200 electrons per square angstrom and at 200 electrons per position, beside the truth
+# :alt: Apoferritin by direct ptychography at one number of electrons per square angstrom and per position, beside the truth
 #
 # The same word "dose", two meanings. Direct ptychography, same grey limits. Scale bar 50 Å.
 # ```

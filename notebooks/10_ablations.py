@@ -26,7 +26,7 @@
 # this page reads its record; what one shipped network does to checkerboards, and how the fusion fares
 # with fewer and larger detector pixels, is computed here. The record holds correlations over the whole
 # field; what is computed here is taken {term}`inside the specimen`. The electrons are counted in the bright
-# disc's pixels alone: other draws than the study's, of the same detector.
+# disc's pixels alone: other {term}`draws <draw>` than the study's, of the same detector.
 #
 # **How long it takes.** A minute on two cores; the trainings, most of an hour on one.
 
@@ -152,6 +152,8 @@ C12, C13, C14 = (
     rule({"10_ablations": measured}) for rule in (checkerboards, fresh_noise, any_number)
 )
 Markdown(f"""
+{trained.conclusion()}
+
 * **Against the network as the paper has it**, on unseen specimens, the correlation of: {trained.changes()}.
 * {C12.sentence}
 * {C13.sentence}

@@ -19,14 +19,17 @@
 # **What the paper says** (§3.1). The reconstructions are made "without introducing artifacts" (claim
 # C8). The paper shows no test of it.
 #
-# **What is measured here.** What a method {term}`invents <invention>`, by tests whose answer is known: vacuum, where nothing may appear; a scan whose
-# positions were shuffled, which holds electrons and no image; an atomic column taken out of a crystal or
-# replaced, and a disc of the crystal turned, which must be told from the perfect crystal; and an
-# arrangement that no training contains. All methods see electrons that were counted one way: in the
-# pixels of whole diffraction patterns, from which the views are binned. {term}`Direct ptychography <direct ptychography>` stands beside the networks: what a linear method does by noise alone is
-# the line that a network may not cross. Tuned iterative ptychography has one noise draw at one dose,
-# because it takes so long. Last, the informed network says of every pixel how far it may be off: does it
-# say so where it is?
+# **What is measured here.** What a method {term}`invents <invention>`, by tests whose answer is known:
+#
+# * vacuum, where nothing may appear;
+# * a scan whose positions were shuffled, which holds electrons and no image;
+# * a crystal with a column taken out or replaced, or with a disc turned, which must be told from the perfect crystal;
+# * an arrangement that no training contains.
+#
+# All methods see electrons that were counted one way: in the pixels of whole diffraction patterns, from which the
+# views are binned. {term}`Direct ptychography <direct ptychography>` is beside the networks: what it does by noise
+# alone, a network may not exceed. Tuned iterative ptychography has one {term}`noise draw <draw>` at one dose, because
+# it takes so long. Last, the informed network says of every pixel how far it may be off. Does it say so where it is?
 #
 # Figures and tables below are of eight draws each, but for ptychography. The cases behind them and the pictures are
 # kept with the study, and made again where code or parameters are others (`python benchmarks/record.py`). The

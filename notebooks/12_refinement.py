@@ -19,12 +19,13 @@
 # **What the paper says** (§1). Its introduction promises "iterative phase retrieval constrained by a
 # physics-informed denoiser" after the fusion. Neither its released code nor its results contain it.
 #
-# **What is measured here.** That second stage, as built in `misr4d.reconstruction.refine`: whether it improves on the
-# {term}`informed network`'s image and on {term}`direct ptychography`, on the same electrons; whether a reader can tell
-# from the counts alone that an image does not explain them; and from which dose on the electrons
-# overrule a first stage that painted a defect over.
+# **What is measured here.** That second stage, as built in `misr4d.reconstruction.refine`. Three questions:
 #
-# Tables and curves below are of three draws each. The cases behind them are kept with the study, and measured again
+# * Does it improve on the {term}`informed network`'s image and on {term}`direct ptychography`, on the same electrons?
+# * Can a reader tell from the counts alone that an image does not explain them?
+# * From which dose on do the electrons overrule a first stage that painted a defect over?
+#
+# Tables and curves below are of three {term}`draws <draw>` each. The cases behind them are kept with the study, and measured again
 # where code or parameters are others (`python benchmarks/record.py`); a test measures one of them again.
 #
 # **How long it takes.** About three minutes on two cores.

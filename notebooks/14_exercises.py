@@ -125,8 +125,7 @@ Through the column: {dose:g} · π/4 · ({acquisition.information_limit:.3f} Å)
 At the position above it land {position:.0f}, spread over the disc, so that one detector pixel counts
 {one_pixel:.1f}: a single view is noise. The column's phase stands {height:.2f} rad above the vacuum and the
 ideal error is {error:.3f} rad, {height / error:.0f} times less. The electrons are there; what is asked of
-a method is not to waste them. {{doc}}`03_dose_series` counts more of them, because it takes a column's whole share of
-the crystal instead of a disc.
+a method is not to waste them.
 """
 )
 
@@ -611,10 +610,14 @@ figures.save_results(
     },
 )
 
+# %% [markdown]
+# ## What was seen
+
 # %% tags=["remove-input"]
 Markdown(
     f"""
-## What was seen
+Words such as dose, resolution and artefact become numbers with a few lines of arithmetic: at {dose:g} e⁻/Å² an image
+of a column has {column:.0f} electrons.
 
 * Counting comes first: {column:.0f} electrons on a column at {dose:g} e⁻/Å², {one_pixel:.1f} in a detector
   pixel, and a factor of {dose / hers:g} between two things that are both called a dose.

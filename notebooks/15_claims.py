@@ -16,10 +16,10 @@
 # %% [markdown]
 # # The claims
 #
-# **What the paper says** (throughout). Fourteen claims can be measured, C1 to C14 in the numbering of
-# [](../book/paper_map.md). Four more, R1 to R4, are what its text says of the simulations, held against
-# the code that was released with it. The paper states that its exact codebase is not public, so that code
-# need not be the one that made its figures.
+# **What the paper says** (throughout). It makes fourteen claims that can be measured. Its text says four more things
+# of its simulations, which are held against the code that was released with it. The paper states that its exact
+# codebase is not public, so that code need not be the one that made its figures. [](../book/paper_map.md) numbers the
+# claims C1 to C14; the four are R1 to R4.
 #
 # **What is measured here.** Nothing anew: this page reads the committed study and what the other chapters
 # wrote, and judges it by the rules of `misr4d.companion.claims`. The verdict on a claim is one on the paper's network
@@ -63,9 +63,15 @@ Markdown(page.at_a_glance(claims))
 # %% [markdown]
 # ## One by one
 #
-# Numbers are medians; in brackets the quartiles of eight draws or more, the least and the largest of fewer,
-# and n, the number of draws. At infinite dose there is no noise to draw, and n is 1. Each chapter is rerun by
-# `papermill notebooks/NAME.ipynb out.ipynb`, and the study by `misr4d bench`.
+# Numbers are medians; in brackets the quartiles of eight {term}`draws <draw>` or more, the least and the largest of fewer,
+# and n, the number of draws. At infinite dose there is no noise to draw, and n is 1.
+#
+# To measure again: `.venv/bin/papermill notebooks/NAME.ipynb out.ipynb` runs a chapter, and
+# `.venv/bin/misr4d bench --study` the study. This page reads what all chapters wrote, so it runs after `make figures`:
+#
+# ```console
+# $ MISR4D_OUTPUT=_build/ci .venv/bin/papermill notebooks/15_claims.ipynb out.ipynb
+# ```
 
 # %% tags=["remove-input"]
 Markdown(page.one_by_one(claims))

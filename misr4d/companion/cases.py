@@ -245,7 +245,7 @@ def where_run(rows: Rows) -> str:
     for method in PTYCHOGRAPHY:
         plain = [r for r in chosen if r["method"] == method and r.get("thickness") is None]
         if plain:
-            doses = sorted({float(row["dose"]) for row in plain})
+            doses = sorted({float(row["dose"]) for row in plain} - {math.inf})
             parts.append(f"{program(method)} at {doses_text(doses)}")
     thick = [m for m in PTYCHOGRAPHY if any(r["method"] == m and r["thickness"] for r in chosen)]
     if not parts:
@@ -349,14 +349,18 @@ def behind(cases: Iterable[Case]) -> str:
     """Say where a ptychography is ahead, to open a finding with; empty if nowhere."""
     cases = list(cases)
     several = len({case.measure for case in cases}) > 1
-    lost: dict[str, list[str]] = {}
+    lost: dict[tuple[str, str, float], list[str]] = {}
     for case in cases:
         if case.standing < 0 and case.rival in PTYCHOGRAPHY:
-            where = lost.setdefault(f"{program(case.rival)} {_where(case)}", [])
+            where = lost.setdefault((program(case.rival), case.specimen, case.dose), [])
             where.append(MEASURE_NAMES.get(case.measure, case.measure))
+    alike: dict[tuple[str, str, str], list[float]] = {}  # doses at which the same holds
+    for (rival, specimen, dose), measures in lost.items():
+        by = f" by {' and '.join(measures)}" if several else ""
+        alike.setdefault((rival, specimen, by), []).append(dose)
     words = [
-        f"{place} by {' and '.join(measures)}" if several else place
-        for place, measures in lost.items()
+        f"{rival} on {specimen} at {doses_text(doses)}{by}"
+        for (rival, specimen, by), doses in alike.items()
     ]
     return f"behind {', '.join(words)}; " if words else ""
 
@@ -365,4 +369,5 @@ def doses_text(doses: Sequence[float]) -> str:
     """Doses as a list in words, as in ``100, 300 and 1000 e⁻/Å²``."""
     names = [f"{d:g}" for d in doses if math.isfinite(d)]
     text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    return f"{text} e⁻/Å²"
+    infinite = [dose_label(math.inf)] if not all(map(math.isfinite, doses)) else []
+    return " and ".join(([f"{text} e⁻/Å²"] if names else []) + infinite)

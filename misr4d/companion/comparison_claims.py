@@ -92,6 +92,7 @@ def contrast(rows: Rows) -> Claim:
             words.append(text)
         lacking = lacking_cases([*level.values()], rows, (CONTRAST_DOSE,))
         text = behind(level.values()) + "; ".join(words) + blind_text(level.values(), rows, method)
+        ratio = [case.lead.median for case in level.values()]
         findings[method] = from_parts(
             [
                 *(counted_part(case, rows, method) for case in level.values()),
@@ -99,6 +100,7 @@ def contrast(rows: Rows) -> Claim:
             ],
             text + missing_text(lacking),
             fewest(case.n for case in level.values()),
+            f"{min(ratio):.2f} to {max(ratio):.2f} times, on {len(ratio)} specimens",
         )
     return Claim(
         "C2",
@@ -285,10 +287,12 @@ def compared(rows: Rows) -> Claim:
             for cases, ended in both.values()
             for place in lacking_cases([*cases, *ended], rows, (COMPARED_DOSE,))
         ]
+        parts = [*(counted_part(case, rows, method) for case in every), *(None for _ in lacking)]
         findings[method] = from_parts(
-            [*(counted_part(case, rows, method) for case in every), *(None for _ in lacking)],
+            parts,
             text + blind_text(every, rows, method) + missing_text(list(dict.fromkeys(lacking))),
             fewest(c.n for c in (*every, *level)),
+            f"true in {parts.count(True)} of {len(parts)} comparisons",
         )
     return Claim(
         "C10",

@@ -182,6 +182,16 @@ def _since(start: float) -> str:
     return "at no dose" if math.isinf(start) else f"from {start:g} e⁻/Å² on"
 
 
+def _short(start: float, fails: bool | None) -> str:
+    """Say from where on a method succeeds, and whether ptychography fails where it should."""
+    rival = {
+        True: ", and ptychography fails",
+        False: ", but ptychography does not fail",
+        None: "",
+    }[fails]
+    return f"shown {_since(start)}{rival}"
+
+
 def _rival_fails(
     best: Mapping[float, tuple[str, Summary]], fails: Callable[[Summary], bool]
 ) -> bool | None:
@@ -242,7 +252,8 @@ def lattice(rows: Rows) -> Claim:
             f"the lattice is shown {_since(start)}: ring correlation {_ends(curve, Summary.text)}, "
             f"correlation inside the crystal {_ends(within, Summary.text)}"
         )
-        findings[method] = Finding(_against(enough(met, n), fails), text, n=n)
+        verdict = _against(enough(met, n), fails)
+        findings[method] = Finding(verdict, text, n=n, short=_short(start, fails))
     return Claim(
         "C1",
         "§3.2, Fig. 4a",
@@ -277,7 +288,8 @@ def shell(rows: Rows) -> Claim:
             f"the shell is resolved {_since(start)}: {_ends(curve, _period)}, correlation inside "
             f"the protein {_ends(within, Summary.text)}"
         )
-        findings[method] = Finding(_against(enough(met, n), fails), text, n=n)
+        verdict = _against(enough(met, n), fails)
+        findings[method] = Finding(verdict, text, n=n, short=_short(start, fails))
     return Claim(
         "C4",
         "§3.2, Fig. 4c",
@@ -332,9 +344,9 @@ def electrons(rows: Rows) -> Claim:
             f"; by the weighted ring correlation in {sum(c.met is True for c in beside)} of "
             f"{len(beside)} comparisons"
         )
-        findings[method] = from_parts(
-            [counted_part(case, rows, method) for case in reached], text, fewest(c.n for c in cases)
-        )
+        parts = [counted_part(case, rows, method) for case in reached]
+        short = f"true in {parts.count(True)} of {len(parts)} comparisons"
+        findings[method] = from_parts(parts, text, fewest(c.n for c in cases), short)
     return Claim(
         "C3",
         "§3",

@@ -186,7 +186,12 @@ def save(figure: Figure, name: str) -> Path:
 
 
 def save_results(notebook: str, results: Mapping[str, Any]) -> Path:
-    """Save the numbers that a notebook's prose and other pages read, as JSON."""
+    """Save the numbers that a notebook's prose and other pages read, as JSON.
+
+    Where no ``$MISR4D_OUTPUT`` names the folder, as in a run of one chapter by hand, print it.
+    """
     path = output_folder() / "results" / f"{notebook}.json"
     write_whole(path, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    if "MISR4D_OUTPUT" not in os.environ:
+        print(f"Figures and numbers of {notebook} are in {output_folder().resolve()}")
     return path

@@ -36,7 +36,7 @@ from misr4d.companion.cases import (
     scores_text,
     sign_of,
 )
-from misr4d.companion.verdicts import enough
+from misr4d.companion.verdicts import enough, for_readers
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.summary import Summary, summarise
 from misr4d.plotting import dose_label
@@ -457,7 +457,7 @@ def judge_goals(rows: Rows, cards: Mapping[str, Mapping[str, Any]]) -> list[Goal
 
 def as_table(goals: Sequence[Goal]) -> str:
     """Goals as a table in Markdown."""
-    lines = [f"| {g.asked} | {g.measured} | {g.verdict} |" for g in goals]
+    lines = [f"| {g.asked} | {for_readers(g.measured)} | {g.verdict} |" for g in goals]
     return "\n".join(["| asked | measured | verdict |", "|---|---|---|", *lines])
 
 

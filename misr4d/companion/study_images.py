@@ -25,7 +25,7 @@ from misr4d.core.files import whole_file
 from misr4d.simulate.patterns import camera_pixel
 from misr4d.specimens.catalogue import make_specimen
 
-__all__ = ["KEPT", "SHOWN", "image_key", "image_of", "read_images", "write_images"]
+__all__ = ["KEPT", "SHOWN", "image_key", "image_of", "is_kept", "read_images", "write_images"]
 
 KEPT = STUDY_FOLDER / "images.npz"
 """The file: 16-bit levels of each image by its key, beside them ``KEY-scale``: level 0 and step."""
@@ -69,13 +69,21 @@ def image_of(method: str, measurement: Measurement, seed: int) -> Tensor:
     Tensor
         ``(3·Rx, 3·Ry)`` [rad].
     """
+    kept = _kept_image(method, measurement, seed)
+    return METHODS[method](measurement) if kept is None else kept.clone()
+
+
+def is_kept(method: str, measurement: Measurement, seed: int) -> bool:
+    """Whether the study holds the image that :func:`image_of` would return."""
+    return _kept_image(method, measurement, seed) is not None
+
+
+def _kept_image(method: str, measurement: Measurement, seed: int) -> Tensor | None:
     scene = measurement.scene
     name = scene.specimen.name
-    if (method, name, measurement.dose, seed) in SHOWN and _as_shown(scene):
-        kept = _kept().get(image_key(method, name, measurement.dose, seed))
-        if kept is not None:
-            return kept.clone()
-    return METHODS[method](measurement)
+    if (method, name, measurement.dose, seed) not in SHOWN or not _as_shown(scene):
+        return None
+    return _kept().get(image_key(method, name, measurement.dose, seed))
 
 
 def _as_shown(scene: Scene) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from typing import Any
+
+from misr4d.specimens.catalogue import SHORT_TITLES
 
 __all__ = [
     "CANNOT",
@@ -35,6 +38,7 @@ __all__ = [
     "counted",
     "enough",
     "fewest",
+    "for_readers",
     "from_parts",
     "percent",
     "plain_strip",
@@ -73,6 +77,8 @@ FEWEST = 3  # our choice: of two draws, each may be the odd one
 
 Parts = Sequence[bool | None]
 
+_NAME = re.compile(rf"\b({'|'.join(SHORT_TITLES)})\b(?!`)")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -88,12 +94,15 @@ class Finding:
     n : int, optional
         Fewest draws at finite dose behind it, of the method or of a rival; none where it rests on
         arithmetic.
+    short : str
+        The numbers that decide it in a few words, for the front page.
     """
 
     verdict: str
     text: str
     share: tuple[int, int] | None = None
     n: int | None = None
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class Claim:
     @property
     def sentence(self) -> str:
         """Claim, verdict and evidence in Markdown, for the chapter that measured it."""
-        evidence = self.evidence[:1].upper() + self.evidence[1:]
+        evidence = for_readers(self.evidence[:1].upper() + self.evidence[1:])
         return f"**{self.statement}** (claim {self.number}): {self.verdict}. {evidence}."
 
 
@@ -169,10 +178,10 @@ def together(parts: Parts) -> str:
     return REPRODUCED if True in parts else NOT
 
 
-def from_parts(parts: Parts, text: str, n: int | None = None) -> Finding:
+def from_parts(parts: Parts, text: str, n: int | None = None, short: str = "") -> Finding:
     """Judge comparisons that must all hold; arguments as of :class:`Finding`."""
     held = (parts.count(True), len(parts)) if parts else None
-    return Finding(together(parts), text, held, n)
+    return Finding(together(parts), text, held, n, short)
 
 
 def enough(holds: bool | None, n: int, dose: float = 0.0) -> bool | None:
@@ -186,6 +195,11 @@ def enough(holds: bool | None, n: int, dose: float = 0.0) -> bool | None:
 def fewest(numbers: Iterable[int]) -> int | None:
     """Fewest draws behind a finding; none if nothing was drawn."""
     return min(numbers, default=None)
+
+
+def for_readers(text: str) -> str:
+    """Give the specimens of a text the names that readers know them by."""
+    return _NAME.sub(lambda found: SHORT_TITLES[found[0]], text)
 
 
 def percent(fraction: float) -> str:

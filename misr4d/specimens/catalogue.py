@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,7 @@ from misr4d.specimens.cutting import (
 from misr4d.specimens.structures import draw_occupied, load_structure, read_crystal, share_places
 
 __all__ = [
+    "SHORT_TITLES",
     "SPECIMENS",
     "Specimen",
     "describe",
@@ -32,6 +34,23 @@ __all__ = [
     "make_specimen",
     "read_specimen",
 ]
+
+SHORT_TITLES: Mapping[str, str] = {
+    "MoS2": "MoS₂",
+    "AlPO": "AlPO₄-17",
+    "NCM": "NCM111",
+    "CaTiO3": "CaTiO₃",
+    "apoferritin": "apoferritin",
+    "synuclein": "amyloid-β fibril",
+    "neurotensin_receptor": "rhodopsin",
+    "Pmt": "CFTR",
+    "PEO": "poly(ethylene oxide)",
+    "CuZr": "Cu-Zr glass",
+    "LiPON": "LiPON glass",
+    "LLNO_glass": "Li₅La₃Nb₂O₁₂ glass",
+    "Li2CoO3": "Li₂CoO₃",
+}
+"""Names for readers, one for each specimen; its title says what it stands in for."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +92,8 @@ class Specimen:
 
     @property
     def short_title(self) -> str:
-        """Title without what it stands in for, for figures."""
-        return self.title.split(",")[0].split(" as ")[0]
+        """Name for a reader: one wherever the specimen is named, without what it stands in for."""
+        return SHORT_TITLES.get(self.name) or self.title.split(",")[0].split(" as ")[0]
 
     @property
     def thickness(self) -> float:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import yaml
 from docutils import nodes
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from tests.scripts import load_script
@@ -168,6 +170,32 @@ def test_the_readme_has_a_block_with_a_verdict_on_every_claim() -> None:
     # How many draws are behind each, but for what a derivation settles.
     assert drawn == [name for name in named[:14] if f"{name} ⊘" not in block]
     assert build.between(readme, block) == readme
+
+
+def executed(*outputs: str, heading: str = "## What was seen") -> nbformat.NotebookNode:
+    """Return a chapter as papermill leaves it."""
+    shown = [new_output("display_data", {"text/markdown": text}) for text in outputs]
+    cells = [new_markdown_cell("# Title\n\n**What the paper says.** This.")]
+    return new_notebook(
+        cells=[*cells, new_markdown_cell(heading), new_code_cell("", outputs=shown)]
+    )
+
+
+def test_a_chapter_opens_with_what_was_seen() -> None:
+    notebook = executed("\nIt holds by 0.7.\nTwice.\n\n* more\n")
+    build.put_in_short(notebook, "01")
+    assert notebook.cells[0].source == (
+        "# Title\n\n**In short.** It holds by 0.7.\nTwice.\n\n**What the paper says.** This."
+    )
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [executed(), executed("* a list\n\nthen a sentence"), executed("yes", heading="## Else")],
+)
+def test_a_chapter_without_a_conclusion_is_named(notebook: nbformat.NotebookNode) -> None:
+    with pytest.raises(ValueError, match="01 has no conclusion to open with"):
+        build.put_in_short(notebook, "01")
 
 
 def test_the_image_of_a_figure_opens_at_full_size() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from misr4d import ATOMIC
 from misr4d.companion.chapters import drawing, simulation, tables
 from misr4d.companion.chapters.dose_curves import Draws
+from misr4d.companion.chapters.dose_series import LAST, DoseSeries
 from misr4d.companion.chapters.invention_cases import Questions, atoms_of, spiral
 from misr4d.measure.summary import summarise
 from misr4d.specimens.catalogue import make_specimen
@@ -144,3 +145,16 @@ def test_the_changed_crystals_of_the_audit() -> None:
     assert any(moved)
     with pytest.raises(ValueError, match="the scan is 'bent'; expected crystal, vacuum"):
         atoms_of(crystal, "bent", "Co")
+
+
+def test_pictures_say_which_doses_have_no_ptychography() -> None:
+    page = DoseSeries.__new__(DoseSeries)  # without its scenes
+    page.titles, page.every_dose = {"a": "A", "b": "B"}, [50.0, math.inf]
+    both = [(name, m, d) for name in "ab" for m in LAST for d in page.every_dose]
+    page.images = dict.fromkeys(both, torch.zeros(2, 2))
+    assert page.absent() == ""
+    del page.images["a", "phaserEM", 50.0], page.images["b", "phaserEM", 50.0]
+    del page.images["b", "ptychography", math.inf]
+    assert page.absent().startswith(
+        "Not in these pictures: ptychography by py4DSTEM at ∞ dose (B), by phaserEM at 50 e⁻/Å². "
+    )

@@ -69,6 +69,19 @@ def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert path.read_text() == '{\n "correlation": 0.5\n}\n'
 
 
+def test_a_run_by_hand_says_where_its_figures_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MISR4D_OUTPUT", "named")
+    figures.save_results("01_simulation", {})
+    assert capsys.readouterr().out == ""
+    monkeypatch.delenv("MISR4D_OUTPUT")
+    figures.save_results("01_simulation", {})
+    assert str(tmp_path / "_output") in capsys.readouterr().out
+    assert (tmp_path / "_output" / "results" / "01_simulation.json").is_file()
+
+
 def test_a_note_stands_under_its_image_and_a_period_has_a_unit() -> None:
     image = torch.rand(4, 4)
     figure = plotting.image_grid(

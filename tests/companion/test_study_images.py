@@ -19,6 +19,7 @@ from misr4d.companion.study_images import (
     SHOWN,
     image_key,
     image_of,
+    is_kept,
     read_images,
     write_images,
 )
@@ -83,6 +84,7 @@ def test_the_kept_image_is_taken_for_its_own_electrons_alone(
     measurement: Measurement, made: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert torch.allclose(image_of("refined", measurement, 0), made, atol=3 / 65_535)
+    assert is_kept("refined", measurement, 0)
     scene = measurement.scene
     turned = replace(scene.acquisition, rotation=1.0)
     others = [
@@ -94,6 +96,7 @@ def test_the_kept_image_is_taken_for_its_own_electrons_alone(
     ]
     for other, seed in others:
         assert not image_of("refined", other, seed).any(), (other.dose, seed)
+        assert not is_kept("refined", other, seed)
     monkeypatch.setattr(study_images, "image_key", lambda *case: "that of other code")
     assert not image_of("refined", measurement, 0).any()
 

@@ -15,6 +15,7 @@ from misr4d.companion.verdicts import (
     REPRODUCED,
     Claim,
     Finding,
+    for_readers,
 )
 
 UNET = "attention U-Net"
@@ -78,3 +79,8 @@ def test_what_changed_has_a_row_for_each_claim_and_marks_new_verdicts() -> None:
     assert "| C2 | statement C2 | ✔ reproduced | ✘ **not reproduced** | More draws. |" in table
     with pytest.raises(ValueError, match="those with a previous verdict C1, C2; expected the same"):
         verdicts.what_changed([claim("C1", PARTLY)], before)
+
+
+def test_readers_are_given_the_names_that_they_know() -> None:
+    text = for_readers("behind on Li2CoO3 and CuZr, see `Pmt` and CuZrX; NCM (n = 3)")
+    assert text == "behind on Li₂CoO₃ and Cu-Zr glass, see `Pmt` and CuZrX; NCM111 (n = 3)"

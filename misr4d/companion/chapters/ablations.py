@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from misr4d import plotting
 from misr4d.companion.chapters.tables import table
 from misr4d.companion.study import METHODS, Scene
+from misr4d.companion.verdicts import for_readers
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.summary import plain, summarise
 
@@ -115,7 +116,7 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
                     *(f"{summarise(group).median:.2f}" for group in groups),
                 ]
             )
-        head = ["variant", "parameters", "unseen", "difference", *self.crystals]
+        head = ["variant", "parameters", "unseen", "difference", *map(for_readers, self.crystals)]
         return (
             "Correlation with the truth over the whole field: median (quartiles, n), difference from *as the paper* on the "
             "same images, and medians on the paper's specimens:\n\n" + table(head, rows)
@@ -144,25 +145,29 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
             + table(["noise of the training", "seen", "unseen", "gap"], rows)
         )
 
+    def _verdict(self, variant: str) -> str:
+        """Whether a variant is better or worse: the quartiles and every training must agree."""
+        spread = summarise(self.paired(variant).ravel())
+        each = np.array(_medians(self.paired(variant)))
+        if spread.low > 0 and (each > 0).all():
+            return "better"
+        below = spread.high < 0 and (each < 0).all()
+        return "worse" if below else "no different beyond the spread"
+
     def changes(self) -> str:
-        """Say of every variant whether it is better or worse than the network of the paper.
-
-        It is so only if the quartiles of the paired differences and every training agree.
-        """
-
-        def verdict(variant: str) -> str:
-            spread = summarise(self.paired(variant).ravel())
-            each = np.array(_medians(self.paired(variant)))
-            if spread.low > 0 and (each > 0).all():
-                return "better"
-            below = spread.high < 0 and (each < 0).all()
-            return "worse" if below else "no different beyond the spread"
-
+        """Say of every variant whether it is better or worse than the network of the paper."""
         return "; ".join(
-            f"*{v}* is {verdict(v)}, {_text(self.paired(v), sign=True)}"
+            f"*{v}* is {self._verdict(v)}, {_text(self.paired(v), sign=True)}"
             for v in self.variants
             if v != BASE
         )
+
+    def conclusion(self) -> str:
+        """Say which changes make the network better."""
+        better = [v for v in self.variants if v != BASE and self._verdict(v) == "better"]
+        count = f"{len(better)} of {len(self.variants) - 1} changes"
+        which = f": {', '.join(better)}" if better else ""
+        return f"Against the paper's network, in small, {count} make the correlation with the truth better{which}."
 
     def measured(self) -> dict[str, Any]:
         """Return what the claims page reads of the record."""

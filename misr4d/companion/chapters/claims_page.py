@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from misr4d.companion.verdicts import (
     anchor,
     chip,
     counted,
+    for_readers,
     what_changed,
 )
 from misr4d.learn.learned import card, load_network, trained_detector
@@ -89,30 +91,36 @@ def _share(finding: Finding) -> str:
     return ""
 
 
-def _drawn(finding: Finding) -> str:
-    """Write the fewest draws behind a finding."""
-    return "" if finding.n is None or finding.verdict == OPEN else f", n ≥ {finding.n}"
-
-
 def at_a_glance(claims: Sequence[Claim]) -> str:
     """Every claim in words, its verdict, and those on the methods beside, as a table."""
 
     def beside(claim: Claim, method: str) -> str:
         if method == claim.subject or method not in claim.findings:
             return "·"
-        finding = claim.findings[method]
-        return f"{MARKS[finding.verdict][0]} {finding.verdict}{_share(finding)}{_drawn(finding)}"
+        return MARKS[claim.findings[method].verdict][0]
 
-    def verdict(claim: Claim) -> str:
-        finding = claim.findings[claim.subject]
-        return f"{chip(claim.verdict)}{_share(finding)}{_drawn(finding)}"
+    def drawn(finding: Finding) -> str:
+        return "" if finding.n is None or finding.verdict == OPEN else str(finding.n)
 
     rows = [
-        [c.statement, verdict(c), beside(c, "informed"), beside(c, "direct"), c.number]
-        for c in claims
+        [
+            claim.statement,
+            f"{chip(claim.verdict)}{_share(finding)}",
+            drawn(finding),
+            beside(claim, "informed"),
+            beside(claim, "direct"),
+            claim.number,
+        ]
+        for claim in claims
+        for finding in [claim.findings[claim.subject]]
     ]
-    head = ["the paper says", "verdict", "informed network", "direct ptychography", ""]
-    return table(head, rows)
+    head = ["the paper says", "verdict", "n", "informed", "direct", ""]
+    signs = ", ".join(f"{sign} {verdict}" for verdict, (sign, _) in MARKS.items())
+    return (
+        f"{table(head, rows)}\n\nThe verdict is that on the paper's network, n the fewest draws "
+        "behind it. The next two columns are the verdicts on the informed network and on direct "
+        f"ptychography: {signs}; a dot where a claim is not about methods."
+    )
 
 
 def one_by_one(claims: Sequence[Claim]) -> str:
@@ -125,14 +133,14 @@ def one_by_one(claims: Sequence[Claim]) -> str:
             found = claim.findings[method]
             name = NAMES.get(method, method[:1].upper() + method[1:])
             verdict = f", {found.verdict}" if method else ""
-            findings.append(f"* **{name}**{verdict}{_share(found)}: {found.text}.")
+            findings.append(f"* **{name}**{verdict}{_share(found)}: {for_readers(found.text)}.")
         sources = ", ".join(f"{{doc}}`{name}`" for name in claim.sources)
         sections.append(
             f"({anchor(claim.number)})=\n### {claim.statement} ({claim.number})\n\n"
             f"{chip(claim.verdict)}\n\n"
             f"*Paper {claim.section}; seen in {sources}.* {claim.measure}\n\n"
             + "\n".join(findings)
-            + (f"\n\n{claim.remark}" if claim.remark else "")
+            + (f"\n\n{for_readers(claim.remark)}" if claim.remark else "")
         )
     return "\n\n".join(sections)
 
@@ -147,10 +155,7 @@ def record(claims: Sequence[Claim]) -> dict[str, Any]:
                 "statement": claim.statement,
                 "verdict": claim.verdict,
                 "subject": claim.subject,
-                "findings": {
-                    method: {"verdict": f.verdict, "text": f.text, "share": f.share, "n": f.n}
-                    for method, f in claim.findings.items()
-                },
+                "findings": {method: asdict(finding) for method, finding in claim.findings.items()},
                 "remark": claim.remark,
                 "sources": claim.sources,
             }

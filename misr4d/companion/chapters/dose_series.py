@@ -12,12 +12,14 @@ from torch import Tensor
 
 from misr4d import plotting
 from misr4d.companion import bench
+from misr4d.companion.cases import best_ptychography, doses_text, program
 from misr4d.companion.chapters import dose_curves
 from misr4d.companion.chapters.dose_curves import SIGNS, WORDS, Draws
-from misr4d.companion.chapters.tables import by_dose, minus, other_measures, table
+from misr4d.companion.chapters.tables import by_dose, minus, nested, other_measures, table
 from misr4d.companion.comparison import Series, read_levels
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
-from misr4d.companion.study_images import image_of
+from misr4d.companion.study_images import image_of, is_kept
+from misr4d.companion.verdicts import SEEN
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.spectra import RINGS, power_spectrum
@@ -89,7 +91,8 @@ class DoseSeries:
         seed : int
             Of the first draw.
         ptychography_doses : sequence of float
-            Some of the doses, at which the first draw has iterative ptychography [e⁻/Å²].
+            Some of the doses, at which the first draw has iterative ptychography [e⁻/Å²], beside
+            those of which the study keeps the image.
 
         Raises
         ------
@@ -110,7 +113,7 @@ class DoseSeries:
                         self.views[name, dose] = measurement.views
                         if dose == self.picked and name != self.glass:
                             methods.append("refined")
-                        if dose in ptychography_doses:
+                        if dose in ptychography_doses or is_kept("ptychography", measurement, seed):
                             methods.append("ptychography")
                     for method in methods:
                         image = image_of(method, measurement, seed + draw)
@@ -138,6 +141,25 @@ class DoseSeries:
         where = {"specimen": name, "method": method, "dose": dose, "draw": 0}
         (value,) = select(self.measured, "correlation", **where)
         return minus(value)
+
+    def absent(self) -> str:
+        """Say which doses have no ptychography in the pictures, and how to have it; or nothing."""
+        missing = []
+        for method in LAST[1:]:
+            lacking: dict[str, list[str]] = {}  # specimens by the doses that they lack
+            for name, title in self.titles.items():
+                doses = [d for d in self.every_dose if (name, method, d) not in self.images]
+                if doses:
+                    lacking.setdefault(doses_text(doses), []).append(title)
+            for at, titles in lacking.items():
+                where = "" if len(titles) == len(self.titles) else f" ({', '.join(titles)})"
+                missing.append(f"by {program(method)} at {at}{where}")
+        if not missing:
+            return ""
+        return (
+            f"Not in these pictures: ptychography {', '.join(missing)}. The study keeps no such image. "
+            "`ptychography_doses` asks for py4DSTEM's, which takes minutes each."
+        )
 
     def figure(self, name: str, bar: float) -> Figure:
         """Draw a specimen against dose, a row for each method.
@@ -172,37 +194,54 @@ class DoseSeries:
         return figure
 
     def hero(self) -> Figure:
-        """Draw what the book opens with: the same electrons by every kind of method."""
-        stored = (self.crystal, PEER, self.picked) in self.images
+        """Draw what the book opens with: the same electrons by every kind of method.
+
+        Of the ptychography programs whose image is there, each specimen has the one that is best in
+        the study. Below an image are its correlation inside the specimen and its resolution.
+        """
         strip = {
-            PEER if stored else "ptychography": "ptychography",
-            "attention U-Net": "paper's network",
-            "direct": "direct",
-            "informed": "direct + U-Net",
-            "refined": "refined",
+            "attention U-Net": "paper's\nnetwork",
+            "direct": "direct\n(no training)",
+            "informed": "direct\n+ U-Net",
+            "refined": "direct + U-Net,\nrefined",
         }
-        figure = Figure(figsize=(9.4, 3.3), layout="constrained")
+        figure = Figure(figsize=(7.0, 3.7), layout="constrained")
         grid = figure.subplots(2, len(strip) + 2)
+        figure.suptitle(f"the same electrons, {plotting.dose_label(self.picked)}", fontsize=9)
         pair = ((self.crystal, 5.0, 0.5), (self.protein, 50.0, 1.0))
         for row, (name, bar, part) in zip(grid, pair, strict=True):
             scene = self.scenes[name]
-            axial = int(scene.acquisition.view_angles.norm(dim=1).argmin())
-            shown = [("one view", self.views[name, self.picked][axial])]
-            for method, label in strip.items():
-                image = self.images.get((name, method, self.picked))
-                if image is not None:
-                    shown.append((f"{label}\n{self.score(name, method, self.picked)}", image))
-            shown.append(("truth\n", scene.truth))
-            for axes, (label, image) in zip(row, shown, strict=False):
+            there = [m for m in self.programs if (name, m, self.picked) in self.images]
+            best = best_ptychography(self.rows, name, self.picked, among=there)
+            best = best or next(iter(there), None)  # a study without these has no best
+            shown = [
+                (label, self.note(name, method), self.images[name, method, self.picked])
+                for method, label in strip.items()
+            ]
+            if best is None:
+                row[0].set(xticks=[], yticks=[], title="ptychography\n")
+                row[0].text(0.5, 0.5, "not run", ha="center", transform=row[0].transAxes)
+            else:
+                image = self.images[name, best, self.picked]
+                label = f"ptychography\nby {program(best)}"
+                shown.insert(0, (label, self.note(name, best), image))
+            shown.append(("truth\n", "", scene.truth))
+            for axes, (label, note, image) in zip(row[-len(shown) :], shown, strict=True):
                 # The middle of the crystal, so that columns can be told apart; limits are its own.
                 middle, field = plotting.middle(image, scene.acquisition.field, part)
-                first = axes is row[0]
-                plotting.show_image(axes, middle, field, title=label, bar=bar if first else None)
+                bar_here = bar if axes is row[-len(shown)] else None
+                plotting.show_image(axes, middle, field, title=label, bar=bar_here)
+                axes.set_xlabel(note)
                 axes.title.set_fontsize(8)
-            for axes in row[len(shown) :]:
-                axes.set_visible(False)
-            row[0].set_ylabel(scene.specimen.short_title)
+            kind = "crystal" if name == self.crystal else "protein"
+            row[0].set_ylabel(f"{kind}: {scene.specimen.short_title}")
         return figure
+
+    def note(self, name: str, method: str) -> str:
+        """Correlation and resolution of an image of the strip."""
+        where = {"specimen": name, "method": method, "dose": self.picked, "draw": 0}
+        (period,) = select(self.measured, "resolution", **where)
+        return f"{self.score(name, method, self.picked)} · {plotting.period_label(period)}"
 
     def compared(self) -> list[Series]:
         """Images and scores for the page on which a reader compares them."""
@@ -332,14 +371,15 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
         return ", ".join(f"by {WORDS[c]} in {n} of {of}" for c, (n, of) in counts.items() if n)
 
     names = {"direct": "direct ptychography", "informed": "the informed network"}
-    rivals = "; ".join(
-        f"{m} is ahead of {words} {overtakes(m, ours)} cases"
+    rivals = nested(
+        f"{program(m)} is ahead of {words} {overtakes(m, ours)} cases"
         for m in programs
         for ours, words in names.items()
         if overtakes(m, ours)
     )
     opening = (
-        f"* **Where ptychography by another program is ahead**, of the specimens and doses that both have: {rivals}.\n"
+        "* **Where ptychography by another program is ahead**, of the specimens and doses that both "
+        f"have:{rivals}\n"
         if rivals
         else ""
     )
@@ -374,21 +414,31 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
         name: max(("summed VBF", "parallax"), key=lambda m: abs(median(name, m, first)))
         for name in scenes
     }
-    against = "; ".join(f"the {called(m)} {lead(m, 'direct')} cases" for m in NETWORKS)
-    at_first = "; ".join(f"the {called(m)} {listed(m, first)}" for m in NETWORKS)
-    saved = "; ".join(
+    networks = nested(
+        f"the {called(m)} correlates by {listed(m, first)}; it is ahead {lead(m, 'direct')} cases"
+        for m in NETWORKS
+    )
+    saved = nested(
         f"the {called(m)} "
         + ", ".join(f"{needed(n, m, last)} on {scenes[n].specimen.short_title}" for n in scenes)
         for m in NETWORKS
     )
     lattice = {m: lattice_from(m) for m in curved if any(values(crystal, m, d) for d in finite)}
-    ring_from = ", ".join(f"{m} {'at none' if d is None else f'{d:g}'}" for m, d in lattice.items())
-    held = [m for m in NETWORKS if (d := lattice[m]) is not None and d <= C1_NETWORK]
-    c1 = " ".join(
-        f"From {C1_NETWORK:g} e⁻/Å² on the {called(m)} {'has' if m in held else 'does not have'} the "
-        "lattice by this measure."
-        for m in NETWORKS
+    ring_from = ", ".join(
+        f"{program(m)} {'at none' if d is None else f'{d:g}'}" for m, d in lattice.items()
     )
+    measured_at = [d for d in finite if d >= C1_NETWORK and values(crystal, NETWORKS[0], d)]
+    if measured_at:
+        held = [m for m in NETWORKS if (d := lattice[m]) is not None and d <= C1_NETWORK]
+        without = [m for m in NETWORKS if m not in held]
+        c1 = "".join(
+            f"At {doses_text(measured_at)} {', '.join(f'the {called(m)}' for m in which)} "
+            f"{'has' if len(which) == 1 else 'have'} {word} lattice by this measure. "
+            for which, word in ((held, "the"), (without, "no"))
+            if which
+        ).rstrip()
+    else:
+        c1 = f"No network was measured at {C1_NETWORK:g} e⁻/Å² or more, so this part is open."
     below = [
         (dose, method)
         for dose in finite
@@ -399,17 +449,19 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
         c1 += (
             " The best ptychography correlates in this ring by "
             + ", ".join(
-                f"{r:.2f} at {d:g} e⁻/Å² ({m})" for r, (d, m) in zip(ring, below, strict=True)
+                f"{r:.2f} at {d:g} e⁻/Å² ({program(m)})"
+                for r, (d, m) in zip(ring, below, strict=True)
             )
             + (": that is a failure." if max(ring) < 0.5 else ": that is no failure.")
         )
-    c4 = "; ".join(
+    c4 = nested(
         f"{names.get(m, f'the {m}')} {median(protein, m, first):.2f} ({period(protein, m, first)}) to "
         f"{median(protein, m, last):.2f} ({period(protein, m, last)})"
         for m in ("direct", *NETWORKS)
     )
+    shell = median(protein, "direct", first) >= SEEN
     c4_ptychography = ", ".join(
-        f"{median(protein, m, d):.2f} ({period(protein, m, d)}) at {d:g} e⁻/Å² by {m}"
+        f"{median(protein, m, d):.2f} ({period(protein, m, d)}) at {d:g} e⁻/Å² by {program(m)}"
         for d in finite
         if d < C4_PTYCHOGRAPHY and (m := best_program(protein, d))
     )
@@ -442,7 +494,7 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
     return f"""
 Direct ptychography, without any training, correlates with the truth by
 {min(median(n, "direct", first) for n in scenes):.2f} or more inside each of the three specimens at {first:g} e⁻/Å².
-A *draw* is one random counting of the electrons.
+A {{term}}`draw` is one random counting of the electrons.
 
 {opening}* At {first:g} e⁻/Å² direct ptychography, closed-form and untrained, correlates
   {median(crystal, "direct", first):.2f} with the true phase inside {scenes[crystal].specimen.short_title},
@@ -450,10 +502,10 @@ A *draw* is one random counting of the electrons.
   {median(protein, "direct", first):.2f} inside {scenes[protein].specimen.short_title}; the better of summed VBF
   and parallax, whatever its sign, reaches
   {", ".join(f"{abs(median(n, shown_best[n], first)):.2f}" for n in scenes)}. {inverted}
-* **What the networks change.** At {first:g} e⁻/Å², on the three in this order: {at_first}. They are ahead of
-  direct ptychography on the same electrons as follows: {against}.
-* **Electrons.** For direct ptychography's correlation at {last:g} e⁻/Å², of these doses in e⁻/Å²: {saved}.
-  The attention U-Net is narrower than the paper's and was trained for
+* **What the networks change**: their correlation on the three at {first:g} e⁻/Å², and in how many of all cases they
+  are ahead of direct ptychography on the same electrons.{networks}
+* **Electrons.** The dose [e⁻/Å²] at which a network has direct ptychography's correlation at {last:g}:{saved}
+* The attention U-Net is narrower than the paper's and was trained for
   {card("AttentionUNet")["seconds"] / 60:.0f} minutes, so what it lacks is no verdict on the paper's own
   weights.
 * **Claim C1** (the network has the lattice of Li₂CoO₃ from {C1_NETWORK:g} e⁻/Å², ptychography fails below
@@ -461,9 +513,9 @@ A *draw* is one random counting of the electrons.
   {series.lattice_spacing():.2f} Å, correlates with the truth by one half or more from these doses on, in
   e⁻/Å²: {ring_from}. {c1}
 * **Claim C4** (the shell of apoferritin sharpens with dose, ptychography is noise until
-  {C4_PTYCHOGRAPHY:g} e⁻/Å²). Correlation inside the specimen and resolution go from {first:g} to {last:g} e⁻/Å²:
-  {c4}. The best ptychography, noise by the claim, has {c4_ptychography or "no row here"}. The shell is there at
-  the lowest dose without a network.
+  {C4_PTYCHOGRAPHY:g} e⁻/Å²). The best ptychography, noise by the claim, has {c4_ptychography or "no row here"}. At
+  {first:g} e⁻/Å² {"the shell is there without a network" if shell else "no shell is there without a network"}.
+  Correlation inside the specimen and resolution go from {first:g} to {last:g} e⁻/Å²:{c4}
 * **More aliases.** Solving {aliases} × {aliases} aliases, all that reach 2α at the protein's
   4 Å step, instead of the {UPSAMPLING} × {UPSAMPLING} of the image changes the correlation from
   {more[picked][0]:.4f} to {more[picked][1]:.4f} at {picked:g} e⁻/Å² and from {more[math.inf][0]:.4f} to

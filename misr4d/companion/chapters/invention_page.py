@@ -267,10 +267,10 @@ def seen(audit: Audit) -> str:
   probability {each_defect("ptychography", dose)}, where direct ptychography has {each_defect("direct", dose)} and the
   informed network {each_defect("informed", dose)}."""
     return f"""
-What a method adds to the truth differs by method, dose and test, and is counted below; a word such as "no artefacts"
-does not cover it. A *draw* is one random counting of the electrons.
+{f"No false peak at any dose: {', '.join(clean)}" if clean else "Every method draws false peaks"} in vacuum or in a scan
+without order. How many depends on method and dose.
 
-Numbers are medians of {draws} draws where nothing else is said, and those of one draw by ptychography.
+A {{term}}`draw` is one random counting of the electrons. Numbers are medians of {draws} draws where nothing else is said, and those of one draw by ptychography.
 
 * **Vacuum.** At {low:g} e⁻/Å² the false peaks in 100 Å² are {named(part(nothing, "vacuum"), low)}; at
   {high:g} e⁻/Å² {named(part(nothing, "vacuum"), high)}.

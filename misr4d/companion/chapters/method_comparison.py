@@ -14,7 +14,7 @@ from torch import Tensor
 
 from misr4d import plotting
 from misr4d.companion import bench
-from misr4d.companion.cases import CLASSICAL
+from misr4d.companion.cases import CLASSICAL, program
 from misr4d.companion.chapters import dose_curves
 from misr4d.companion.chapters.dose_curves import SIGNS, WORDS, Draws
 from misr4d.companion.chapters.tables import (
@@ -354,11 +354,11 @@ def seen(page: Comparison, goals: Sequence[Goal], plainly: float) -> str:
     for name in trio:
         ran = [m for m in page.methods if values(name, m, nearest)]
         first = max(ran, key=lambda m: median(name, m, nearest))
-        highest.append(f"{first} on {scenes[name].specimen.short_title}")
+        highest.append(f"{program(first)} on {scenes[name].specimen.short_title}")
     tuned = scored[trio[0], "ptychography"]
     return (
         f"""
-The highest correlation inside the specimen at {nearest:g} e⁻/Å² has {", ".join(highest)}.
+At {nearest:g} e⁻/Å² the image that correlates best with the truth inside the specimen is by {", by ".join(highest)}.
 
 {opening}* Ranked by correlation inside the specimen at {nearest:g} e⁻/Å². An inverted image shows the truth with its
   sign turned, and is ranked by how well it shows it:

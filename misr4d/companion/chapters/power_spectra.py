@@ -320,7 +320,9 @@ def seen(found: Spectra) -> str:
 
     return f"""
 A power spectrum cannot tell how fine an image is right, because an empty scan has a "resolution" by it too. Ring
-correlation with the truth can. A *draw* is one random counting of the electrons.
+correlation with the truth can.
+
+A {{term}}`draw` is one random counting of the electrons.
 
 * **Claim C7** cannot be settled by power spectra. On an empty scan the spectrum of direct ptychography
   still has a "highest resolvable frequency" of {number(crystal, "direct", "empty")} Å⁻¹ in the atomic and

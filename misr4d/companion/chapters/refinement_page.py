@@ -274,7 +274,7 @@ def seen(
         return better, level_, worse
 
     def words(counts: tuple[int, int, int]) -> str:
-        return f"better in {counts[0]}, level in {counts[1]}, worse in {counts[2]}"
+        return f"better in {counts[0]}, {{term}}`level` in {counts[1]}, worse in {counts[2]}"
 
     def verdict(met: bool) -> str:
         return "met" if met else "not met"

@@ -208,7 +208,11 @@ def parameter_table() -> str:
             "our choice; where whole patterns are simulated, three of their pixels, "
             f"{camera_pixel(atomic.wavelength):.2f} mrad",
         ),
-        both("views", lambda a: f"{a.number_of_views}", "follows; the released code takes 32 × 32"),
+        both(
+            "views",
+            lambda a: f"{a.number_of_views}",
+            "follows ({ref}`other pages <views-per-page>`); the released code takes 32 × 32",
+        ),
         [
             "wave-field sampling",
             *(f"{SIMULATION[k][0]:.3f} Å" for k in ("atomic", "molecular")),
@@ -260,8 +264,8 @@ def seen(page: Specimens) -> str:
         for method in ("attention U-Net", "informed")
     }
     return f"""
-On {ahead["attention U-Net"]} of {len(SPECIMENS)} specimens the paper's network is ahead of direct ptychography by
-correlation inside at {dose:g} e⁻/Å², and the informed network on {ahead["informed"]}.
+At {dose:g} e⁻/Å² the informed network is ahead of direct ptychography on {ahead["informed"]} of {len(SPECIMENS)} specimens,
+and the paper's network, as trained here, on {ahead["attention U-Net"]}, by correlation inside the specimen.
 
 * At {dose:g} e⁻/Å² the paper's network correlates between {extent("attention U-Net")} inside the specimen, the
   informed network between {extent("informed")}, direct ptychography, which is linear and untrained,

@@ -8,7 +8,7 @@ from typing import Any
 from misr4d.measure.summary import select, summarise
 from misr4d.plotting import dose_label, period_label
 
-__all__ = ["OTHER_MEASURES", "by_dose", "minus", "other_measures", "spread", "table"]
+__all__ = ["OTHER_MEASURES", "by_dose", "minus", "nested", "other_measures", "spread", "table"]
 
 OTHER_MEASURES: Mapping[str, str] = {
     "correlation_field": "whole field",
@@ -39,6 +39,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a Markdown table, one line for each row."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def nested(lines: Iterable[str]) -> str:
+    """Write a list within an item of a Markdown list."""
+    return "".join(f"\n  * {line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def minus(value: float, digits: int = 2) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from misr4d import plotting
 from misr4d.companion import bench
 from misr4d.companion.chapters.drawing import plot_spread
-from misr4d.companion.chapters.tables import minus, spread, table
+from misr4d.companion.chapters.tables import minus, nested, spread, table
 from misr4d.companion.study import METHODS, Scene, make_scene, place
 from misr4d.core.acquisition import REGIMES
 from misr4d.learn.examples import DETECTOR_BIAS
@@ -354,6 +354,7 @@ def hidden_table(crystal: str, hidden: Hidden, dose: float) -> str:
 def seen(found: Thickness, edge: Edge, hidden: Hidden) -> str:
     """Write what was seen; arguments are what the page measured."""
     every, dose, crystal = found.every, found.dose, found.crystal
+    title = make_specimen(crystal).short_title
     values, median, bands = found.values, found.median, edge.bands
     hidden_draws = len(next(iter(hidden.values()))["correlation"])
     thin, paper_thick, thick = min(every), max(found.thicknesses), max(every)
@@ -385,11 +386,11 @@ def seen(found: Thickness, edge: Edge, hidden: Hidden) -> str:
         ).replace("-", "−")
 
     ran = {m: name for m, name in NAMES.items() if values(m, thin, dose) and values(m, thick, dose)}
-    against_thickness = "; ".join(
-        f"{name} {course(method, 'correlation')}" for method, name in ran.items()
+    against_thickness = nested(
+        f"{name}: {course(method, 'correlation')}; by weighted rings {course(method, 'weighted_frc')}"
+        for method, name in ran.items()
     )
-    by_rings = "; ".join(f"{name} {course(method, 'weighted_frc')}" for method, name in ran.items())
-    against_edge = "; ".join(
+    against_edge = nested(
         f"{name} {edge.median(method, dose, outer):.2f} within {outer[1]:g} Å of the edge, "
         f"{edge.median(method, dose, inner):.2f} in the centre"
         for method, name in NAMES.items()
@@ -400,16 +401,16 @@ def seen(found: Thickness, edge: Edge, hidden: Hidden) -> str:
 From {thin / 10:g} to {thick / 10:g} nm the correlation inside falls for {fallen} of {len(ran)} methods at {dose:g} e⁻/Å².
 Near the edge of the field it falls over as much as a view is displaced.
 
-* **Claim C6.** Correlation with the projected phase inside the specimen at {dose:g} e⁻/Å²:
-  {against_thickness}. Ring correlation weighted by the truth's power: {by_rings}.
+* **Claim C6.** Correlation with the projected phase inside the specimen at {dose:g} e⁻/Å², and the ring correlation
+  weighted by the truth's power:{against_thickness}
 * Direct ptychography is best at {best / 10:g} nm there. At infinite dose it goes from
   {median("direct", thin, math.inf):.2f} to {median("direct", thick, math.inf):.2f}, its resolution
   from {period("direct", thin, math.inf)} to {period("direct", thick, math.inf)}. More electrons do not help: what
   is lost is lost to multiple scattering and to the spread of the cone, not to noise. Over the whole field the
   outline of the patch alone correlates, so that a featureless image looks like a success there.
-* **Claim C5.** Correlation at {dose:g} e⁻/Å²: {against_edge}. The frame that suffers is as wide as the
-  largest displacement of a view: it follows from defocus and aperture, with a network and without.
-* **What is idealised.** Correlation inside {crystal} at {dose:g} e⁻/Å² changes, for direct ptychography and
+* **Claim C5.** The frame that suffers is as wide as the largest displacement of a view: it follows from defocus
+  and aperture, with a network and without. Correlation at {dose:g} e⁻/Å²:{against_edge}
+* **What is idealised.** Correlation inside {title} at {dose:g} e⁻/Å² changes, for direct ptychography and
   the informed network, by: {hides} (medians of {hidden_draws} draws). Scores on other pages are for still atoms,
   a point source and a detector that only counts.
 """
