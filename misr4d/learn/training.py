@@ -377,6 +377,5 @@ class _Log:
             [int(r["step"]) for r in self.rows], [float(r["loss"]) for r in self.rows], lw=0.8
         )
         axes.set(xlabel="step", ylabel="loss")
-        temporary = self.path.with_name(".loss.png")
-        figure.savefig(temporary, dpi=110, format="png")
-        temporary.replace(self.path.with_name("loss.png"))
+        with whole_file(self.path.with_name("loss.png")) as temporary:
+            figure.savefig(temporary, dpi=110)
