@@ -31,9 +31,10 @@ from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import expose
 from misr4d.core.files import write_whole
 from misr4d.learn.configuration import Training, acquisition_of, aligned, build_network
-from misr4d.learn.examples import example, make_batch
+from misr4d.learn.examples import example
 from misr4d.learn.networks import direct_features
-from misr4d.learn.training import loss_of, train
+from misr4d.learn.recipes import loss_of, make_batch
+from misr4d.learn.training import train
 from misr4d.measure.metrics import checkerboard, correlation
 from misr4d.measure.spectra import fourier_ring_correlation, resolution
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography

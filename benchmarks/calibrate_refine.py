@@ -149,8 +149,7 @@ def main() -> None:
             done = {(r["weight"], r["tail"], r["painted"]) for r in own}
             if missing := [c for c in CASES if tuple(c.named().values()) not in done]:
                 rows += measure(regime, index, missing)
-            PART.parent.mkdir(exist_ok=True)
-            PART.write_text(json.dumps({entering: rows}))
+            write_whole(PART, json.dumps({entering: rows}))
             print(f"{regime} {index}: done", flush=True)
     record = {
         "command": "python benchmarks/calibrate_refine.py",

@@ -29,9 +29,10 @@ from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
 from misr4d.core.files import write_whole
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, view_geometry
-from misr4d.learn.examples import example, make_batch
+from misr4d.learn.examples import example
 from misr4d.learn.losses import PaperLoss
 from misr4d.learn.networks import AttentionUNet, DualPath, register
+from misr4d.learn.recipes import make_batch
 from misr4d.measure.metrics import correlation, specimen_mask
 
 OUT = Path(__file__).with_suffix(".json")

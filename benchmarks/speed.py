@@ -31,8 +31,9 @@ from misr4d import ATOMIC
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
 from misr4d.learn.configuration import Training
-from misr4d.learn.examples import example, make_batch
+from misr4d.learn.examples import example
 from misr4d.learn.learned import SHIPPED, attention_unet, dual_path, informed
+from misr4d.learn.recipes import make_batch
 from misr4d.reconstruction import classical
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.tuned import PtychographySettings

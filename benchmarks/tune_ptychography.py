@@ -226,7 +226,7 @@ class Tuner:
                 if n >= most or settled or means[n] < best - FALLEN:
                     break
             self.rows += fresh
-            self.path.write_text(json.dumps(self.rows))
+            write_whole(self.path, json.dumps(self.rows))
             best_n = max(means, key=lambda n: means[n])
             shown = {**given, "iterations": best_n, "score": round(means[best_n], 4)}
             print(self.regime, self.dose, field, shown, flush=True)

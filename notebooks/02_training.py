@@ -60,10 +60,9 @@ from pytorch_msssim import ms_ssim
 from misr4d.companion.recorded import recorded
 from misr4d.companion.study import METHODS, place
 from misr4d.learn.configuration import PRESETS, build_network
-from misr4d.learn.examples import make_batch
 from misr4d.learn.learned import load_network
 from misr4d.learn.losses import PaperLoss, gaussian_likelihood
-from misr4d.learn.training import loss_of
+from misr4d.learn.recipes import loss_of, make_batch
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.specimens.catalogue import make_specimen
 

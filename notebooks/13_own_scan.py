@@ -160,7 +160,7 @@ power = {
 }
 
 # %% tags=["remove-cell"]
-Image(figures.save(page.focus(power, defoci, angles, found, truth, title), "own_focus"))
+Image(figures.save(page.defocus_power(power, defoci, angles, found, truth, title), "own_focus"))
 
 # %% [markdown]
 # ```{figure} ../figures/own_focus.png

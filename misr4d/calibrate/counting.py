@@ -25,9 +25,10 @@ from torch import Tensor
 
 from misr4d.calibrate.disc import Disc
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.datacube import Datacube, _Part
+from misr4d.core.datacube import Datacube, ScanPart
 
 __all__ = [
+    "SIGNIFICANT",
     "BeamDose",
     "LevelledCube",
     "common_flicker",
@@ -38,9 +39,11 @@ __all__ = [
     "with_flicker",
 ]
 
-# Our choices. A change is attributed to the beam if it exceeds this many standard errors, and the
-# variation by specimens: totals of the corpus' crystals and glasses vary by 0.4 % between lines.
-_CERTAIN = 7.0
+SIGNIFICANT = 7.0
+"""Standard errors beyond which a change or a level is taken for real (our choice)."""
+
+# Our choices: sizes beyond which a change is the beam's, and not a variation by specimens. Totals
+# of the corpus' crystals and glasses vary by 0.4 % between lines.
 _LINE, _PROFILE, _TREND, _FLICKER = 0.03, 0.01, 0.02, 0.02
 # Fractions of the usual dose below which there was no beam, or an outermost line is flyback.
 _BLANK, _FLYBACK = 0.1, 0.75
@@ -227,7 +230,9 @@ def _outermost(
             side = np.sign(ratio - 1)
             most_groups = (side * (relative_means - 1) > 0).mean() > 0.8
             differs = ratio < _FLYBACK or ratio > 1 / _FLYBACK
-            if not (differs and most_groups and abs(ratio - 1) > _CERTAIN * error * max(ratio, 1)):
+            if not (
+                differs and most_groups and abs(ratio - 1) > SIGNIFICANT * error * max(ratio, 1)
+            ):
                 break
             doubtful.append(line)
         left_out += doubtful
@@ -266,7 +271,7 @@ def _other_lines(
             )
     spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
     error = np.sqrt(1.3 / np.maximum(usable_means.mean(1) * size, 1)) * np.maximum(ratio, 0.3)
-    limit = np.maximum(_LINE, _CERTAIN * np.maximum(error, spread))
+    limit = np.maximum(_LINE, SIGNIFICANT * np.maximum(error, spread))
     step = ratio - 1
     differs = np.abs(step) > limit
     sign = np.sign(step)[:, None]
@@ -311,7 +316,7 @@ def _common(
     error = float(slopes.std(ddof=1)) / math.sqrt(_GROUPS)
     counting_error = math.sqrt(1 / ((x**2).mean() * max(float(counts[good].sum()), 1.0)))
     alike = (np.sign(slope) * slopes > 0.3 * abs(slope)).all()
-    if abs(slope) > max(_TREND, _CERTAIN * error, 5 * counting_error) and alike:
+    if abs(slope) > max(_TREND, SIGNIFICANT * error, 5 * counting_error) and alike:
         factor = 1 + slope * (np.linspace(-0.5, 0.5, len(means)) - 0.0)
         return factor, (
             f"the dose {'falls' if slope < 0 else 'rises'} by {abs(slope):.1%} along {name} over "
@@ -346,7 +351,7 @@ def flicker(totals: NDArray[Any], dose: BeamDose) -> float:
     expected = float((1 / np.maximum(counts[dose.part][good], 1)).mean())
     error = 2 * level / math.sqrt(len(power))
     excess_variance = level - expected
-    return excess_variance if excess_variance > max(_FLICKER**2, _CERTAIN * error) else 0.0
+    return excess_variance if excess_variance > max(_FLICKER**2, SIGNIFICANT * error) else 0.0
 
 
 def halves_of_totals(cube: Datacube, disc: Disc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -376,7 +381,7 @@ def common_flicker(
         float((np.abs(first_spectrum) ** 2).mean() * (np.abs(second_spectrum) ** 2).mean())
     )
     error /= math.sqrt(len(first_spectrum))
-    return common_variance if common_variance > max(_FLICKER**2, _CERTAIN * error) else 0.0
+    return common_variance if common_variance > max(_FLICKER**2, SIGNIFICANT * error) else 0.0
 
 
 def with_flicker(dose: BeamDose, totals: NDArray[Any], variance: float) -> BeamDose:
@@ -401,7 +406,7 @@ def with_flicker(dose: BeamDose, totals: NDArray[Any], variance: float) -> BeamD
 def cropped(patterns: Any, part: tuple[slice, slice]) -> Any:
     """Take a part of a scan, sliced on reading. The whole scan is returned unchanged."""
     whole_scan = all(s == slice(0, n) for s, n in zip(part, patterns.shape, strict=False))
-    return patterns if whole_scan else _Part(patterns, part)
+    return patterns if whole_scan else ScanPart(patterns, part)
 
 
 # --- Views ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
-from misr4d.calibrate.counting import _CERTAIN
+from misr4d.calibrate.counting import SIGNIFICANT
 from misr4d.calibrate.disc import find_disc
 
 __all__ = ["Floor", "Lowered", "find_floor"]
@@ -82,7 +82,7 @@ def find_floor(
         return _oversubtracted(mean, good, least, rings)
     level, error = (0.0, 0.0) if rings is None else _plateau(*rings)
     total = float(mean.sum())
-    if level <= pedestal or (level - error * _CERTAIN) * mean.size < _LEAST_FLOOR * total:
+    if level <= pedestal or (level - error * SIGNIFICANT) * mean.size < _LEAST_FLOOR * total:
         level, error = (float(pedestal), 0.0)
     return Floor(level, error, pedestal) if level > 0 else None
 
@@ -97,7 +97,7 @@ def _oversubtracted(
     level = float(rings[1][-2:].mean())
     error = float(np.hypot(*rings[2][-2:])) / 2
     total = float((mean[good] - level).sum())
-    if (level + error * _CERTAIN) * mean.size > -_LEAST_FLOOR * total:
+    if (level + error * SIGNIFICANT) * mean.size > -_LEAST_FLOOR * total:
         return None
     if least is not None:
         dim = good & (mean <= np.median(mean[good]))

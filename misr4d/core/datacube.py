@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from misr4d.core.acquisition import Acquisition
 
-__all__ = ["Datacube", "centre_of_mass", "patterns_from_views"]
+__all__ = ["Datacube", "ScanPart", "centre_of_mass", "patterns_from_views"]
 
 # Our choice: much less than a cube that does not fit in memory, and enough to make a read pay.
 BLOCK_BYTES = 32 * 2**20
@@ -150,7 +150,7 @@ class Datacube:
             windows.append(slice(start, start + size))
         if tuple(p.stop - p.start for p in windows) == tuple(shape):
             return self
-        cropped: Any = _Part(self.patterns, (windows[0], windows[1]))
+        cropped: Any = ScanPart(self.patterns, (windows[0], windows[1]))
         return replace(self, patterns=cropped)
 
     def binned(self, factor: int) -> Datacube:
@@ -239,8 +239,19 @@ class Datacube:
         return torch.from_numpy(views)
 
 
-class _Part:
-    """Some of the positions of an array, sliced as it is read."""
+class ScanPart:
+    """Some of the positions of a scan, sliced as it is read.
+
+    It has the attributes that :class:`Datacube` asks of patterns on disk: ``shape``, ``dtype``,
+    ``ndim`` and ``chunks``.
+
+    Parameters
+    ----------
+    source : array
+        Patterns ``(Rx, Ry, Qx, Qy)``, or any array that is sliced like one.
+    part : (slice, slice)
+        Positions along Rx and Ry, with start and stop, without a step.
+    """
 
     def __init__(self, source: Any, part: tuple[slice, slice]) -> None:
         self.source, self.part = source, part

@@ -83,7 +83,7 @@ def count_electrons(
 
 
 def add_detector_noise(
-    views: Tensor, share: float, noise: float, bias: float, generator: torch.Generator
+    views: Tensor, electrons: float, noise: float, bias: float, generator: torch.Generator
 ) -> Tensor:
     """Add a detector's Gaussian noise to views, as in the paper's §2.1.2.
 
@@ -91,7 +91,7 @@ def add_detector_noise(
     ----------
     views : Tensor
         ``(..., M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
-    share : float
+    electrons : float
         Electrons of such a pixel, from :func:`electrons_per_pixel`.
     noise : float
         Standard deviation at each pixel and position [electrons].
@@ -113,7 +113,7 @@ def add_detector_noise(
     device = generator.device
     pixel_noise = torch.randn(views.shape, generator=generator, device=device)
     pixel_offset = torch.randn((*views.shape[:-2], 1, 1), generator=generator, device=device)
-    return views + (noise * pixel_noise + bias * pixel_offset) / share
+    return views + (noise * pixel_noise + bias * pixel_offset) / electrons
 
 
 def expose(

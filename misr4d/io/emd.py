@@ -17,6 +17,7 @@ from torch import Tensor
 
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.datacube import Datacube
+from misr4d.core.files import whole_file
 
 __all__ = ["Recording"]
 
@@ -60,11 +61,10 @@ class Recording:
             scratch = tempfile.TemporaryDirectory(prefix=".misr4d-", dir=path.parent)
         except OSError as error:
             raise ValueError(f"{path} cannot be written: {error.strerror}") from None
-        with scratch as folder:
-            plain, packed = Path(folder) / "plain.h5", Path(folder) / "packed.h5"
+        with scratch as folder, whole_file(path) as packed:
+            plain = Path(folder) / "plain.h5"
             emdfile.save(str(plain), self._tree())
             _compress(plain, packed)
-            packed.replace(path)
         return path
 
     def _tree(self) -> emdfile.Root:

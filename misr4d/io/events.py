@@ -99,8 +99,8 @@ def read_stempy(path: Path, dataset: str | None) -> Reading:
     limits = np.searchsorted(place[order], np.arange(math.prod(scan) + 1))
 
     def hits(position: int) -> tuple[NDArray[Any], None]:
-        own = np.sort(order[limits[position] : limits[position + 1]])
-        lists = [frames[n] if each == 1 else np.concatenate(frames[n]) for n in own]
+        frame_numbers = np.sort(order[limits[position] : limits[position + 1]])
+        lists = [frames[n] if each == 1 else np.concatenate(frames[n]) for n in frame_numbers]
         return (np.concatenate(lists) if lists else np.zeros(0)).astype(np.int64), None
 
     missing = int((np.diff(limits) == 0).sum())
@@ -143,8 +143,8 @@ def read_csr(path: Path, dataset: str | None) -> Reading:
         )
 
     def hits(position: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        own = slice(int(starts[position]), int(starts[position + 1]))
-        return np.asarray(index[own], np.int64), np.asarray(values[own], np.float64)
+        electrons = slice(int(starts[position]), int(starts[position + 1]))
+        return np.asarray(index[electrons], np.int64), np.asarray(values[electrons], np.float64)
 
     notes: tuple[str, ...] = ()
     if len(starts) - 1 > positions:

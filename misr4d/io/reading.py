@@ -35,10 +35,10 @@ from misr4d.io.scan import (
     Quantity,
     Scan,
     UnfitError,
-    _as_given,
-    _check_fits,
-    _check_names,
-    _checked,
+    check_given,
+    check_memory,
+    checked_value,
+    given_quantities,
     one_line,
 )
 from misr4d.io.stores import is_zarr, read_zarr
@@ -120,7 +120,7 @@ def read_scan(
         For a quantity that does not exist.
     """
     path = Path(path)
-    _check_names(given, scan_shape)
+    check_given(given, scan_shape)
     order = None if axes is None else read_axes(axes)
     layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop, order)
     _check_there(path)
@@ -146,13 +146,13 @@ def read_scan(
     turn: tuple[str, ...] = ()
     if positions is not None:
         given, turn = with_positions(positions, contents.patterns, layout, given)
-    known = _as_given(given)
+    known = given_quantities(given)
     if order is not None:
         contents = _reordered(contents, layout)
     stated = {k: v for k, v in contents.values.items() if k not in known}
     notes = [*contents.notes, *left_out, *turn]
     for name, value in stated.items():
-        known[name] = Quantity(_checked(name, value, path.name), QUANTITIES[name][0], "file")
+        known[name] = Quantity(checked_value(name, value, path.name), QUANTITIES[name][0], "file")
     if contents.pixel is not None and "detector_pixel" not in known:
         size, unit = contents.pixel
         if unit in ANGLES:
@@ -163,7 +163,7 @@ def read_scan(
             scale = None
             notes.append(f"the detector pixel is {size[0]:g} {unit}: without energy, no angle")
         if scale is not None:
-            pixel = _checked("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
+            pixel = checked_value("detector_pixel", (size[0] * scale, size[1] * scale), path.name)
             known["detector_pixel"] = Quantity(pixel, "mrad", "file")
     return Scan(path, reader.name, patterns, known, tuple(notes), contents.provenance)
 
@@ -282,7 +282,7 @@ def _read_archive(path: Path, dataset: str | None) -> Reading:
             raise UnfitError(f"its array {name!r} holds {_PICKLED}; save numbers")
     chosen = choose_array({k: m for k, m in members.items() if len(m.shape) in (3, 4)}, dataset)
     key = next(k for k, m in members.items() if m is chosen)
-    _check_fits(
+    check_memory(
         math.prod(chosen.shape) * chosen.dtype.itemsize,
         f"its array {key!r} would be read as a whole,",
         "save it by numpy.save as .npy, which stays on disk",
@@ -449,7 +449,7 @@ def _read_ndata(path: Path, dataset: str | None) -> Reading:
             header = struct.unpack("<H", file.read(2))[0] + 10
     if info.compress_type != zipfile.ZIP_STORED:
         size = math.prod(member.shape) * member.dtype.itemsize
-        _check_fits(size, "would be read as a whole,", "export it as .nhdf")
+        check_memory(size, "would be read as a whole,", "export it as .nhdf")
         with np.load(path, allow_pickle=False) as loaded:
             patterns: Any = loaded["data"]
     else:

@@ -14,7 +14,19 @@ from numpy.typing import ArrayLike
 
 from misr4d.core.datacube import Datacube
 
-__all__ = ["QUANTITIES", "REQUIRED", "Quantity", "Scan", "shown_value", "value_or"]
+__all__ = [
+    "QUANTITIES",
+    "REQUIRED",
+    "Quantity",
+    "Scan",
+    "UnfitError",
+    "check_given",
+    "check_memory",
+    "checked_value",
+    "given_quantities",
+    "shown_value",
+    "value_or",
+]
 
 Origin = Literal["given", "file", "estimated", "assumed"]
 
@@ -157,7 +169,7 @@ class Scan:
         """
         from misr4d.io.layout import Layout, read_axes
 
-        _check_names(given, scan_shape)
+        check_given(given, scan_shape)
         order = None if axes is None else read_axes(axes)
         layout = Layout(scan_shape, skip_frames, frames_per_position, scan_crop, order)
         array: Any = patterns if hasattr(patterns, "dask") else np.asarray(patterns)
@@ -170,7 +182,7 @@ class Scan:
 
             given, turn = with_positions(positions, array, layout, given)
             notes += turn
-        return cls(Path("array"), "NumPy", four_axes, _as_given(given), notes)
+        return cls(Path("array"), "NumPy", four_axes, given_quantities(given), notes)
 
     def value(self, name: str) -> Any:
         """Return the value of a quantity that must be known.
@@ -226,7 +238,16 @@ class Scan:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
-def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -> None:
+def check_given(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -> None:
+    """Raise if what is given has a name that no quantity has, or the scan no positions.
+
+    Raises
+    ------
+    TypeError
+        If there is no such quantity in :data:`QUANTITIES`.
+    ValueError
+        If the scan's shape is not two positive numbers.
+    """
     unknown = set(given) - set(QUANTITIES)
     if unknown:
         raise TypeError(f"unknown quantity {min(unknown)!r}; known: {', '.join(QUANTITIES)}")
@@ -237,10 +258,16 @@ def _check_names(given: Mapping[str, Any], scan_shape: tuple[int, int] | None) -
         )
 
 
-def _as_given(given: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Check the quantities that the user gives; None means not given."""
+def given_quantities(given: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Return the quantities that the user gives, checked; None means not given.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
     return {
-        name: Quantity(_checked(name, value, flag(name)), QUANTITIES[name][0], "given")
+        name: Quantity(checked_value(name, value, flag(name)), QUANTITIES[name][0], "given")
         for name, value in given.items()
         if value is not None
     }
@@ -255,8 +282,23 @@ def _memory() -> float:
     return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _check_fits(size: float, what: str, remedy: str) -> None:
-    """Raise if `size` bytes are more than a quarter of memory."""
+def check_memory(size: float, what: str, remedy: str) -> None:
+    """Raise if something is larger than a quarter of memory.
+
+    Parameters
+    ----------
+    size : float
+        Bytes.
+    what : str
+        Beginning of the message, which the size follows: "would be read as a whole,".
+    remedy : str
+        End of the message: what to do.
+
+    Raises
+    ------
+    UnfitError
+        If it is larger.
+    """
     if size > _memory() / 4:
         raise UnfitError(
             f"{what} {size / 2**30:.4g} GiB, of which memory, {_memory() / 2**30:.4g} GiB, can "
@@ -264,8 +306,23 @@ def _check_fits(size: float, what: str, remedy: str) -> None:
         )
 
 
-def _checked(name: str, value: Any, where: str) -> Any:
-    """Return a value in this module's form, or raise with the reason."""
+def checked_value(name: str, value: Any, where: str) -> Any:
+    """Return a quantity's value as a number, two numbers or a bool.
+
+    Parameters
+    ----------
+    name : str
+        Of :data:`QUANTITIES`.
+    value : object
+        As given or read.
+    where : str
+        Where it is from, for the message: an option or the name of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is no number, or out of its range.
+    """
     unit, low, high = QUANTITIES[name]
     if name == "transposed":
         return bool(value)
@@ -353,7 +410,7 @@ def _check_size(shape: tuple[int, ...], patterns: Any) -> None:
     chunks = getattr(patterns, "chunks", None)
     if chunks and not isinstance(patterns, np.ndarray):
         sides = [max(c) if isinstance(c, tuple) else int(c) for c in chunks]
-        _check_fits(
+        check_memory(
             math.prod(sides) * patterns.dtype.itemsize,
             f"is stored in chunks of {' × '.join(map(str, sides))} values, each",
             "store it in smaller chunks",

@@ -12,14 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
-from misr4d.learn.networks import FEATURES, NETWORKS, register
+from misr4d.core.acquisition import REGIMES, Acquisition
+from misr4d.learn.networks import NETWORKS, Network, register
 from misr4d.simulate.patterns import camera_pixel
 
 __all__ = [
     "DEFOCI",
+    "MOST_EXAMPLES",
     "PRESETS",
     "Training",
     "acquisition_of",
@@ -36,7 +37,8 @@ DEFOCI = {
 }
 """Defoci from the middle of the specimen [Å], about those of the two regimes (our choice)."""
 
-_HELD = 800  # examples of an endless supply that memory holds: both regimes, old and new
+MOST_EXAMPLES = 800
+"""Examples of an endless supply that memory holds: of both regimes, old and new."""
 
 
 @dataclass(frozen=True)
@@ -138,32 +140,32 @@ class Training:
         for name in ("molecular", "infinite", "vacuum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
-        if self.pool > _HELD // 2 or not 0 <= self.renewed <= self.pool / 2:
+        if self.pool > MOST_EXAMPLES // 2 or not 0 <= self.renewed <= self.pool / 2:
             raise ValueError(
-                f"pool is {self.pool} and renewed {self.renewed}; expected at most {_HELD // 2} "
-                "specimens, and to renew from none to half of them in a step"
+                f"pool is {self.pool} and renewed {self.renewed}; expected at most "
+                f"{MOST_EXAMPLES // 2} specimens, and to renew from none to half of them in a step"
             )
-        for name, allowed in (
-            ("loss", ("paper", "l1")),
-            ("inputs", ("views", "aligned", "direct")),
-        ):
+        network = NETWORKS[self.network]
+        for name, allowed in (("loss", ("paper", "l1")), ("inputs", network.inputs)):
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)} for "
+                    f"{self.network}"
                 )
-        if self.inputs != "views" and self.network != "AttentionUNet":
+        if self.half and not network.mixed_precision:
             raise ValueError(
-                f"inputs is {self.inputs!r}; {self.network} has its own: only AttentionUNet chooses"
+                f"half is True; {self.network} is trained in float32 alone (--no-half)"
             )
-        if self.half and self.network == "DualPath":
-            raise ValueError("half is True; DualPath is trained in float32 alone (--no-half)")
         if self.start and not re.fullmatch("[0-9a-f]{64}", self.start):
             raise ValueError(
                 f"start is {self.start!r}; expected the SHA-256 of shipped weights, 64 hexadecimal "
                 "digits as on their card, or nothing"
             )
-        if not self.fresh_noise and (self.network, self.inputs) == ("DirectInformed", "views"):
-            raise ValueError("fresh_noise is False; DirectInformed is always given fresh noise")
+        if not self.fresh_noise and (network.takes_maps or self.inputs == "direct"):
+            raise ValueError(
+                "fresh_noise is False; maps of direct ptychography are always given fresh noise: "
+                "use AttentionUNet or DualPath with inputs 'views'"
+            )
 
 
 def recorded_training(record: dict[str, Any]) -> Training:
@@ -212,21 +214,19 @@ def aligned(views: Tensor, acquisition: Acquisition) -> Tensor:
     return register(views, view_geometry(acquisition)[0].to(views.device))
 
 
-def build_network(config: Training) -> nn.Module:
+def build_network(config: Training) -> Network:
     """Build a run's network, untrained, from its seed."""
     state = torch.random.get_rng_state()
     torch.manual_seed(config.seed + 1000 * config.repeat)
     try:
-        if config.network == "DirectInformed":
-            return NETWORKS[config.network](config.width, config.depth)  # type: ignore[no-any-return]
-        if config.network == "DualPath":
-            return NETWORKS[config.network](config.width)  # type: ignore[no-any-return]
         views = acquisition_of("atomic", 0).number_of_views
-        if config.inputs == "direct":
-            views = FEATURES * UPSAMPLING**2
-        network: nn.Module = NETWORKS[config.network](
-            views, config.width, config.depth, config.attention, config.head
+        return NETWORKS[config.network].of_run(
+            views,
+            inputs=config.inputs,
+            width=config.width,
+            depth=config.depth,
+            attention=config.attention,
+            head=config.head,
         )
-        return network
     finally:
         torch.random.set_rng_state(state)

@@ -15,22 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from misr4d.core.acquisition import REGIMES, UPSAMPLING
 from misr4d.core.dose import add_detector_noise, electrons_per_pixel
 from misr4d.core.files import whole_file
 from misr4d.core.keys import result_key
-from misr4d.learn.configuration import (
-    _HELD,
-    DEFOCI,
-    Training,
-    acquisition_of,
-    aligned,
-    view_geometry,
-)
-from misr4d.learn.networks import direct_features
+from misr4d.learn.configuration import DEFOCI, MOST_EXAMPLES, Training, acquisition_of
+from misr4d.learn.networks import NETWORKS, direct_features
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography, Statistic
 from misr4d.simulate.reciprocity import simulate_views
 from misr4d.specimens.corpus import draw_specimen
@@ -39,8 +31,11 @@ from misr4d.specimens.potential import project_atoms, truth
 
 __all__ = [
     "DETECTOR_BIAS",
+    "draw_condition",
+    "draw_maps",
+    "draw_views",
     "example",
-    "make_batch",
+    "generator_of",
     "prepare",
     "quick_counts",
     "simulate_example",
@@ -135,7 +130,7 @@ def example(
     return path
 
 
-@lru_cache(maxsize=_HELD)
+@lru_cache(maxsize=MOST_EXAMPLES)
 def _fresh_example(
     regime: str, seed: int, index: int, defocus_error: float, device: str
 ) -> dict[str, Tensor]:
@@ -197,7 +192,8 @@ def _load(path: Path, name: str) -> Tensor:
         return torch.from_numpy(np.asarray(stored[name]))
 
 
-def _generator(*key: int) -> torch.Generator:
+def generator_of(*key: int) -> torch.Generator:
+    """Return a generator that follows from numbers, such as seed, step and rank."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -274,7 +270,7 @@ def _draw(
     kernels = len(DEFOCI[regime])
     number = int(torch.randint(_supply(config, regime) // kernels, (), generator=generator))
     index = (number + _first(config, regime, step) // kernels) * kernels + kernel
-    noise_generator = generator if config.fresh_noise else _generator(config.seed, index)
+    noise_generator = generator if config.fresh_noise else generator_of(config.seed, index)
     low, high = (math.log(d) for d in config.doses)
     dose = (
         math.inf
@@ -286,7 +282,8 @@ def _draw(
         if _uniform(noise_generator) < 1 / 3
         else 0.0
     )
-    vacuum = _uniform(noise_generator) < config.vacuum and config.network == "DirectInformed"
+    empty = _uniform(noise_generator) < config.vacuum  # drawn for every network
+    vacuum = empty and NETWORKS[config.network].trained_on_vacuum
     key = (regime, config.seed, index)
     if config.specimens:
         path = example(*key, defocus_error=config.defocus_error, device=device)
@@ -295,8 +292,11 @@ def _draw(
     return _Draw(arrays.__getitem__, index, dose, detector, vacuum)
 
 
-def _condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
-    """Draw the regime and the defocus that a batch shares."""
+def draw_condition(config: Training, generator: torch.Generator) -> tuple[str, int]:
+    """Draw what samples share: their regime, and the number of their defocus.
+
+    The number is that in :data:`misr4d.learn.configuration.DEFOCI`.
+    """
     regime = "molecular" if _uniform(generator) < config.molecular else "atomic"
     return regime, int(torch.randint(len(DEFOCI[regime]), (), generator=generator))
 
@@ -318,11 +318,33 @@ def _symmetry(generator: torch.Generator) -> tuple[int, tuple[int, int]]:
     return symmetry, (roll[0], roll[1])
 
 
-def _informed_group(
+def draw_maps(
     config: Training, count: int, step: int, generator: torch.Generator, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw maps, step and truth of samples that share regime and defocus."""
-    regime, kernel = _condition(config, generator)
+    """Draw samples that share regime and defocus, as direct ptychography shows them.
+
+    Parameters
+    ----------
+    config : Training
+    count : int
+        Number of samples N.
+    step : int
+        Of the training.
+    generator : torch.Generator
+        On the CPU.
+    device : str
+        Of what is returned.
+
+    Returns
+    -------
+    maps : Tensor
+        ``(N, 3, 192, 192)``, as from :func:`misr4d.learn.networks.direct_features`.
+    scan_step : Tensor
+        ``(N,)`` [Å].
+    truth : Tensor
+        ``(N, 192, 192)`` [rad], of zero mean.
+    """
+    regime, kernel = draw_condition(config, generator)
     method = _method(regime, kernel, device)
     acquisition = acquisition_of(regime, kernel)
     draws = [_draw(config, regime, kernel, step, generator, device) for _ in range(count)]
@@ -379,7 +401,7 @@ def _view_order(regime: str, turn: int) -> Tensor:
     return torch.cdist(turned_frequencies, frequencies).argmin(1)
 
 
-def _view_sample(
+def draw_views(
     config: Training,
     condition: tuple[str, int],
     step: int,
@@ -387,9 +409,28 @@ def _view_sample(
     device: str,
     chosen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw one sample's noisy views ``(M, 64, 64)``, relative to vacuum, and its truth.
+    """Draw one sample's noisy views and its truth.
 
-    The truth ``(192, 192)`` is of zero mean.
+    Parameters
+    ----------
+    config : Training
+    condition : (str, int)
+        Regime and defocus, as from :func:`draw_condition`.
+    step : int
+        Of the training.
+    generator : torch.Generator
+        On the CPU.
+    device : str
+        Of what is returned.
+    chosen : Tensor, optional
+        Numbers of the views to return; all of them unless given.
+
+    Returns
+    -------
+    views : Tensor
+        ``(M, 64, 64)``, relative to a fully lit pixel in vacuum.
+    truth : Tensor
+        ``(192, 192)`` [rad], of zero mean.
     """
     regime, kernel = condition
     acquisition = acquisition_of(regime, kernel)
@@ -400,7 +441,7 @@ def _view_sample(
         electrons = electrons_per_pixel(draw.dose, acquisition)
         noise_generator = generator
         if not config.fresh_noise:
-            noise_generator = _generator(config.seed, draw.index, 1)
+            noise_generator = generator_of(config.seed, draw.index, 1)
         if device != "cpu":  # draws on the device, since drawing on the CPU would take longest
             seed = int(torch.randint(2**62, (), generator=noise_generator))
             noise_generator = torch.Generator(device).manual_seed(seed)
@@ -414,59 +455,3 @@ def _view_sample(
     target = draw.load("truth").to(device)
     target = _turned(target - target.mean(), symmetry, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
     return _turned(views, symmetry, roll), target
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples that one step trains on."""
-
-    inputs: tuple[Tensor, ...]
-    target: Tensor
-    step: float
-
-
-def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") -> list[Batch]:
-    """Draw the samples of a step; the same arguments give the same samples.
-
-    Returns
-    -------
-    list of Batch
-        Parts of the step that share regime and defocus.
-    """
-    generator = _generator(config.seed, config.repeat, step, rank)
-    if config.network == "DirectInformed":
-        number_of_groups = 2 if config.batch > 1 else 1
-        sizes = [config.batch - config.batch // 2, config.batch // 2][:number_of_groups]
-        batches = []
-        for size in sizes:
-            maps, steps, target = _informed_group(config, size, step, generator, device)
-            batches.append(Batch((maps, steps), target, float(steps[0])))
-        return batches
-    if config.network == "AttentionUNet" and config.inputs == "direct":
-        maps, steps, target = _informed_group(config, config.batch, step, generator, device)
-        return [Batch((functional.pixel_unshuffle(maps, UPSAMPLING),), target, float(steps[0]))]
-    if config.network == "AttentionUNet":
-        # Each sample has its own regime and defocus: batch normalisation is used afterwards with
-        # the statistics of all of them, so it must be trained on their mixture.
-        samples, scan_steps = [], []
-        for _ in range(config.batch):
-            condition = _condition(config, generator)
-            views, target = _view_sample(config, condition, step, generator, device)
-            acquisition = acquisition_of(*condition)
-            if config.inputs == "aligned":
-                views = aligned(views, acquisition)
-            samples.append((views, target))
-            scan_steps.append(min(acquisition.step))
-        views, target = (torch.stack(tensors).to(device) for tensors in zip(*samples, strict=True))
-        return [Batch((views,), target, min(scan_steps))]
-    condition = _condition(config, generator)
-    acquisition = acquisition_of(*condition)
-    chosen_views = torch.randperm(acquisition.number_of_views, generator=generator)[: config.views]
-    samples = [
-        _view_sample(config, condition, step, generator, device, chosen_views)
-        for _ in range(config.batch)
-    ]
-    views, target = (torch.stack(tensors).to(device) for tensors in zip(*samples, strict=True))
-    shifts, angles = view_geometry(acquisition)
-    inputs = (views, shifts[chosen_views].to(device), angles[chosen_views].to(device))
-    return [Batch(inputs, target, min(acquisition.step))]

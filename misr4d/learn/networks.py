@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,42 @@ __all__ = [
     "AttentionUNet",
     "DirectInformed",
     "DualPath",
+    "Network",
     "direct_features",
     "register",
 ]
+
+
+class Network(nn.Module):
+    """What a network states of itself to the code that trains or loads it.
+
+    Its batches and its loss are in :mod:`misr4d.learn.recipes`. Code that only reconstructs does
+    not import that module.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("views",)
+    """What ``Training.inputs`` may be."""
+    mixed_precision: ClassVar[bool] = True
+    """Whether its products may be computed in bfloat16 while it trains."""
+    takes_maps: ClassVar[bool] = False
+    """Whether it always starts from maps of direct ptychography, and never sees the views."""
+    trained_on_vacuum: ClassVar[bool] = False
+    """Whether some of its samples are empty fields; ``Training.vacuum`` is their share."""
+
+    @classmethod
+    def of_run(
+        cls, views: int, *, inputs: str, width: int, depth: int, attention: bool, head: str
+    ) -> Self:
+        """Build the network of a training run, untrained, from torch's global random state.
+
+        Parameters
+        ----------
+        views : int
+            Number of views that the detector records.
+        inputs, width, depth, attention, head
+            As of :class:`misr4d.learn.configuration.Training`; a network ignores what it lacks.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not say how a run builds it")
 
 
 class AttentionGate(nn.Module):
@@ -81,7 +114,7 @@ class _Up(nn.Sequential):
         )
 
 
-class AttentionUNet(nn.Module):
+class AttentionUNet(Network):
     """The paper's network, §2.1.1: attention U-Net on the stacked views, sub-pixel head.
 
     Parameters
@@ -98,6 +131,8 @@ class AttentionUNet(nn.Module):
         After the pixel shuffle: the paper's 1×1 convolution against checkerboards, the released
         code's 3×3 smoothing, or nothing.
     """
+
+    inputs = ("views", "aligned", "direct")
 
     def __init__(
         self,
@@ -128,6 +163,14 @@ class AttentionUNet(nn.Module):
             size = int(head[0])
             self.head = nn.Conv2d(1, 1, size, padding=size // 2)
 
+    @classmethod
+    def of_run(
+        cls, views: int, *, inputs: str, width: int, depth: int, attention: bool, head: str
+    ) -> Self:
+        """Build it for the views, or for the maps of direct ptychography at the scan's pixels."""
+        channels = FEATURES * UPSAMPLING**2 if inputs == "direct" else views
+        return cls(channels, width, depth, attention, head)
+
     def forward(self, views: Tensor) -> Tensor:
         """Reconstruct: ``(N, M, Rx, Ry) → (N, 1, 3·Rx, 3·Ry)`` [rad].
 
@@ -156,7 +199,7 @@ class AttentionUNet(nn.Module):
         return image
 
 
-class DualPath(nn.Module):
+class DualPath(Network):
     """The fusion that the paper's §2.2 describes and the released code does not contain.
 
     Views enter as a set: any number, in any order. Each is registered by its known displacement
@@ -181,6 +224,8 @@ class DualPath(nn.Module):
     pool = 4  # our choice: scan positions a side that a coarse view's pixel averages
     size = 3  # our choice: of a view's kernel
     embedding = 64  # our choice: length of an angle's embedding
+    # Views are a contrast of a per cent on a mean of one, for which bfloat16 has no digits.
+    mixed_precision = False
 
     def __init__(self, width: int = 8, rounds: int = 1, fused: int = 64, decoder: int = 32) -> None:
         super().__init__()
@@ -210,6 +255,13 @@ class DualPath(nn.Module):
         self.decoder = _GatedUNet(fused, decoder, UPSAMPLING**2)
         self.shuffle = nn.PixelShuffle(UPSAMPLING)
         self.head = nn.Conv2d(1, 1, 1)
+
+    @classmethod
+    def of_run(
+        cls, views: int, *, inputs: str, width: int, depth: int, attention: bool, head: str
+    ) -> Self:
+        """Build it for any number of views; its depth is its own."""
+        return cls(width)
 
     def forward(self, views: Tensor, shifts: Tensor, angles: Tensor) -> Tensor:
         """Reconstruct from any number of views.
@@ -388,7 +440,7 @@ def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[T
     return maps, torch.full((len(maps),), min(method.acquisition.step), device=maps.device)
 
 
-class DirectInformed(nn.Module):
+class DirectInformed(Network):
     """Direct ptychography, refined by a lean attention U-Net that knows how noisy it is.
 
     The maps are divided by their own root mean square, so that the network sees shapes of one
@@ -404,12 +456,22 @@ class DirectInformed(nn.Module):
         Levels of the U-Net.
     """
 
+    takes_maps = True
+    trained_on_vacuum = True
+
     def __init__(self, width: int = 48, depth: int = 4) -> None:
         super().__init__()
         self.unshuffle = nn.PixelUnshuffle(UPSAMPLING)
         self.shuffle = nn.PixelShuffle(UPSAMPLING)
         inputs = FEATURES * UPSAMPLING**2 + FEATURES + 1
         self.body = _GatedUNet(inputs, width, 2 * UPSAMPLING**2, depth)
+
+    @classmethod
+    def of_run(
+        cls, views: int, *, inputs: str, width: int, depth: int, attention: bool, head: str
+    ) -> Self:
+        """Build it; the number of views does not enter its maps."""
+        return cls(width, depth)
 
     def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """Refine: ``(N, 3, r·Rx, r·Ry), (N,) → (N, r·Rx, r·Ry) twice``, mean and deviation [rad].
@@ -430,7 +492,7 @@ class DirectInformed(nn.Module):
         return mean, deviation
 
 
-NETWORKS: dict[str, Any] = {
+NETWORKS: dict[str, type[Network]] = {
     "AttentionUNet": AttentionUNet,
     "DualPath": DualPath,
     "DirectInformed": DirectInformed,

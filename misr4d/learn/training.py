@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ from tqdm import tqdm
 from misr4d.core.device import pick_device
 from misr4d.core.files import whole_file
 from misr4d.learn.configuration import Training, build_network, recorded_training
-from misr4d.learn.examples import Batch, make_batch, prepare
-from misr4d.learn.losses import PaperLoss, gaussian_likelihood, ring_error
+from misr4d.learn.examples import prepare
+from misr4d.learn.recipes import loss_of, make_batch
 
-__all__ = ["loss_of", "shipped_training", "train"]
+__all__ = ["shipped_training", "train"]
 
 
 def shipped_training(network: str) -> Training:
@@ -47,45 +46,6 @@ def shipped_training(network: str) -> Training:
 
 
 # ---- the loop --------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def _frequency_rings(shape: tuple[int, int], device: str) -> Tensor:
-    """Rings three frequencies wide up to the edge of the spectrum; ring 0 holds all others."""
-    qx = torch.fft.fftfreq(shape[0], 1 / shape[0])[:, None]
-    qy = torch.fft.rfftfreq(shape[1], 1 / shape[1])[None, :]
-    radius = (qx**2 + qy**2).sqrt()
-    ring: Tensor = ((radius - 0.5) / 3).floor().long() + 1
-    ring[(radius > min(shape) / 2) | (radius < 0.5)] = 0
-    return ring.to(device)
-
-
-@lru_cache(maxsize=4)
-def _paper_loss(step: float) -> PaperLoss:
-    return PaperLoss(step)
-
-
-def loss_of(config: Training, network: nn.Module, batch: Batch) -> Tensor:
-    """Loss of one part of a step: the network in mixed precision if configured, not the loss."""
-    target = batch.target
-    kind = target.device.type
-    mixed = config.half or (kind == "cuda" and config.network != "DualPath")
-    with torch.autocast(kind, torch.bfloat16, enabled=mixed):
-        output = network(*batch.inputs)
-    if config.network == "DirectInformed":
-        mean, deviation = (tensor.float() for tensor in output)
-        # In units of the direct estimate, so that weak and strong specimens count alike.
-        size = batch.inputs[0][:, :1].square().mean((-3, -2, -1)).sqrt().clamp_min(1e-6)
-        unit = size[:, None, None]
-        rings = _frequency_rings((target.shape[-2], target.shape[-1]), str(target.device))
-        loss = gaussian_likelihood(mean / unit, deviation / unit, target / unit)
-        return loss + 0.3 * ring_error(mean, target, rings)  # our choice of weight
-    image = output.float()
-    if config.loss == "l1":
-        absolute: Tensor = (image[:, 0] - target).abs().mean()
-        return absolute
-    paper: Tensor = _paper_loss(batch.step)(image, target[:, None])
-    return paper
 
 
 def _rate(config: Training, step: int) -> float:
@@ -377,6 +337,5 @@ class _Log:
             [int(r["step"]) for r in self.rows], [float(r["loss"]) for r in self.rows], lw=0.8
         )
         axes.set(xlabel="step", ylabel="loss")
-        temporary = self.path.with_name(".loss.png")
-        figure.savefig(temporary, dpi=110, format="png")
-        temporary.replace(self.path.with_name("loss.png"))
+        with whole_file(self.path.with_name("loss.png")) as temporary:
+            figure.savefig(temporary, dpi=110)

@@ -200,12 +200,12 @@ def half_bit_threshold(count: Tensor) -> Tensor:
 EMPTY = 0.05  # our choice: below a twentieth of what its surroundings hold, a ring holds nothing
 
 
-def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) -> Tensor:
+def counting_rings(frequency: Tensor, density: Tensor, *, fraction: float = EMPTY) -> Tensor:
     """Separate the rings in which the truth has structure from those between reflections.
 
     A crystal's spectrum is empty between its reflections, and a shell's at the zeros of its form
     factor: no method can correlate there, and a resolution that stops there says nothing. A ring
-    counts if its density is at least `share` of the level around it: the geometric mean of the
+    counts if its density is at least `fraction` of the level around it: the geometric mean of the
     strongest density within the octave below and of the strongest at any higher frequency, both
     with the ring itself. On a spectrum that falls as a power q⁻ⁿ that level is 2ⁿᐟ² times the
     ring's own, so that with n up to 8 every ring of such a spectrum counts, a protein's among them.
@@ -214,7 +214,7 @@ def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) 
     ----------
     frequency, density : Tensor
         Of the truth, as from :func:`power_spectrum` ``(rings,)``.
-    share : float
+    fraction : float
         Of the level around a ring.
 
     Returns
@@ -238,7 +238,7 @@ def counting_rings(frequency: Tensor, density: Tensor, *, share: float = EMPTY) 
     octave = (f[None] <= f[:, None]) & (2 * f[None] >= f[:, None] * (1 - 1e-9))
     strongest_below = torch.where(octave, p[None], 0.0).amax(1)
     strongest_above = p.flip(0).cummax(0).values.flip(0)
-    return (p > 0) & (p >= share * (strongest_below * strongest_above).sqrt())
+    return (p > 0) & (p >= fraction * (strongest_below * strongest_above).sqrt())
 
 
 def resolution(

@@ -74,6 +74,8 @@ class _Quicker:
 class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # type: ignore[misc]
     """py4DSTEM's gradient descent with the same steps, in which nothing is computed twice.
 
+    Nothing else in this package uses attributes of py4DSTEM that are not public.
+
     Positions at the same fraction of a pixel share one shifted probe, the object's transmission is
     computed once for all patches, and a measured modulus
     replaces the computed one without computing the phase.
@@ -103,6 +105,28 @@ class _QuickPtychography(py4DSTEM.process.phase.SingleslicePtychography):  # typ
             phase_on_grid.astype(np.float32) if potential else np.exp(1j * phase_on_grid)
         )
         self._object_initial = initial_object.astype(self._object_initial.dtype)
+
+    def phase_on_grid(self, shape: Sequence[int], spacing: Sequence[float]) -> NDArray[Any]:
+        """Return the object's phase [rad] on a grid that begins at the first probe position.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Pixels of the grid.
+        spacing : (float, float)
+            Their size [Å].
+        """
+        object_array = np.asarray(self._object)
+        phase = object_array if self._object_type == "potential" else np.angle(object_array)
+        start_position = np.asarray(self._positions_px)[0]
+        grid = [
+            start_position[axis] + np.arange(n) * (spacing[axis] / self.sampling[axis])
+            for axis, n in enumerate(shape)
+        ]
+        image: NDArray[Any] = map_coordinates(
+            phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest"
+        )
+        return image
 
     def _return_shifted_probes(self, probe: Any, fractions: Any) -> Any:
         # The patterns do not resolve a thousandth of a pixel.
@@ -389,8 +413,9 @@ def ptychography_course(
             plot_probe_overlaps=False,
             max_batch_size=batch_size,
         )
+    spacing = [step / upsampling for step in cube.step]
     if initial is not None:
-        reconstruction.start_from(initial.numpy(), [n / upsampling for n in cube.step])
+        reconstruction.start_from(initial.numpy(), spacing)
     finished_iterations = 0
     for checkpoint in checkpoints:
         with _quiet():
@@ -406,7 +431,8 @@ def ptychography_course(
                 butterworth_filter=settings.lowpass is not None,
             )
         finished_iterations = checkpoint
-        yield checkpoint, _on_scan_grid(reconstruction, cube, upsampling, settings.object_type)
+        image = reconstruction.phase_on_grid(shape, spacing)
+        yield checkpoint, torch.from_numpy(image - image.mean()).float()
 
 
 def _fast_window(cube: Datacube) -> Datacube:
@@ -417,21 +443,3 @@ def _fast_window(cube: Datacube) -> Datacube:
         window.append(slice(n // 2 - size // 2, n // 2 + size // 2))
     trimmed = np.ascontiguousarray(cube.patterns[:, :, window[0], window[1]])
     return Datacube(trimmed, cube.step, cube.detector_pixel)
-
-
-def _on_scan_grid(
-    run: py4DSTEM.process.phase.SingleslicePtychography,
-    cube: Datacube,
-    upsampling: int,
-    object_type: str,
-) -> Tensor:
-    """Phase of py4DSTEM's object, interpolated onto the up-sampled scan."""
-    object_array = np.asarray(run._object)
-    phase = object_array if object_type == "potential" else np.angle(object_array)
-    pixel, start = np.asarray(run.sampling), np.asarray(run._positions_px)[0]
-    grid = [
-        start[axis] + np.arange(upsampling * n) * (cube.step[axis] / upsampling / pixel[axis])
-        for axis, n in enumerate(cube.patterns.shape[:2])
-    ]
-    image = map_coordinates(phase, np.meshgrid(*grid, indexing="ij"), order=3, mode="nearest")
-    return torch.from_numpy(image - image.mean()).float()

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["deviance", "expected_deviance"]
+__all__ = ["deviance", "deviance_curvature", "expected_deviance", "predicted_deviance"]
 
 
 def deviance(counts: Tensor, expected: Tensor) -> Tensor:
@@ -59,9 +59,21 @@ def _looked_up(table: Tensor, expected: Tensor) -> Tensor:
     return interpolated
 
 
-def _predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+def predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each pixel's deviance, given how many electrons there were.
 
+    Parameters
+    ----------
+    counts, expected : Tensor
+        Electrons of each pixel as counted, and as a model expects them, of one shape.
+
+    Returns
+    -------
+    mean, variance : Tensor
+        Of the same shape.
+
+    Notes
+    -----
     An image that is smoother than the specimen scatters too few electrons out of the disc. Where
     few are counted the mean deviance depends on the rate; the part that is linear in the rate's
     error is taken from the counts, so that the z of the deviance judges how they are spread.
@@ -71,7 +83,10 @@ def _predicted_deviance(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tenso
     return mean + slope * (counts - expected), variance - slope.square() * expected
 
 
-def _curving(rate: float) -> float:
-    """Curvature of the expected deviance at a rate λ, −λ·m''(λ)/2: 0 where many are counted."""
+def deviance_curvature(rate: float) -> float:
+    """Curvature of the expected deviance m at a rate λ of electrons a pixel: −λ·m''(λ)/2.
+
+    It is 0 where many electrons are counted.
+    """
     curvature = _deviance_slopes()[1]
     return float(-rate * _looked_up(curvature, torch.tensor(rate)) / 2)

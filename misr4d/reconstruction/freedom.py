@@ -6,13 +6,10 @@ their own noise allows. This noise is counted here, with what the image fits of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from misr4d.reconstruction.refine import PriorStrength
+__all__ = ["Freedom"]
 
 
 def _thinned(values: Tensor, count: int) -> Tensor:
@@ -23,7 +20,7 @@ def _thinned(values: Tensor, count: int) -> Tensor:
     return indices
 
 
-class _Freedom:
+class Freedom:
     """By how much an image's deviance is expected to lie below that of the truth.
 
     The specimen is taken as stationary near each pixel. At a frequency of information H the first
@@ -36,14 +33,15 @@ class _Freedom:
     ----------
     data : Tensor
         H of every frequency where all positions are recorded.
-    heard : Tensor
+    seen_fraction : Tensor
         Share of the views that see each pixel from a recorded position: in a rim whose counts are
         not known it falls to 0, and nothing there is fitted.
     precision : Tensor
         1/σ² of the first stage, pixel by pixel.
-    strength : PriorStrength
-    curving : float
-        Of the expected deviance (``_curving`` of :mod:`misr4d.reconstruction.deviance`).
+    weight, tail : float
+        Of :class:`misr4d.reconstruction.refine.PriorStrength`.
+    curvature : float
+        Of the expected deviance (:func:`misr4d.reconstruction.deviance.deviance_curvature`).
     independent : bool
         Whether the first stage has not seen these counts.
     """
@@ -53,18 +51,19 @@ class _Freedom:
     def __init__(
         self,
         data: Tensor,
-        heard: Tensor,
+        seen_fraction: Tensor,
         precision: Tensor,
-        strength: PriorStrength,
-        curving: float,
+        weight: float,
+        tail: float,
+        curvature: float,
         independent: bool,
     ) -> None:
-        self._pixels = _thinned(precision * (1 + heard), self._SIZE)
-        self._strength, self._curving = strength, curving
+        self._pixels = _thinned(precision * (1 + seen_fraction), self._SIZE)
+        self._strength, self._tail, self._curvature = weight, tail, curvature
         information = data.flatten()[_thinned(data, self._SIZE)].double()
         pixel_precision = precision.flatten()[self._pixels].double()[:, None]
         self._precision = pixel_precision
-        self._data = heard.flatten()[self._pixels].double()[:, None] * information
+        self._data = seen_fraction.flatten()[self._pixels].double()[:, None] * information
         self._weight = precision.numel() / len(self._pixels) / len(information)
         self._known = (
             torch.zeros_like(pixel_precision) if independent else torch.ones_like(pixel_precision)
@@ -84,12 +83,10 @@ class _Freedom:
     def __call__(self, squared: Tensor) -> float:
         """Freedom where the image lies by the squared distance u² from the first stage."""
         distance = squared.flatten()[self._pixels].double()[:, None]
-        prior_precision = (
-            self._strength.weight * self._precision / (1 + distance / self._strength.tail**2)
-        )
+        prior_precision = self._strength * self._precision / (1 + distance / self._tail**2)
         first_stage_gain = self._known * self._data / (self._data + self._prior)
         image_gain = (self._data + prior_precision * first_stage_gain) / (
             self._data + prior_precision
         )
         error_deviance = image_gain**2 + (1 - image_gain) ** 2 * self._data / self._prior
-        return self._weight * (1 - self._curving) * float((2 * image_gain - error_deviance).sum())
+        return self._weight * (1 - self._curvature) * float((2 * image_gain - error_deviance).sum())

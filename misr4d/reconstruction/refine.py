@@ -42,10 +42,10 @@ from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.core.estimate import Estimate, blend_tiles, tiles
 from misr4d.core.workers import TaskPool, in_this_process
-from misr4d.reconstruction.deviance import _curving, _predicted_deviance, deviance
+from misr4d.reconstruction.deviance import deviance, deviance_curvature, predicted_deviance
 from misr4d.reconstruction.direct import DirectPtychography, starting_point
 from misr4d.reconstruction.forward import ExpectedViews
-from misr4d.reconstruction.freedom import _Freedom
+from misr4d.reconstruction.freedom import Freedom
 
 __all__ = [
     "EVALUATIONS",
@@ -179,7 +179,7 @@ class _Problem:
                 batch_deviance = self._seen(deviance(counts, expected)).sum(dtype=torch.float64)
             if gradient:
                 (batch_deviance / 2).backward()  # type: ignore[no-untyped-call]
-            mean, variance = (self._seen(v) for v in _predicted_deviance(counts, expected.detach()))
+            mean, variance = (self._seen(v) for v in predicted_deviance(counts, expected.detach()))
             for index, value in enumerate((batch_deviance, mean.sum(), variance.sum())):
                 totals[index] += float(value.detach())
         below_vacuum = (self.lower_phase - phase).clamp_min(0)
@@ -295,12 +295,13 @@ def refine(
     data_curvature = electrons / method.upsampling**2 * method.information().to(device).clamp_min(0)
     prior_curvature = strength.weight * float(precision.mean())
     scale = (data_curvature + prior_curvature).rsqrt().to(torch.float32)
-    freedom = _Freedom(
+    freedom = Freedom(
         data_curvature,
-        _heard(acq, position_mask, mean),
+        _seen_fraction(acq, position_mask, mean),
         precision,
-        strength,
-        _curving(electrons),
+        strength.weight,
+        strength.tail,
+        deviance_curvature(electrons),
         independent,
     )
 
@@ -375,7 +376,7 @@ def refine(
     )
 
 
-def _heard(acquisition: Acquisition, scan_mask: Tensor | None, image: Tensor) -> Tensor:
+def _seen_fraction(acquisition: Acquisition, scan_mask: Tensor | None, image: Tensor) -> Tensor:
     """Share of the views that see each pixel of an image from a recorded position, same shape."""
     if scan_mask is None:
         return torch.ones_like(image)

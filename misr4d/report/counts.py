@@ -366,9 +366,15 @@ def count_electrons(
         )
     gain = value_or(known, "gain", 1.0)
     counted = seen.whole and gain == 1.0
-    if "dose" in known:
-        electrons = known["dose"].value * area * gain if seen.whole or gain != 1.0 else electrons
-    elif seen.whole or gain != 1.0:
+    scale_is_known = seen.whole or gain != 1.0
+    if "dose" in known and scale_is_known:
+        electrons = known["dose"].value * area * gain
+    elif "dose" in known:
+        warnings += (
+            f"the dose of {known['dose'].value:g} e⁻/Å² is not used: the patterns are not whole "
+            "numbers, and what they count for an electron is not known: give --gain",
+        )
+    elif scale_is_known:
         # Error of the mean over positions; electrons scattered past the detector are not in it.
         error = float(totals.std()) / math.sqrt(totals.size) / gain / area
         quantities["dose"] = Quantity(electrons / gain / area, "e⁻/Å²", "estimated", error)

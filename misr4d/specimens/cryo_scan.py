@@ -141,10 +141,10 @@ def _check(counts: NDArray[np.uint8]) -> None:
         raise ValueError(f"the scan is {counts.dtype} of {counts.shape}; expected uint8 of {shape}")
     for number, expected in enumerate(_SUMS):
         start = number * _PART
-        found = hashlib.sha256(counts[start : start + _PART].tobytes()).hexdigest()
-        if found != expected:
+        digest = hashlib.sha256(counts[start : start + _PART].tobytes()).hexdigest()
+        if digest != expected:
             raise ValueError(
-                f"lines {start} to {min(start + _PART, _SIDE) - 1} have the SHA-256 {found}; "
+                f"lines {start} to {min(start + _PART, _SIDE) - 1} have the SHA-256 {digest}; "
                 f"expected {expected}: fetch the scan again"
             )
 

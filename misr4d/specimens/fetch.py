@@ -27,7 +27,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from misr4d import __version__
-from misr4d.core.files import whole_file
+from misr4d.core.files import whole_file, write_whole
 from misr4d.specimens import cryo_scan
 
 __all__ = [
@@ -179,7 +179,7 @@ def fetch(
         if sha256 is None and md5 is None and record.is_file():
             sha256 = record.read_text(encoding="ascii").strip()
         checksum = _check_sums(path, path, sha256, md5, f"delete it to fetch {url} again")
-        record.write_text(checksum + "\n", encoding="ascii")
+        write_whole(record, checksum + "\n")
         return path
     with whole_file(path) as temporary:
         with temporary.open("wb") as target:
@@ -187,7 +187,7 @@ def fetch(
         checksum = _check_sums(
             temporary, url, sha256, md5, "it was not kept; ask again, or elsewhere"
         )
-        record.write_text(checksum + "\n", encoding="ascii")
+        write_whole(record, checksum + "\n")
     return path
 
 

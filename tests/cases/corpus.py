@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.cases import test_writers as writers
-from tests.io import test_reading as reading
+from tests.io import writers as formats
 
 SHAPE = (6, 5, 8, 9)
 
 _AXES = {"step": writers.STEP, "detector_pixel": writers.PIXEL}
 _ALL = {**_AXES, "energy": writers.ENERGY}
 
-_STEP_R = {"step": (reading.STEP, reading.STEP)}
-_ENERGY_R = {"energy": reading.ENERGY}
-_PIXEL_R = {"detector_pixel": (reading.PIXEL, reading.PIXEL)}
+_STEP_R = {"step": (formats.STEP, formats.STEP)}
+_ENERGY_R = {"energy": formats.ENERGY}
+_PIXEL_R = {"detector_pixel": (formats.PIXEL, formats.PIXEL)}
 _ANGLE_R = {"semiangle": 12.0}
 _ALL_R = {**_STEP_R, **_PIXEL_R, **_ENERGY_R}
 
@@ -60,7 +60,7 @@ def _zipped(path: Path, counts: NDArray[Any]) -> None:
 
 
 def _of_reading(kind: str) -> tuple[str, Callable[[Path, NDArray[Any]], object]]:
-    name, _, write = reading.WRITERS[kind]
+    name, _, write = formats.WRITERS[kind]
     return name, write
 
 

@@ -76,7 +76,7 @@ def test_axes_of_another_number_are_refused() -> None:
 
 
 def test_what_the_file_states_follows_its_axes(tmp_path: Path) -> None:
-    from tests.io.test_reading import WRITERS
+    from tests.io.writers import WRITERS
 
     counts = np.zeros((6, 5, 9, 8), "u1")
     name, _, write = WRITERS["hspy"]

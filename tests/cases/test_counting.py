@@ -97,6 +97,20 @@ def test_half_sets_of_an_uneven_dose_are_dealt_as_counted(counts: Counts, clean:
     assert limit == pytest.approx(clean.resolution["direct"]["half-bit"], rel=0.1)
 
 
+def test_a_dose_is_used_or_said_to_be_unused(mean: NDArray[np.float64], counts: Counts) -> None:
+    """Of patterns in fractions nobody knows the electrons, unless counts per electron are given."""
+    fractions = mean.astype(np.float32)
+    unused = prepare(scan_of(fractions, dose=100.0))
+    assert any("the dose of 100 e⁻/Å² is not used" in text for text in unused.warnings)
+    assert unused.cube.electrons == pytest.approx(prepare(scan_of(fractions)).cube.electrons)
+    area = float(np.prod(unused.acquisition.step))
+    for used in (scan_of(counts, dose=100.0), scan_of(fractions, dose=100.0, gain=0.01)):
+        ready = prepare(used)
+        gain = used.known["gain"].value if "gain" in used.known else 1.0
+        assert ready.cube.electrons == pytest.approx(100.0 * area * gain)
+        assert not any("is not used" in text for text in ready.warnings)
+
+
 def test_lines_and_positions_without_beam_are_kept_out(counts: Counts, clean: Report) -> None:
     blanked = counts.copy()
     blanked[20:22] = 0

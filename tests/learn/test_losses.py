@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from misr4d.learn import losses
 from misr4d.learn.losses import PaperLoss, VGGFeatures, gaussian_likelihood, ring_error
-from misr4d.learn.training import _frequency_rings
+from misr4d.learn.recipes import _frequency_rings
 
 
 def images() -> tuple[Tensor, Tensor]:

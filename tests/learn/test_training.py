@@ -28,11 +28,12 @@ from misr4d.learn.examples import (
     _turned,
     _view_order,
     example,
-    make_batch,
     prepare,
     quick_counts,
 )
-from misr4d.learn.training import loss_of, train
+from misr4d.learn.networks import NETWORKS, Network
+from misr4d.learn.recipes import RECIPES, loss_of, make_batch
+from misr4d.learn.training import train
 
 TINY = Training(
     width=8, depth=3, steps=12, batch=2, specimens=5, molecular=0.0, checkpoint=4, vacuum=0.2
@@ -69,11 +70,19 @@ def cached(supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"doses": (100.0, 10.0)}, r"doses are \(100\.0, 10\.0\) e⁻/Å²; expected 0 < low < high"),
         ({"vacuum": 1.5}, "vacuum is 1.5; expected a share"),
         ({"loss": "l3"}, "loss is 'l3'"),
-        ({"inputs": "sounds"}, "inputs is 'sounds'; expected one of views, aligned, direct"),
+        (
+            {"network": "AttentionUNet", "inputs": "sounds"},
+            "inputs is 'sounds'; expected one of views, aligned, direct for AttentionUNet",
+        ),
+        ({"inputs": "aligned"}, "inputs is 'aligned'; expected one of views for DirectInformed"),
         ({"pool": 10_000}, "pool is 10000 and renewed 0.5; expected at most 400 specimens"),
         ({"network": "DualPath", "half": True}, "DualPath is trained in float32 alone"),
         ({"start": "abc"}, "start is 'abc'; expected the SHA-256 of shipped weights"),
-        ({"fresh_noise": False}, "DirectInformed is always given fresh noise"),
+        ({"fresh_noise": False}, "maps of direct ptychography are always given fresh noise"),
+        (
+            {"network": "AttentionUNet", "inputs": "direct", "fresh_noise": False},
+            "maps of direct ptychography are always given fresh noise",
+        ),
     ],
 )
 def test_a_wrong_run_is_refused(change: dict[str, object], message: str) -> None:
@@ -103,6 +112,21 @@ def test_a_step_is_fixed_by_its_number(network: str) -> None:
         torch.testing.assert_close(a.inputs[0], b.inputs[0], rtol=0, atol=0)
     assert not torch.equal(one[0].inputs[0], other[0].inputs[0])
     assert not torch.equal(one[0].inputs[0], make_batch(config, 3, rank=1)[0].inputs[0])
+
+
+def test_every_network_has_its_recipe() -> None:
+    assert RECIPES.keys() == NETWORKS.keys() == set(learned.SHIPPED)
+    for name, kind in NETWORKS.items():
+        assert type(build_network(replace(TINY, network=name))) is kind
+        assert replace(TINY, network=name).inputs in kind.inputs
+    with pytest.raises(NotImplementedError, match="Network does not say how a run builds it"):
+        Network.of_run(9, inputs="views", width=8, depth=3, attention=True, head="1x1")
+
+
+@pytest.mark.parametrize("network", ["DirectInformed", "AttentionUNet", "DualPath"])
+def test_a_network_is_given_empty_fields_if_it_says_so(network: str) -> None:
+    (batch, *_) = make_batch(replace(TINY, network=network, vacuum=1.0), 0)
+    assert (float(batch.target.abs().max()) == 0) == NETWORKS[network].trained_on_vacuum
 
 
 def test_noise_is_drawn_anew_or_held() -> None:

@@ -89,12 +89,12 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
             (grid[1], self.crystals, "specimens of the paper"),
         ):
             for row, variant in zip(rows, self.variants, strict=True):
-                found = self.values(variant, "correlation", groups)
-                spread = summarise(found.ravel())
+                scores = self.values(variant, "correlation", groups)
+                spread = summarise(scores.ravel())
                 colour = "#000000" if variant == BASE else "#0072b2"
                 axes.plot([spread.low, spread.high], [row, row], color=colour, lw=1.2)
                 axes.plot(spread.median, row, "o", color=colour, ms=5)
-                axes.plot(_medians(found), np.full(len(found), row), "|", color="#d55e00", ms=9)
+                axes.plot(_medians(scores), np.full(len(scores), row), "|", color="#d55e00", ms=9)
             base = summarise(self.values(BASE, "correlation", groups).ravel()).median
             axes.axvline(base, color="0.6", ls="--", lw=0.8)
             axes.set(xlabel="correlation with the truth, whole field", title=title)
@@ -105,13 +105,13 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
         """Correlation of every variant, as a table."""
         rows = []
         for variant in self.variants:
-            own = self.values(variant, "correlation")
+            correlations = self.values(variant, "correlation")
             groups = [self.values(variant, "correlation", [g]).ravel() for g in self.crystals]
             rows.append(
                 [
                     variant,
                     f"{self._of(variant)[0]['parameters'] / 1e6:.3f} M",
-                    _text(own),
+                    _text(correlations),
                     "–" if variant == BASE else _text(self.paired(variant), sign=True),
                     *(f"{summarise(group).median:.2f}" for group in groups),
                 ]
@@ -126,9 +126,9 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
         """Power of checkerboards by the layer after the shuffle, as a table."""
         rows = []
         for variant, label in HEADS.items():
-            found = self.values(variant, "checkerboard")
-            each = ", ".join(f"{v:.2f}" for v in _medians(found))
-            rows.append([label, _text(found, 2), each])
+            powers = self.values(variant, "checkerboard")
+            each = ", ".join(f"{v:.2f}" for v in _medians(powers))
+            rows.append([label, _text(powers, 2), each])
         head = ["layer after the shuffle", "checkerboard: median (quartiles, n)"]
         return table([*head, "of each training"], rows)
 
@@ -200,7 +200,7 @@ def count_views(
     The bright disc is cut into fewer and larger pixels, which see the same electrons.
     """
     within = specimen_mask(scene.truth, scene.pixel)
-    found: dict[tuple[str, int], list[float]] = {}
+    correlations: dict[tuple[str, int], list[float]] = {}
     for factor in FACTORS:
         wide = factor * scene.acquisition.detector_pixel
         coarse = replace(scene, acquisition=replace(scene.acquisition, detector_pixel=wide))
@@ -208,8 +208,8 @@ def count_views(
             measurement = coarse.expose(dose, seed + draw)
             for label in ("direct", "dual path"):
                 value = correlation(METHODS[label](measurement), scene.truth, within=within)
-                found.setdefault((label, len(measurement.views)), []).append(value)
-    return found
+                correlations.setdefault((label, len(measurement.views)), []).append(value)
+    return correlations
 
 
 def views_table(counted: dict[tuple[str, int], list[float]], scene: Scene, dose: float) -> str:

@@ -40,13 +40,13 @@ class Draws:
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        own = [row for row in rows if row.get("thickness") is None]
+        of_the_study = [row for row in rows if row.get("thickness") is None]
 
         def place(row: Mapping[str, Any]) -> tuple[str, str, float]:
             return row["specimen"], row["method"], float(row["dose"])
 
-        known = {place(row) for row in own}
-        self.rows = own + [row for row in more if place(row) not in known]
+        known = {place(row) for row in of_the_study}
+        self.rows = of_the_study + [row for row in more if place(row) not in known]
 
     def values(
         self, name: str, method: str, dose: float, column: str = "correlation"

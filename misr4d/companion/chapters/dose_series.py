@@ -247,7 +247,7 @@ class DoseSeries:
         """Images and scores for the page on which a reader compares them."""
         series = []
         for name, scene in self.scenes.items():
-            own = [r for r in self.measured if r["specimen"] == name and r["draw"] == 0]
+            first_draws = [r for r in self.measured if r["specimen"] == name and r["draw"] == 0]
             shown = {
                 (m, d): self.images[name, m, d]
                 for m in (*SHOWN, "refined")
@@ -259,7 +259,7 @@ class DoseSeries:
                     row["correlation"],
                     math.inf if row["resolution"] is None else row["resolution"],
                 )
-                for row in own
+                for row in first_draws
             }
             series.append(
                 Series(

@@ -56,11 +56,11 @@ def watch(
 
     hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
     try:
-        made = run()
+        result = run()
     finally:
         for hook in hooks:
             hook.remove()
-    return made, passed
+    return result, passed
 
 
 def size_of(array: Tensor | NDArray[Any]) -> str:

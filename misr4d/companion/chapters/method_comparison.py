@@ -166,11 +166,11 @@ class Comparison:
         self, names: Sequence[str], rows: Sequence[Mapping[str, Any]], dose: float, seed: int
     ) -> None:
         self.dose, self.draws = dose, Draws(rows)
-        own = self.draws.rows
-        peers = list(dict.fromkeys(r["method"] for r in own if r["method"] not in METHODS))
+        study_rows = self.draws.rows
+        peers = list(dict.fromkeys(r["method"] for r in study_rows if r["method"] not in METHODS))
         self.programs = ["ptychography", *peers]
         self.methods = [*METHODS, *peers]
-        self.levels = sorted({float(row["dose"]) for row in own})
+        self.levels = sorted({float(row["dose"]) for row in study_rows})
         self.finite = [d for d in self.levels if math.isfinite(d)]
         values = self.draws.values
         self.compared = [d for d in self.finite if any(values(n, "ptychography", d) for n in names)]
@@ -208,11 +208,11 @@ class Comparison:
             axes.set_axis_off()
         for block, (name, scene) in enumerate(self.scenes.items()):
             bar = 5.0 if scene.specimen.regime == "atomic" else 50.0
-            own = {m: image for (n, m), image in self.pictures.items() if n == name}
-            own["truth"] = scene.truth
+            images = {m: image for (n, m), image in self.pictures.items() if n == name}
+            images["truth"] = scene.truth
             shown = {}
-            for column in (column for line in lines for column in line if column in own):
-                inner, field = plotting.middle(own[column], scene.acquisition.field, PART)
+            for column in (column for line in lines for column in line if column in images):
+                inner, field = plotting.middle(images[column], scene.acquisition.field, PART)
                 shown[column] = _unit(inner)
             limits = plotting.display_limits(list(shown.values()), 0.5)
             for row, line in zip(grid[2 * block :], lines, strict=False):
@@ -312,8 +312,8 @@ def seen(page: Comparison, goals: Sequence[Goal], plainly: float) -> str:
     beaten = "; ".join(
         f"by {WORDS[column]} "
         + ", ".join(f"{theirs[1]} on {scenes[n].specimen.short_title}" for n, theirs, _ in lost)
-        for column, found in won.items()
-        if (lost := [(n, theirs, mine) for n, theirs, mine in found if theirs[0] > mine[0]])
+        for column, compared in won.items()
+        if (lost := [(n, theirs, mine) for n, theirs, mine in compared if theirs[0] > mine[0]])
     )
     opening = (
         f"* **At {nearest:g} e⁻/Å² ptychography by another program is ahead of every method of this study**: {beaten}.\n"

@@ -37,11 +37,11 @@ from misr4d.specimens.fetch import DATASETS
 __all__ = [
     "calibrated",
     "cases",
+    "defocus_power",
     "detector",
     "estimate_all",
     "estimate_table",
     "estimates",
-    "focus",
     "images",
     "published",
     "quantities",
@@ -116,11 +116,11 @@ def detector(scan: Scan, ready: Prepared, truth: Truth, title: str) -> Figure:
     return figure
 
 
-def focus(
+def defocus_power(
     power: Mapping[bool, NDArray[np.float64]],
     defoci: NDArray[np.float64],
     angles: NDArray[np.float64],
-    found: Mapping[str, Any],
+    estimated: Mapping[str, Any],
     truth: Truth,
     title: str,
 ) -> Figure:
@@ -132,8 +132,8 @@ def focus(
         ``(defoci, angles)``, by whether the detector's axes are swapped.
     defoci, angles : ndarray
         [Å] and [deg].
-    found : mapping
-        The estimates.
+    estimated : mapping
+        Estimated ``defocus`` [Å] and ``rotation`` [deg].
     truth : Truth
     title : str
     """
@@ -161,21 +161,21 @@ def focus(
         truth.rotation, truth.defocus, "o", ms=11, mfc="none", mec=TRUTH, mew=1.5, label="truth"
     )
     axes[0].plot(
-        found["rotation"], found["defocus"], "+", ms=7, color="w", mew=1.2, label="estimate"
+        estimated["rotation"], estimated["defocus"], "+", ms=7, color="w", mew=1.2, label="estimate"
     )
     axes[0].legend(
         fontsize=7, labelcolor="w", loc="upper right" if truth.rotation < 0 else "upper left"
     )
-    near = int(np.abs(angles - found["rotation"]).argmin())
+    near = int(np.abs(angles - estimated["rotation"]).argmin())
     for (way, values), colour in zip(power.items(), (ESTIMATE, "0.6"), strict=True):
         label = "axes swapped" if way else "as recorded"
         axes[2].plot(defoci, (values[:, near] - low) / (top - low), color=colour, label=label)
     axes[2].vlines(truth.defocus, 0, 1.1, color=TRUTH, ls=":", label="truth")
-    axes[2].vlines(found["defocus"], 0, 1.1, color="k", lw=0.8, label="estimate")
+    axes[2].vlines(estimated["defocus"], 0, 1.1, color="k", lw=0.8, label="estimate")
     axes[2].set(
         xlabel="defocus (Å)",
         ylabel="registered power (relative)",
-        title=f"at {minus(found['rotation'], 1)}°",
+        title=f"at {minus(estimated['rotation'], 1)}°",
         ylim=(-0.05, 1.6),
         yticks=(0, 0.5, 1),
     )
@@ -355,19 +355,19 @@ def images(
     phase = torch.from_numpy(truth.phase)
     limits = plotting.display_limits([phase - phase.mean()], 0.5)
     figure = Figure(figsize=(7.4, 5.2), layout="constrained")
-    for axes, found, more, where in zip(
+    for axes, drawn_report, more, where in zip(
         figure.subplots(2, 3),
         (ignored, report),
         (", drift ignored", ""),
         ("as scanned", "straightened"),
         strict=True,
     ):
-        (x, y), (dx, dy) = found.mean.shape, found.pixel
+        (x, y), (dx, dy) = drawn_report.mean.shape, drawn_report.pixel
         field = (x * dx, y * dy)
-        seen = found.straightened(phase)
+        seen = drawn_report.straightened(phase)
         shown = [
             (f"{label}{more}: {fits[f'correlation, {label}{more}']:.2f}", image)
-            for label, image in (("direct", found.direct), ("informed", found.mean))
+            for label, image in (("direct", drawn_report.direct), ("informed", drawn_report.mean))
         ]
         for panel, (text, image) in zip(
             axes, [*shown, (f"truth, {where}", seen - seen.mean())], strict=True

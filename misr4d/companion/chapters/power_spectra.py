@@ -113,8 +113,8 @@ class Spectra:
             image = image_of(method, measurement, seed + draw)
             rings = score_rings(image, scene.truth, scene.pixel)
             top = self._highest(image, name)
-            found = (top, rings.resolution, rings.last_ring, rings.weighted)
-            for key, value in zip(KEYS, found, strict=True):
+            measures = (top, rings.resolution, rings.last_ring, rings.weighted)
+            for key, value in zip(KEYS, measures, strict=True):
                 self.values.setdefault((name, method, key), []).append(value)
             if method in LINEAR:
                 self.stacks.setdefault((name, method), []).append(image)
@@ -168,9 +168,11 @@ class Spectra:
             for axes, method in zip(row, DRAWN, strict=True):
                 image = scene.truth if method == "truth" else self.images[name, method]
                 spectrum = torch.fft.fft2(image.double() - image.double().mean()).abs().square()
-                share = torch.fft.fftshift(spectrum / spectrum.max()).clamp_min(10**-DEPTH).log10()
+                log_power = (
+                    torch.fft.fftshift(spectrum / spectrum.max()).clamp_min(10**-DEPTH).log10()
+                )
                 extent = (-top, top, top, -top)
-                picture = axes.imshow(share, cmap="magma", vmin=-DEPTH, vmax=0, extent=extent)
+                picture = axes.imshow(log_power, cmap="magma", vmin=-DEPTH, vmax=0, extent=extent)
                 axes.set(xticks=[], yticks=[], title=method if row is grid[0] else "")
                 if aperture < top:
                     axes.add_patch(

@@ -212,11 +212,11 @@ def ways(
     return {way: measure(image, scene) for way, image in zip(WAYS, images, strict=True)}
 
 
-def _verdict(found: Refined) -> dict[str, Any]:
+def _verdict(refined: Refined) -> dict[str, Any]:
     return {
-        "deviance": found.deviance,
-        "excess": found.deviance_z,
-        "warned": found.warning is not None,
+        "deviance": refined.deviance,
+        "excess": refined.deviance_z,
+        "warned": refined.warning is not None,
     }
 
 
@@ -238,11 +238,11 @@ def explained(error: float, dose: float, seed: int) -> dict[str, Any]:
         amplitude_contrast=AMPLITUDE_CONTRAST[scene.specimen.regime],
     )
     prior, strength = informed(method, counted.views), prior_strength(scene.specimen.regime)
-    found, fitted = (
+    refined, fitted = (
         refine(counted.counts, method, dose, prior, strength=strength, fit_defocus=fit)
         for fit in (False, True)
     )
-    return {**_verdict(found), "left": fitted.defocus / midplane.defocus - 1}
+    return {**_verdict(refined), "left": fitted.defocus / midplane.defocus - 1}
 
 
 def taken_for_thin(thickness: float, dose: float, seed: int) -> dict[str, Any]:
@@ -297,8 +297,8 @@ def column(dose: float, seed: int) -> dict[str, dict[str, float]]:
     without = _four_ways(crystal, crystal.expose(dose, seed + 200), second)
     seen = {way: detect(missing, [with_defect[way]], [without[way]]) for way in with_defect}
     return {
-        way: {"share": found.shares[0], "probability": found.probabilities[0]}
-        for way, found in seen.items()
+        way: {"share": detection.shares[0], "probability": detection.probabilities[0]}
+        for way, detection in seen.items()
     }
 
 
@@ -441,7 +441,7 @@ def all_assumptions(
     -------
     explained : dict
         At this dose, see :data:`Explained`.
-    focus : list of dict
+    defoci : list of dict
         By ``error`` of the defocus and ``dose``, at this dose and ten times as many electrons: for
         each draw the ``excess``, and the error that is ``left`` after a fit.
     """
@@ -480,8 +480,8 @@ def all_columns(doses: Sequence[float], draws: int, seed: int) -> list[dict[str,
 
 def all_empty(doses: Sequence[float], draws: int, seed: int) -> Invented:
     """Count false peaks of every scan, dose, stage and draw."""
-    found: dict[tuple[str, float, str], list[float]] = {}
+    counts: dict[tuple[str, float, str], list[float]] = {}
     for given, peaks in all_recorded(_empty(doses, draws, seed)):
         for stage, count in peaks.items():
-            found.setdefault((given["kind"], given["dose"], stage), []).append(count)
-    return found
+            counts.setdefault((given["kind"], given["dose"], stage), []).append(count)
+    return counts

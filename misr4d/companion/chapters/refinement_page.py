@@ -124,10 +124,10 @@ def curves(scenes: Mapping[str, Scene], study: StudyRows) -> Figure:
 def ways_table(ways: Sequence[Mapping[str, Any]]) -> str:
     """Both ways to use a network, as a table and in words."""
 
-    def entry(found: Mapping[str, Sequence[float]]) -> str:
-        frequency = summarise(found["frequency"]).median
+    def entry(measures: Mapping[str, Sequence[float]]) -> str:
+        frequency = summarise(measures["frequency"]).median
         period = plotting.period_label(1 / frequency if frequency else math.inf)
-        return f"{summarise(found['correlation']).text(digits=3)}, {period}"
+        return f"{summarise(measures['correlation']).text(digits=3)}, {period}"
 
     rows = [
         [row["specimen"], plotting.dose_label(row["dose"]), *(entry(row[way]) for way in WAYS)]
@@ -159,11 +159,11 @@ def assumption_table(cases: Explained, dose: float) -> str:
     rows = [
         [
             label,
-            f"{summarise(draw['deviance'] for draw in found).median:.4f}",
-            summarise(draw["excess"] for draw in found).text(1, sign=True),
-            f"in {sum(draw['warned'] for draw in found)} of {len(found)}",
+            f"{summarise(draw['deviance'] for draw in draws).median:.4f}",
+            summarise(draw["excess"] for draw in draws).text(1, sign=True),
+            f"in {sum(draw['warned'] for draw in draws)} of {len(draws)}",
         ]
-        for label, found in cases.items()
+        for label, draws in cases.items()
     ]
     return (
         f"At {dose:g} e⁻/Å². The median deviance over its expectation, the excess in standard deviations, and "
@@ -172,17 +172,17 @@ def assumption_table(cases: Explained, dose: float) -> str:
     )
 
 
-def defocus_table(focus: Sequence[Mapping[str, Any]], counts: int) -> str:
+def defocus_table(defoci: Sequence[Mapping[str, Any]], counts: int) -> str:
     """Write what the excess sees of a wrong defocus, as a table and in words.
 
     Parameters
     ----------
-    focus : sequence of mapping
+    defoci : sequence of mapping
         As from :func:`misr4d.companion.chapters.refinement.all_assumptions`.
     counts : int
         Number of counts over which the excess sums.
     """
-    unseen = [row for row in focus if row["error"] and min(row["excess"]) < 5]
+    unseen = [row for row in defoci if row["error"] and min(row["excess"]) < 5]
     rows = [
         [
             f"{row['error']:.0%}",
@@ -190,7 +190,7 @@ def defocus_table(focus: Sequence[Mapping[str, Any]], counts: int) -> str:
             summarise(row["excess"]).text(1, sign=True),
             f"{summarise(100 * left for left in row['left']).text(1, sign=True)}",
         ]
-        for row in focus
+        for row in defoci
     ]
     return (
         "What the check sees of a wrong defocus, and what is left of the error if the defocus is fitted along:"
@@ -214,9 +214,9 @@ def overruled_curves(overruled: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, key, ends in ((grid[0], "share", (0.0, 1.0)), (grid[1], "probability", (0.5, 1.0))):
         for label, (colour, style) in STYLES.items():
             drawn = [summarise(row[label][key]) for row in overruled]
-            middle = [found.median for found in drawn]
+            middle = [summary.median for summary in drawn]
             axes.plot(doses, middle, style, ms=3, color=colour, label=label)
-            spread = [found.low for found in drawn], [found.high for found in drawn]
+            spread = [summary.low for summary in drawn], [summary.high for summary in drawn]
             axes.fill_between(doses, *spread, color=colour, alpha=0.15, lw=0)
         for level in ends:
             axes.axhline(level, color="0.6", lw=0.8, ls=":")
@@ -308,8 +308,8 @@ def seen(
         else ""
     )
     true_case = ", ".join(f"{draw['excess']:+.1f}" for draw in cases["the crystal as it is"])
-    warned = [label for label, found in cases.items() if all(draw["warned"] for draw in found)]
-    silent = [label for label, found in cases.items() if not any(d["warned"] for d in found)]
+    warned = [label for label, draws in cases.items() if all(draw["warned"] for draw in draws)]
+    silent = [label for label, draws in cases.items() if not any(d["warned"] for d in draws)]
     some = [label for label in cases if label not in (*warned, *silent)]
     sometimes = f" In some of the draws it spoke for {', '.join(some)}." if some else ""
     better, _, worse = low_and_high["correlation"][0]

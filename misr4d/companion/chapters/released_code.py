@@ -129,7 +129,7 @@ def image(
         known - known.mean(),
         images[0],
         views,
-        [agreement(found, known, acquisition, scale) for found in images],
+        [agreement(image, known, acquisition, scale) for image in images],
         agreement(direct(views), known, acquisition, scale),
     )
 
@@ -244,7 +244,7 @@ def largest_table(
 ) -> str:
     """Write what the largest value of a stack does to its scale, as a table and in words."""
     label = min(largest)
-    share = electrons_per_pixel(areal_dose(label, acquisition), acquisition)
+    electrons = electrons_per_pixel(areal_dose(label, acquisition), acquisition)
     first = summarise(largest[label])
     count = first.median / float(views.mean())
     rows = [[f"{number:g}", summarise(values).text()] for number, values in largest.items()]
@@ -254,7 +254,7 @@ def largest_table(
 {table(head, rows)}
 
 Values are relative to a fully lit pixel. At {label:g} electrons per position a lit pixel expects
-{share:.2f} electrons, so the largest of {views.numel():,} counts is {count:.0f} times the mean: the
+{electrons:.2f} electrons, so the largest of {views.numel():,} counts is {count:.0f} times the mean: the
 same specimen reaches the network at a scale that is set by the dose and the luck of one pixel, and
 its phase in radians is not recoverable from such an input.
 """

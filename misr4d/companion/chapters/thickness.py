@@ -90,10 +90,10 @@ class Thickness:
             self.truths[thickness] = scene.truth
             for level in (dose, math.inf):
                 exposed = scene.expose(level, seed)
-                made = {method: METHODS[method](exposed) for method in MEASURED}
+                images = {method: METHODS[method](exposed) for method in MEASURED}
                 if with_ptychography:
-                    made["ptychography"] = METHODS["ptychography"](scene.measure(level, seed))
-                for method, image in made.items():
+                    images["ptychography"] = METHODS["ptychography"](scene.measure(level, seed))
+                for method, image in images.items():
                     self.images[method, thickness, level] = image
                     row = {"method": method, "thickness": thickness, "dose": level}
                     self.measured.append(row | bench.score_image(image, scene))
@@ -144,8 +144,8 @@ class Thickness:
         for row, level in zip(grid, (self.dose, math.inf), strict=True):
             for axes, (key, name) in zip(row, MEASURES.items(), strict=True):
                 for method in CURVES:
-                    found = [(t, self.values(method, t, level, key)) for t in self.every]
-                    drawn = [(t / 10, summarise(v)) for t, v in found if v]
+                    by_thickness = [(t, self.values(method, t, level, key)) for t in self.every]
+                    drawn = [(t / 10, summarise(v)) for t, v in by_thickness if v]
                     if sum(math.isfinite(v.median) for _, v in drawn) >= 2:
                         plot_spread(axes, drawn, method)
                 axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -322,7 +322,7 @@ def hidden_effects(
     dict
         Correlation inside and weighted ring correlation of each draw, by case and method.
     """
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
     for case, options in cases.items():
         noise = options.get("noise", 0.0)
         thermal, source = options.get("thermal", 0.0), options.get("source", 0.0)
@@ -332,11 +332,11 @@ def hidden_effects(
             measurement = scene.expose(dose, seed + draw, noise=noise, bias=DETECTOR_BIAS * noise)
             for method in IDEAL_METHODS:
                 image = METHODS[method](measurement)
-                values = found.setdefault((case, method), {key: [] for key in SCORED})
+                values = scores.setdefault((case, method), {key: [] for key in SCORED})
                 values["correlation"].append(correlation(image, scene.truth, within=inside))
                 rings = score_rings(image, scene.truth, scene.pixel)
                 values["weighted_frc"].append(rings.weighted)
-    return found
+    return scores
 
 
 def hidden_table(crystal: str, hidden: Hidden, dose: float) -> str:

@@ -23,7 +23,6 @@ from misr4d.companion.recorded import Case
 from misr4d.companion.study import METHODS, NETWORK_OF, UPSAMPLING, Scene
 from misr4d.core.acquisition import REGIMES
 from misr4d.learn.configuration import PRESETS, build_network
-from misr4d.learn.examples import make_batch
 from misr4d.learn.learned import (
     SHIPPED,
     attention_unet,
@@ -36,7 +35,8 @@ from misr4d.learn.learned import (
     view_groups,
 )
 from misr4d.learn.networks import AttentionUNet
-from misr4d.learn.training import loss_of, train
+from misr4d.learn.recipes import loss_of, make_batch
+from misr4d.learn.training import train
 from misr4d.specimens.corpus import draw_specimen
 from misr4d.specimens.potential import project_atoms, truth
 
