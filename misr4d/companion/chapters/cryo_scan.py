@@ -11,7 +11,6 @@ from matplotlib.patches import Ellipse
 from misr4d import plotting
 from misr4d.calibrate.camera import CameraNoise
 from misr4d.companion.chapters.tables import table
-from misr4d.core.acquisition import UPSAMPLING
 from misr4d.io.scan import shown_value
 from misr4d.measure.metrics import checkerboard
 from misr4d.report.html import is_end
@@ -189,8 +188,9 @@ def conclusion(report: Report) -> str:
     """Say what the chapter ends with."""
     direct, image = np.asarray(report.direct), np.asarray(report.mean)
     alike = float(np.corrcoef(direct.ravel(), image.ravel())[0, 1])
-    nx, ny = (n - n % UPSAMPLING for n in direct.shape)
-    grid = [checkerboard(torch.from_numpy(part[:nx, :ny]), UPSAMPLING) for part in (direct, image)]
+    period = round(report.quantities["step"].value[0] / report.pixel[0])  # of the scan, in pixels
+    nx, ny = (n - n % period for n in direct.shape)
+    grid = [checkerboard(torch.from_numpy(part[:nx, :ny]), period) for part in (direct, image)]
     limits = report.resolution.get("direct")
     finest = report.finest_ring or 0.0
     halves = "there is no half-set resolution"
