@@ -80,7 +80,7 @@ Markdown(
 # Behind thick ice the disc's edge is soft, and more is scattered to one side than to the other
 # ({numref}`fig-cryo-camera`, left). The disc is not round either. The aperture is; so the angles are stretched, by
 # the projector lenses or by pixels that are not square, and they are corrected for it. That matters: with a
-# round disc the same scan looks as if it drifted further, and its defocus comes out smaller.
+# round disc the views look more as if the specimen had drifted, and the defocus comes out smaller.
 #
 # Values of this camera are not single electrons. The variance of a sum of pixels grows with their number: an
 # electron makes several counts, spread over neighbouring pixels (middle). Electrons therefore cannot be dealt

@@ -31,6 +31,7 @@ from misr4d.report.half_sets import (
     on_first_lines,
 )
 from misr4d.report.html import is_end
+from misr4d.report.noise import unexplained
 from misr4d.report.preparation import Prepared, check_known, prepare
 from misr4d.report.report import (
     METHOD_NAMES,
@@ -165,7 +166,9 @@ def _reconstruct(
     single_electrons = ready.counted
     if ready.counted:
         known["noise"] = Quantity(
-            _noise(views, ready, device), "times that of counting", "estimated"
+            unexplained(views, acquisition, ready.cube, upsampling, device).ratio,
+            "times that of counting",
+            "estimated",
         )
         warnings += _miscounted(known["noise"].value)
         single_electrons = known["noise"].value <= _SEVERAL
@@ -331,20 +334,6 @@ def _image(
     starting = starting_point(acquisition, upsampling, device=device)
     estimate = informed(starting, views, network=network)
     return replace(estimate, mean=estimate.mean.cpu(), deviation=estimate.deviation.cpu())
-
-
-def _noise(views: Tensor, ready: Prepared, device: str) -> float:
-    """Variance that no object explains, over that of counted electrons; of the first tile."""
-    tile = [min(n, TILE) for n in ready.acquisition.scan_shape]
-    tile_views = views[:, : tile[0], : tile[1]]
-    method = starting_point(
-        replace(ready.acquisition, scan_shape=(tile[0], tile[1])), ready.upsampling, device=device
-    )
-    electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    level = ready.acquisition.relative_to_vacuum(tile_views).mean()
-    expected = float(level) / (electrons_in_pixel * tile[0] * tile[1])
-    expected *= ready.cube.noise(float(level), ready.acquisition)
-    return float(method.statistic(tile_views).noise) / expected
 
 
 def _miscounted(noise: float) -> list[str]:
