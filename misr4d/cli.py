@@ -317,6 +317,13 @@ def simulate(
     help="The shipped network that starts from direct ptychography, that alone, or the network's "
     "image refined by the electrons: minutes.",
 )
+@click.option(
+    "--upsampling",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Pixels of the image per scan step; 3, 6, 9 … unless the method is direct.",
+)
 @quantity_options
 @file_options
 @bad_pixel_options
@@ -334,6 +341,7 @@ def reconstruct(
     file: Path,
     out: Path,
     method: Literal["informed", "direct", "refined"],
+    upsampling: int,
     bad_pixels: Path | None,
     mask: Path | None,
     keep_all_pixels: bool,
@@ -346,7 +354,7 @@ def reconstruct(
     as_json: bool,
     **arrangement_and_quantities: Any,
 ) -> None:
-    """Reconstruct the scan in FILE, on a grid three times finer than its positions.
+    """Reconstruct the scan in FILE, on a grid finer than its positions.
 
     Reads NumPy, HDF5 and EMD of py4DSTEM, Zarr of abTEM, and by RosettaSciIO what cameras write
     (.mib, .dm4, .blo, .hspy, .emd, …). Energy, step and semi-angle come from the file, unless
@@ -367,7 +375,7 @@ def reconstruct(
         raise click.UsageError("--bad-pixels, --mask and --keep-all-pixels exclude each other")
     scan = read_scan(file, **arrangement_and_quantities)
     if dry_run:
-        click.echo(plan(scan, method))
+        click.echo(plan(scan, method, upsampling))
         click.echo(f"nothing was written; it would be to {out}")
         return
     click.echo(scan.described(), err=True)
@@ -379,6 +387,7 @@ def reconstruct(
     report = run(
         scan,
         method=method,
+        upsampling=upsampling,
         seed=seed,
         bad_pixels=choice,
         level_dose=not keep_dose,

@@ -68,8 +68,8 @@ def bounds(specimen: str) -> dict[str, Any]:
     ]
     rings = score_rings(scene.truth, scene.truth, scene.pixel)
     strict, lax = (
-        counting_rings(rings.frequency, rings.density, share=share)
-        for share in (2 * EMPTY, EMPTY / 2)
+        counting_rings(rings.frequency, rings.density, fraction=fraction)
+        for fraction in (2 * EMPTY, EMPTY / 2)
     )
     marginal = [1 / float(f) for f in rings.frequency[lax & ~strict]]
     return {"truth": truth, "featureless": max(blank, default=0.0), "marginal": marginal}

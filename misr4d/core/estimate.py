@@ -89,6 +89,7 @@ def blend_tiles(
     scan_shape: tuple[int, int],
     tile: tuple[int, int],
     overlap: int = OVERLAP,
+    upsampling: int = UPSAMPLING,
 ) -> tuple[Tensor, Tensor]:
     """Join tiles of an image and of its companion, fading from each to the next.
 
@@ -100,6 +101,8 @@ def blend_tiles(
         Positions of the whole field.
     tile, overlap
         As for :func:`tiles`.
+    upsampling : int
+        Pixels of the images per scan step, r.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def blend_tiles(
         ``(r·Rx, r·Ry)``: the first with the offset of each tile set by those before it, and of
         zero mean.
     """
-    (nx, ny), r = scan_shape, UPSAMPLING
+    (nx, ny), r = scan_shape, upsampling
     weight = torch.zeros(r * nx, r * ny)
     mean, companion_mean = torch.zeros_like(weight), torch.zeros_like(weight)
     windows = tiles(scan_shape, tile, overlap)
@@ -117,7 +120,8 @@ def blend_tiles(
     )
     for (rows, columns), (image, companion) in zip(windows, bar, strict=True):
         x, y = rows.start, columns.start
-        tile_weight = _ramp(x, tile[0], nx, overlap)[:, None] * _ramp(y, tile[1], ny, overlap)
+        ramps = _ramp(x, tile[0], nx, overlap, r), _ramp(y, tile[1], ny, overlap, r)
+        tile_weight = ramps[0][:, None] * ramps[1]
         pixels = (slice(r * x, r * (x + tile[0])), slice(r * y, r * (y + tile[1])))
         weight_before = weight[pixels]
         shared_weight = tile_weight * weight_before
@@ -131,10 +135,10 @@ def blend_tiles(
     return mean - mean.mean(), companion_mean / weight
 
 
-def _ramp(start: int, tile: int, size: int, overlap: int) -> Tensor:
+def _ramp(start: int, tile: int, size: int, overlap: int, r: int) -> Tensor:
     """Weight of a tile along an axis ``(r·tile,)``: it fades where a neighbour takes over."""
-    position = (torch.arange(UPSAMPLING * tile) + 0.5) / UPSAMPLING
-    weight = torch.ones(UPSAMPLING * tile)
+    position = (torch.arange(r * tile) + 0.5) / r
+    weight = torch.ones(r * tile)
     width = max(2 * overlap, 1)
     if start > 0:
         weight = torch.minimum(weight, position / width)

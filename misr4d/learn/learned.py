@@ -240,20 +240,29 @@ def informed(
     Raises
     ------
     ValueError
-        If the views do not fit the method.
+        If the views do not fit the method, or its image is not 3, 6, 9 … times finer than the scan.
     """
     method.check_views(views)
+    if network is None and method.upsampling % UPSAMPLING:
+        raise ValueError(
+            f"upsampling is {method.upsampling}; the network works on blocks of {UPSAMPLING} × "
+            f"{UPSAMPLING} pixels: take a multiple of {UPSAMPLING}, or direct ptychography alone"
+        )
     model = network or load_network("DirectInformed", str(method.device))
     mean, deviation = model(*direct_features(method, method.statistic(views)))
     mean = mean - mean.mean((-2, -1), keepdim=True)
     shape = (*views.shape[:-3], *mean.shape[1:])
-    intervals = _calibration(network, method.acquisition)
+    intervals = _calibration(network, method.acquisition, method.upsampling)
     return Estimate(mean.reshape(shape), deviation.reshape(shape), intervals)
 
 
-def _calibration(network: nn.Module | None, acquisition: Acquisition) -> dict[float, float] | None:
-    """Calibration of the shipped network; another's is not known."""
-    return calibrated_intervals("DirectInformed", acquisition) if network is None else None
+def _calibration(
+    network: nn.Module | None, acquisition: Acquisition, upsampling: int
+) -> dict[float, float] | None:
+    """Calibration of the shipped network at its own up-sampling; no other is known."""
+    if network is not None or upsampling != UPSAMPLING:
+        return None
+    return calibrated_intervals("DirectInformed", acquisition)
 
 
 @torch.inference_mode()
@@ -261,6 +270,7 @@ def informed_tiled(
     views: Tensor | Callable[[slice, slice], Tensor],
     acquisition: Acquisition,
     *,
+    upsampling: int = UPSAMPLING,
     tile: int = TILE,
     overlap: int = OVERLAP,
     amplitude_contrast: float | None = None,
@@ -277,6 +287,8 @@ def informed_tiled(
         scan larger than memory is read tile by tile.
     acquisition : Acquisition
         Of the whole scan, its defocus counted from the specimen's middle.
+    upsampling : int
+        Pixels of the image per scan step, as for :func:`informed`.
     tile, overlap : int
         Side of a tile, and how far it reaches into its neighbours [scan positions].
     amplitude_contrast : float, optional
@@ -317,6 +329,7 @@ def informed_tiled(
             yield (
                 tile_views.clone().cpu().numpy(),
                 tile_acquisition,
+                upsampling,
                 amplitude_contrast,
                 device,
                 network,
@@ -326,20 +339,23 @@ def informed_tiled(
         (torch.from_numpy(array) for array in tile_image)
         for tile_image in pool(_informed_tile, tasks())
     )
-    mean, deviation = blend_tiles(tile_images, (nx, ny), shape, overlap)
-    return Estimate(mean, deviation, _calibration(network, acquisition))
+    mean, deviation = blend_tiles(tile_images, (nx, ny), shape, overlap, upsampling)
+    return Estimate(mean, deviation, _calibration(network, acquisition, upsampling))
 
 
 @torch.inference_mode()
 def _informed_tile(
     views: NDArray[np.float32],
     acquisition: Acquisition,
+    upsampling: int,
     amplitude_contrast: float | None,
     device: str,
     network: nn.Module | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Reconstruct one tile, here or on a worker."""
-    method = starting_point(acquisition, amplitude_contrast=amplitude_contrast, device=device)
+    method = starting_point(
+        acquisition, upsampling, amplitude_contrast=amplitude_contrast, device=device
+    )
     estimate = informed(method, torch.from_numpy(views), network=network)
     return estimate.mean.cpu().numpy(), estimate.deviation.cpu().numpy()
 

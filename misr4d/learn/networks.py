@@ -432,12 +432,13 @@ def direct_features(method: DirectPtychography, statistic: Statistic) -> tuple[T
         ``(N, 3, r·Rx, r·Ry)``: the direct estimate [rad], one ten times less smoothed [rad], and
         the whitened one, in units of its own noise.
     step : Tensor
-        Scan step ``(N,)`` [Å].
+        Step ``(N,)`` [Å] of a scan of which the image has three pixels a step, as in training.
     """
     maps = torch.cat(
         [method.estimates(statistic, _SIGNAL_SCALES), method.whitened(statistic)[:, None]], 1
     )
-    return maps, torch.full((len(maps),), min(method.acquisition.step), device=maps.device)
+    step = min(method.acquisition.step) / (method.upsampling / UPSAMPLING)
+    return maps, torch.full((len(maps),), step, device=maps.device)
 
 
 class DirectInformed(Network):

@@ -578,7 +578,11 @@ class DirectPtychography:
 
 @lru_cache(maxsize=2)
 def starting_point(
-    acquisition: Acquisition, *, amplitude_contrast: float | None = None, device: str = "cpu"
+    acquisition: Acquisition,
+    upsampling: int = UPSAMPLING,
+    *,
+    amplitude_contrast: float | None = None,
+    device: str = "cpu",
 ) -> DirectPtychography:
     """Set up direct ptychography as `DirectInformed` starts from it; the last two are cached.
 
@@ -586,6 +590,8 @@ def starting_point(
     ----------
     acquisition : Acquisition
         Its defocus counted from the specimen's middle.
+    upsampling : int
+        Pixels of the image per scan step; as many aliases are solved, and no more.
     amplitude_contrast : float, optional
         By default that of the regime with the nearest step.
     device : str
@@ -595,8 +601,8 @@ def starting_point(
         amplitude_contrast = AMPLITUDE_CONTRAST[nearest_regime(acquisition)]
     return DirectPtychography(
         acquisition,
-        UPSAMPLING,
-        aliases=UPSAMPLING,
+        upsampling,
+        aliases=upsampling,
         amplitude_contrast=amplitude_contrast,
         device=device,
     )

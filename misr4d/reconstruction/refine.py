@@ -444,10 +444,11 @@ def refine_scan(
         raise ValueError(
             f"counts have shape {tuple(counts.shape)}; expected (M, {scan[0]}, {scan[1]})"
         )
-    if prior.mean.shape != acquisition.output_shape(UPSAMPLING):
+    upsampling = max(1, prior.mean.shape[0] // scan[0])
+    if prior.mean.shape != acquisition.output_shape(upsampling):
         raise ValueError(
-            f"the prior has shape {tuple(prior.mean.shape)}; expected "
-            f"{acquisition.output_shape(UPSAMPLING)}"
+            f"the prior has shape {tuple(prior.mean.shape)}; expected a whole number of pixels "
+            f"per position, the same along both axes: {acquisition.output_shape(UPSAMPLING)}"
         )
     shape = (min(tile, scan[0]), min(tile, scan[1]))
     tile_acquisition = replace(acquisition, scan_shape=shape)
@@ -463,7 +464,7 @@ def refine_scan(
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows, columns in tiles(scan, shape):
-            x, y = (slice(UPSAMPLING * s.start, UPSAMPLING * s.stop) for s in (rows, columns))
+            x, y = (slice(upsampling * s.start, upsampling * s.stop) for s in (rows, columns))
             # Copies, since a slice that is sent to a worker would take its whole tensor along.
             tile_prior = Estimate(prior.mean[x, y].clone(), prior.deviation[x, y].clone())
             tile_counts = (
@@ -478,7 +479,7 @@ def refine_scan(
             yield refined_tile.image, refined_tile.change
             refined_tiles.append(replace(refined_tile, image=_NOTHING, change=_NOTHING))
 
-    image, change = blend_tiles(images(), scan, shape)
+    image, change = blend_tiles(images(), scan, shape, upsampling=upsampling)
     worst_tile = max(refined_tiles, key=lambda part: part.deviance_z)
     return replace(
         worst_tile,
@@ -504,11 +505,12 @@ def _refined_tile(
     nx, ny = acquisition.scan_shape
     padded = replace(acquisition, scan_shape=(nx + 2 * rim[0], ny + 2 * rim[1]))
     padding = (rim[1], rim[1], rim[0], rim[0])
-    fine_padding = tuple(UPSAMPLING * n for n in padding)
+    upsampling = prior.mean.shape[0] // nx
+    fine_padding = tuple(upsampling * n for n in padding)
     largest_deviation = max(least, float(prior.deviation.max()))
     refined = refine(
         functional.pad(counts, padding),
-        starting_point(padded, device=device),
+        starting_point(padded, upsampling, device=device),
         dose,
         Estimate(
             functional.pad(prior.mean[None, None], fine_padding, mode="replicate")[0, 0],
@@ -517,7 +519,7 @@ def _refined_tile(
         scan_mask=functional.pad(torch.ones(nx, ny, dtype=torch.bool), padding),
         **options,
     )
-    window = tuple(slice(UPSAMPLING * n, -UPSAMPLING * n) for n in rim)
+    window = tuple(slice(upsampling * n, -upsampling * n) for n in rim)
     return replace(refined, image=refined.image[window].cpu(), change=refined.change[window].cpu())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from misr4d.core.acquisition import UPSAMPLING
 from misr4d.io.reading import read_scan
 from misr4d.io.scan import Scan
 from misr4d.report.counts import BadPixelChoice
@@ -27,6 +28,7 @@ def reconstruct(
     detector_pixel: float | tuple[float, float] | None = None,
     rotation: float | None = None,
     method: Method = "informed",
+    upsampling: int = UPSAMPLING,
     scan_shape: tuple[int, int] | None = None,
     dataset: str | None = None,
     skip_frames: int | None = None,
@@ -41,7 +43,7 @@ def reconstruct(
     workers: int | None = None,
     **known: Any,
 ) -> Report:
-    """Reconstruct a 4D-STEM scan, on a grid three times finer than its positions.
+    """Reconstruct a 4D-STEM scan, on a grid finer than its positions.
 
     Parameters
     ----------
@@ -64,6 +66,9 @@ def reconstruct(
     method : {"informed", "direct", "refined"}
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (minutes).
+    upsampling : int
+        Pixels of the image per scan step; all methods but direct take 3, 6, 9 … as the network
+        works on blocks of 3 × 3.
     scan_shape, dataset, skip_frames, frames_per_position, scan_crop, axes, positions
         Of a file, as for :func:`misr4d.io.reading.read_scan`; all but the dataset of an array too.
         One frame a position unless given.
@@ -84,8 +89,9 @@ def reconstruct(
     Returns
     -------
     Report
-        ``phase`` and ``deviation`` are NumPy arrays ``(3·Rx, 3·Ry)`` [rad]; ``show()`` draws them,
-        ``write(folder)`` saves all of it; ``warnings`` says what is doubtful about the image.
+        ``phase`` and ``deviation`` are NumPy arrays ``(r·Rx, r·Ry)`` [rad], r being `upsampling`;
+        ``show()`` draws them, ``write(folder)`` saves all of it; ``warnings`` says what is doubtful
+        about the image.
 
     Raises
     ------
@@ -125,6 +131,7 @@ def reconstruct(
     return reconstruct_scan(
         opened_scan,
         method=method,
+        upsampling=upsampling,
         seed=seed,
         bad_pixels=bad_pixels,
         level_dose=level_dose,

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from misr4d.calibrate.calibration import estimate_rotation
-from misr4d.calibrate.defocus import Search, estimate_defocus
+from misr4d.calibrate.defocus import Focus, Search, estimate_defocus
 from misr4d.calibrate.drift import drift_matrix
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.detector import STRAIGHT
 from misr4d.io.scan import Quantity, value_or
+from misr4d.report.noise import unexplained
 
 __all__ = ["Geometry", "find_defocus", "find_rotation"]
 
 # Our choice: 256 × 256 positions show the geometry as well as a million, in less memory and time.
 _MIDDLE = 256
+# Our choice, as for a drift beside none: a logarithm of how much likelier one must be.
+_SURE = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,15 @@ def find_defocus(
         orientation = known["rotation"].value, known["transposed"].value
     middle_cube, middle_acquisition = _middle(cube, acquisition)
     drift, astigmatism = value_or(known, "drift", None), value_or(known, "astigmatism", None)
-    estimate = estimate_defocus(
-        middle_cube.views(middle_acquisition), middle_acquisition, orientation, drift, astigmatism
-    )
+    views = middle_cube.views(middle_acquisition)
+    estimate = estimate_defocus(views, middle_acquisition, orientation, drift, astigmatism)
+    certainty = 0.0
+    if any(estimate.drift) and drift is None and astigmatism is None:
+        still = estimate_defocus(views, middle_acquisition, orientation, (0.0, 0.0))
+        certainty = _likelier(estimate, still, middle_cube, middle_acquisition)
+        if certainty < -_SURE:
+            drift, estimate = (0.0, 0.0), still
+            quantities["drift"] = Quantity(drift, "Å a line", "estimated")
     if estimate.ambiguous:
         raise ValueError(
             "the defocus is neither in the file nor given, and the views show none: the best of "
@@ -77,7 +86,7 @@ def find_defocus(
             estimate.drift, "Å a line", "estimated", max(estimate.drift_error)
         )
         if any(estimate.drift):
-            warnings += (_drifted(estimate.drift, acquisition),)
+            warnings += (_drifted(estimate.drift, acquisition, certainty > _SURE),)
     elif astigmatism is None:
         error = max(estimate.astigmatism_error)
         quantities["astigmatism"] = Quantity(estimate.astigmatism, "Å", "estimated", error)
@@ -96,6 +105,33 @@ def find_defocus(
     return Geometry(focused, quantities, warnings, estimate.search)
 
 
+def _likelier(
+    drifting: Focus,
+    still: Focus,
+    cube: Datacube,
+    acquisition: Acquisition,
+) -> float:
+    """How much likelier a drift is than a still specimen and an astigmatic probe, as a logarithm.
+
+    Both displace the views alike. They differ in what they say of frequencies: astigmatism changes
+    the phase with which a view transfers one, drift changes which one it is. So the geometry is
+    right under which direct ptychography leaves less of the views unexplained.
+    """
+    left = []
+    for focus in (drifting, still):
+        matrix = drift_matrix(focus.drift, acquisition.step, acquisition.scan_shape).tolist()
+        assumed = replace(
+            acquisition,
+            defocus=focus.defocus,
+            astigmatism=focus.astigmatism,
+            rotation=focus.rotation,
+            transposed=focus.transposed,
+            scan_matrix=(tuple(matrix[0]), tuple(matrix[1])),
+        )
+        left.append(unexplained(cube.views(assumed), assumed, cube))
+    return left[0].log_likelihood_over(left[1])
+
+
 def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
     """Cut out the middle of the scan, from which its geometry is estimated."""
     middle_cube = cube.middle(_MIDDLE)
@@ -103,16 +139,21 @@ def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisi
     return middle_cube, replace(acquisition, scan_shape=(nx, ny))
 
 
-def _drifted(drift: tuple[float, float], acquisition: Acquisition) -> str:
-    """Say what a drift does to the image."""
+def _drifted(drift: tuple[float, float], acquisition: Acquisition, certain: bool) -> str:
+    """Say what a drift does to the image, and whether it may be astigmatism instead."""
     length, step = math.hypot(*drift), acquisition.step[0]
+    evidence, advice = ", as the views show", ""
+    if not certain:
+        evidence += " unless the probe has two-fold astigmatism"
+        advice = (
+            "; if the specimen is known to have stood still, pass --drift 0 0, and astigmatism is "
+            "sought instead; if the probe is known to have none, pass --astigmatism 0 0, and the "
+            "defocus is known better"
+        )
     return (
         f"each line of the scan lies {length:.2g} Å ({length / step:.0%} of a step) from where it "
-        "should, beyond the line before it, as the views show unless the probe has two-fold "
-        "astigmatism. Defocus, rotation and image allow for that, and the image is straightened "
-        "and cropped to what the scan saw all of; if the specimen is known to have stood still, "
-        "pass --drift 0 0, and astigmatism is sought instead; if the probe is known to have none, "
-        "pass --astigmatism 0 0, and the defocus is known better"
+        f"should, beyond the line before it{evidence}. Defocus, rotation and image allow for "
+        f"that, and the image is straightened and cropped to what the scan saw all of{advice}"
     )
 
 

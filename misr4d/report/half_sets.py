@@ -63,7 +63,7 @@ def halves_of_counts(views: Tensor, ready: Prepared, seed: int) -> Iterator[Tens
 
 
 def halves_by_lines(
-    views: Tensor, acquisition: Acquisition
+    views: Tensor, acquisition: Acquisition, upsampling: int = UPSAMPLING
 ) -> tuple[Acquisition, tuple[Tensor, Tensor]]:
     """Divide a scan into its even and its odd lines, each a scan of twice the step along Rx.
 
@@ -72,6 +72,8 @@ def halves_by_lines(
     views : Tensor
         ``(M, Rx, Ry)``.
     acquisition : Acquisition
+    upsampling : int
+        Of the images that will be made of them.
 
     Returns
     -------
@@ -90,18 +92,18 @@ def halves_by_lines(
         step=(2 * acquisition.step[0], acquisition.step[1]),
         scan_shape=(lines, acquisition.scan_shape[1]),
     )
-    half.check_upsampling(UPSAMPLING)
+    half.check_upsampling(upsampling)
     return half, (views[:, 0 : 2 * lines : 2], views[:, 1 : 2 * lines : 2])
 
 
-def on_first_lines(image: Tensor) -> Tensor:
+def on_first_lines(image: Tensor, upsampling: int = UPSAMPLING) -> Tensor:
     """Move the image of the odd lines ``(X, Y)`` to the places of the even lines' image.
 
     It begins a step of the scan later, half a step of the half-set, and is moved by a ramp of
     phase, around the field's edge.
     """
     frequency = torch.fft.fftfreq(image.shape[0], dtype=torch.float64)[:, None]
-    ramp = torch.polar(torch.ones_like(frequency), -math.pi * UPSAMPLING * frequency)
+    ramp = torch.polar(torch.ones_like(frequency), -math.pi * upsampling * frequency)
     moved: Tensor = torch.fft.ifft2(torch.fft.fft2(image.double()) * ramp).real.to(image)
     return moved
 

@@ -72,6 +72,8 @@ class Prepared:
         Whether the patterns are counts of electrons.
     warnings : tuple of str
     detector : Detector
+    upsampling : int
+        Pixels per scan step of the image that the views determine.
     """
 
     cube: LevelledCube
@@ -80,10 +82,15 @@ class Prepared:
     counted: bool
     warnings: tuple[str, ...]
     detector: Detector
+    upsampling: int
 
 
 def prepare(
-    scan: Scan, bad_pixels: BadPixelChoice = "found", *, level_dose: bool = True
+    scan: Scan,
+    bad_pixels: BadPixelChoice = "found",
+    *,
+    level_dose: bool = True,
+    upsampling: int = UPSAMPLING,
 ) -> Prepared:
     """Calibrate a scan: what is neither given nor in the file is estimated from the patterns.
 
@@ -95,6 +102,10 @@ def prepare(
         Detector pixels to replace by noise of the level around them, before all else: those that
         :func:`misr4d.calibrate.pixels.find_bad_pixels` finds, none, or the given ones ``(Qx, Qy)``
         of bool.
+    level_dose : bool
+        Whether a dose that changes over the scan, where the counts show one, is divided out.
+    upsampling : int
+        Pixels per scan step of the image that the views must determine.
 
     Returns
     -------
@@ -176,7 +187,7 @@ def prepare(
         midplane = replace(acquisition, astigmatism=astigmatism).refocused(
             known["thickness"].value / 2
         )
-    midplane.check_upsampling(UPSAMPLING)
+    midplane.check_upsampling(upsampling)
     if midplane.largest_view_shift > min(midplane.field):
         raise ValueError(
             f"a defocus of {midplane.defocus:g} Å displaces the outermost views by "
@@ -191,7 +202,9 @@ def prepare(
     detector = Detector(
         clean_scan.recorded, clean_scan.bad, centred.recorded_disc, clean_scan.survey.totals, search
     )
-    return Prepared(cube, turned.acquisition, known, electrons.counted, warnings, detector)
+    return Prepared(
+        cube, turned.acquisition, known, electrons.counted, warnings, detector, upsampling
+    )
 
 
 def _shows_disc(image: NDArray[np.float64]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,7 +18,7 @@ from misr4d.core.estimate import TILE, Estimate, tiles
 from misr4d.core.workers import TaskPool, task_pool
 from misr4d.io.scan import Quantity, Scan
 from misr4d.learn.learned import card, informed, informed_tiled
-from misr4d.reconstruction.direct import starting_point
+from misr4d.reconstruction.direct import covering_factor, starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_strength
 from misr4d.report.beam import DISC_RADIUS
@@ -29,6 +30,8 @@ from misr4d.report.half_sets import (
     halves_of_counts,
     on_first_lines,
 )
+from misr4d.report.html import is_end
+from misr4d.report.noise import unexplained
 from misr4d.report.preparation import Prepared, check_known, prepare
 from misr4d.report.report import (
     METHOD_NAMES,
@@ -47,7 +50,7 @@ _SEVERAL = 1.5
 _FAR = 1.25
 
 
-def plan(scan: Scan, method: Method = "informed") -> str:
+def plan(scan: Scan, method: Method = "informed", upsampling: int = UPSAMPLING) -> str:
     """Describe what a reconstruction would use, do and need, without reading a pattern.
 
     Raises
@@ -55,6 +58,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     ValueError
         If it could not start: as :func:`misr4d.report.preparation.prepare` for what must be known.
     """
+    _check_grid(method, upsampling)
     check_known(scan)
     nx, ny = scan.patterns.shape[:2]
     lines = [scan.described()]
@@ -68,7 +72,7 @@ def plan(scan: Scan, method: Method = "informed") -> str:
     # Some 200 views, and as much again for half-sets.
     memory = 2 * math.pi * DISC_RADIUS**2 * nx * ny * 4 / 2**30
     lines.append(
-        f"would reconstruct {UPSAMPLING * nx} × {UPSAMPLING * ny} pixels by {method} in {count} "
+        f"would reconstruct {upsampling * nx} × {upsampling * ny} pixels by {method} in {count} "
         f"{'tile' if count == 1 else 'tiles'}, views in about {memory:.2g} GiB of memory"
     )
     return "\n".join(lines)
@@ -88,6 +92,7 @@ def reconstruct_scan(
     scan: Scan,
     *,
     method: Method = "informed",
+    upsampling: int = UPSAMPLING,
     seed: int = 0,
     bad_pixels: BadPixelChoice = "found",
     level_dose: bool = True,
@@ -95,7 +100,7 @@ def reconstruct_scan(
     scheduler: str | None = None,
     workers: int | None = None,
 ) -> Report:
-    """Reconstruct a scan, on a grid three times finer than its positions.
+    """Reconstruct a scan, on a grid finer than its positions.
 
     Parameters
     ----------
@@ -105,6 +110,9 @@ def reconstruct_scan(
         The shipped network that starts from direct ptychography, direct ptychography alone, or the
         network's image refined by the counted electrons (:mod:`misr4d.reconstruction.refine`;
         minutes).
+    upsampling : int
+        Pixels of the image per scan step; all methods but direct take 3, 6, 9 … as the network
+        works on blocks of 3 × 3.
     seed : int
         Of the random division of electrons into two half-sets.
     bad_pixels : {"found", "none"} or ndarray
@@ -129,11 +137,12 @@ def reconstruct_scan(
     device = pick_device(device)
     if method not in METHOD_NAMES:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHOD_NAMES)}")
+    _check_grid(method, upsampling)
     check_known(scan)  # before workers are started
     if max(scan.patterns.shape[:2]) <= TILE:
         scheduler = workers = None  # one tile is not distributed
     with task_pool(scheduler, workers) as pool:
-        prepared = prepare(scan, bad_pixels, level_dose=level_dose)
+        prepared = prepare(scan, bad_pixels, level_dose=level_dose, upsampling=upsampling)
         return _reconstruct(scan, prepared, method, seed, device, pool)
 
 
@@ -150,13 +159,16 @@ def _reconstruct(
     estimates = _images(views, ready, method, device, pool, dose_fraction=1.0)
     direct = estimates["direct"].mean
     deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
-    pixel = _fine(acquisition)
+    upsampling = ready.upsampling
+    pixel = _fine(acquisition, upsampling)
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
     single_electrons = ready.counted
     if ready.counted:
         known["noise"] = Quantity(
-            _noise(views, ready, device), "times that of counting", "estimated"
+            unexplained(views, acquisition, ready.cube, upsampling, device).ratio,
+            "times that of counting",
+            "estimated",
         )
         warnings += _miscounted(known["noise"].value)
         single_electrons = known["noise"].value <= _SEVERAL
@@ -174,17 +186,18 @@ def _reconstruct(
             )
     else:
         try:
-            lines_acquisition, parts = halves_by_lines(views, acquisition)
+            lines_acquisition, parts = halves_by_lines(views, acquisition, upsampling)
         except ValueError as reason:
             warnings.append(f"there is no half-set resolution: of every other line, {reason}")
         else:
             even, odd = (
-                _image(part, lines_acquisition, "direct", device, pool).mean for part in parts
+                _image(part, lines_acquisition, upsampling, "direct", device, pool).mean
+                for part in parts
             )
             curves["direct"] = half_set_curve(
                 even,
-                on_first_lines(odd),
-                _fine(lines_acquisition),
+                on_first_lines(odd, upsampling),
+                _fine(lines_acquisition, upsampling),
                 acquisition.information_limit,
             )
             warnings.append(
@@ -193,6 +206,7 @@ def _reconstruct(
                 f"ring finer than {1 / float(curves['direct'][0][-1]):.3g} Å"
             )
     limits = {name: half_set_resolution(*curve) for name, curve in curves.items()}
+    warnings += _coarse_grid(curves, limits, acquisition, upsampling, method)
     provenance = {
         "misr4d": __version__,
         "reader": scan.reader,
@@ -229,7 +243,8 @@ def _reconstruct(
         curves,
         acquisition.scan_matrix,
     )
-    return replace(report, warnings=(*warnings, *_training_range_warnings(report, acquisition)))
+    warnings += _training_range_warnings(report, acquisition, upsampling)
+    return replace(report, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True)
@@ -253,9 +268,10 @@ def _images(
 ) -> dict[str, Estimate]:
     """Make a method's image, after the images that it starts from, at a fraction of the dose."""
     acquisition = ready.acquisition
-    estimates = {"direct": _image(views, acquisition, "direct", device, pool)}
+    upsampling = ready.upsampling
+    estimates = {"direct": _image(views, acquisition, upsampling, "direct", device, pool)}
     if method != "direct":
-        estimates["informed"] = _image(views, acquisition, "informed", device, pool)
+        estimates["informed"] = _image(views, acquisition, upsampling, "informed", device, pool)
     if method == "refined":
         network_estimate = estimates["informed"]
         dose = dose_fraction * ready.cube.electrons / math.prod(acquisition.step)
@@ -273,50 +289,51 @@ def _images(
             pool=pool,
         )
         estimates["refined"] = _Second(result.image, network_estimate.deviation, result=result)
-    return {name: _straightened(estimate, acquisition) for name, estimate in estimates.items()}
+    return {
+        name: _straightened(estimate, acquisition, upsampling)
+        for name, estimate in estimates.items()
+    }
 
 
-def _straightened(estimate: Estimate, acquisition: Acquisition) -> Estimate:
+def _straightened(estimate: Estimate, acquisition: Acquisition, upsampling: int) -> Estimate:
     """Put an image and its deviation on a regular grid of the specimen, if the scan drifted."""
     if not acquisition.drifts:
         return estimate
-    pixel = _fine(acquisition)
+    pixel = _fine(acquisition, upsampling)
     mean = straighten(estimate.mean, pixel, acquisition.scan_matrix)
     # A spline may fall below zero beside a peak; a deviation must not.
     deviation = straighten(estimate.deviation, pixel, acquisition.scan_matrix).clamp_min(0)
     return replace(estimate, mean=mean - mean.mean(), deviation=deviation)
 
 
-def _fine(acquisition: Acquisition) -> tuple[float, float]:
+def _fine(acquisition: Acquisition, upsampling: int) -> tuple[float, float]:
     """Pixel of an image [Å]."""
-    return acquisition.step[0] / UPSAMPLING, acquisition.step[1] / UPSAMPLING
+    return acquisition.step[0] / upsampling, acquisition.step[1] / upsampling
 
 
 def _image(
-    views: Tensor, acquisition: Acquisition, name: str, device: str, pool: TaskPool
+    views: Tensor,
+    acquisition: Acquisition,
+    upsampling: int,
+    name: str,
+    device: str,
+    pool: TaskPool,
 ) -> Estimate:
     """Image and deviation; all images of a field of one tile share its kernels."""
     network = _STARTS[name]
     if max(acquisition.scan_shape) > TILE:
         return informed_tiled(
-            views, acquisition, tile=TILE, device=device, network=network, pool=pool
+            views,
+            acquisition,
+            upsampling=upsampling,
+            tile=TILE,
+            device=device,
+            network=network,
+            pool=pool,
         )
-    estimate = informed(starting_point(acquisition, device=device), views, network=network)
+    starting = starting_point(acquisition, upsampling, device=device)
+    estimate = informed(starting, views, network=network)
     return replace(estimate, mean=estimate.mean.cpu(), deviation=estimate.deviation.cpu())
-
-
-def _noise(views: Tensor, ready: Prepared, device: str) -> float:
-    """Variance that no object explains, over that of counted electrons; of the first tile."""
-    tile = [min(n, TILE) for n in ready.acquisition.scan_shape]
-    tile_views = views[:, : tile[0], : tile[1]]
-    method = starting_point(
-        replace(ready.acquisition, scan_shape=(tile[0], tile[1])), device=device
-    )
-    electrons_in_pixel = ready.cube.electrons / ready.acquisition.pixels_per_disc
-    level = ready.acquisition.relative_to_vacuum(tile_views).mean()
-    expected = float(level) / (electrons_in_pixel * tile[0] * tile[1])
-    expected *= ready.cube.noise(float(level), ready.acquisition)
-    return float(method.statistic(tile_views).noise) / expected
 
 
 def _miscounted(noise: float) -> list[str]:
@@ -335,7 +352,44 @@ def _miscounted(noise: float) -> list[str]:
     return []
 
 
-def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[str]:
+def _check_grid(method: Method, upsampling: int) -> None:
+    """Raise unless a method makes an image so many times finer than the scan."""
+    if upsampling < 1 or (method != "direct" and upsampling % UPSAMPLING):
+        raise ValueError(
+            f"upsampling is {upsampling} and the method {method}, whose network works on blocks of "
+            f"{UPSAMPLING} × {UPSAMPLING} pixels; expected {UPSAMPLING}, {2 * UPSAMPLING}, "
+            f"{3 * UPSAMPLING} …, or --method direct"
+            if method != "direct"
+            else f"upsampling is {upsampling}; expected 1 or more pixels per scan step"
+        )
+
+
+def _coarse_grid(
+    curves: Mapping[str, tuple[Tensor, Tensor, Tensor]],
+    limits: Mapping[str, Mapping[str, float]],
+    acquisition: Acquisition,
+    upsampling: int,
+    method: Method,
+) -> list[str]:
+    """Warn if half-sets agree in the grid's last ring, and a finer grid can be had."""
+    ends = {name: 1 / float(curve[0][-1]) for name, curve in curves.items()}
+    if not any(is_end(limits[name]["finest ring"], end) for name, end in ends.items()):
+        return []
+    block = 1 if method == "direct" else UPSAMPLING
+    possible = math.isqrt(acquisition.number_of_views)
+    finer = min(math.ceil(covering_factor(acquisition) / block), possible // block) * block
+    if finer <= upsampling:
+        return []
+    return [
+        f"half-sets still agree in the last ring, {max(ends.values()):.3g} Å: that is where this "
+        f"grid ends, not the data; the information limit is {acquisition.information_limit:.3g} Å: "
+        f"take --upsampling {finer}"
+    ]
+
+
+def _training_range_warnings(
+    report: Report, acquisition: Acquisition, upsampling: int
+) -> list[str]:
     """Warn where the network was not trained, and where its prior, not the data, made the image."""
     if report.method == "direct":
         return []
@@ -343,7 +397,12 @@ def _training_range_warnings(report: Report, acquisition: Acquisition) -> list[s
     regime = nearest_regime(acquisition)
     trained = REGIMES[regime]
     for name, value, trained_value, unit in (
-        ("step", min(acquisition.step), trained.step[0], "Å"),
+        (
+            "pixel of the image",
+            min(acquisition.step) / upsampling,
+            trained.step[0] / UPSAMPLING,
+            "Å",
+        ),
         ("semi-angle", acquisition.semiangle, trained.semiangle, "mrad"),
         ("energy", acquisition.energy / 1e3, trained.energy / 1e3, "keV"),
         (

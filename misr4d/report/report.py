@@ -54,7 +54,8 @@ class Report:
         Name of the file.
     method : {"informed", "direct", "refined"}
     mean : Tensor
-        The image ``(3·Rx, 3·Ry)`` [rad], of zero mean; smaller if a drift was straightened.
+        The image ``(r·Rx, r·Ry)`` [rad], of zero mean, r pixels a step of the scan; smaller if a
+        drift was straightened.
     deviation : ndarray or None
         Standard deviation of each pixel's error [rad]; only the network states one, and it is the
         network's own where the image was refined.
@@ -94,14 +95,14 @@ class Report:
     scan_matrix: Matrix = STRAIGHT
 
     def straightened(self, image: Tensor) -> Tensor:
-        """Put an image on the scan's own grid ``(3·Rx, 3·Ry)`` where this report's images lie."""
+        """Put an image on the scan's own grid ``(r·Rx, r·Ry)`` where this report's images lie."""
         if self.scan_matrix == STRAIGHT:
             return image
         return straighten(image, self.pixel, self.scan_matrix)
 
     @property
     def phase(self) -> NDArray[np.float32]:
-        """The image as an array ``(3·Rx, 3·Ry)`` [rad], of zero mean."""
+        """The image as an array ``(r·Rx, r·Ry)`` [rad], of zero mean."""
         phase: NDArray[np.float32] = self.mean.numpy()
         return phase
 

@@ -11,7 +11,6 @@ from matplotlib.patches import Ellipse
 from misr4d import plotting
 from misr4d.calibrate.camera import CameraNoise
 from misr4d.companion.chapters.tables import table
-from misr4d.core.acquisition import UPSAMPLING
 from misr4d.io.scan import shown_value
 from misr4d.measure.metrics import checkerboard
 from misr4d.report.html import is_end
@@ -62,6 +61,7 @@ def estimates(report: Report) -> str:
         return f"{values} ± {(q.error or 0) / scale:.{digits}f}"
 
     angle = _half_turn(report.quantities["rotation"].value)
+    astigmatism = of("astigmatism", 0) if "astigmatism" in report.quantities else "0, see below"
     rows = (
         ("radius of the disc (pixels)", of("disc_radius", 1), f"{OWNERS['radius']:.1f}", "–"),
         (
@@ -71,7 +71,7 @@ def estimates(report: Report) -> str:
             f"{QUANTEM['defocus'] / 1e4:.2f}",
         ),
         ("drift (Å a line)", of("drift", 2), "–", "not fitted"),
-        ("two-fold astigmatism (Å)", "0, see below", "–", f"{QUANTEM['astigmatism']:.0f}"),
+        ("two-fold astigmatism (Å)", astigmatism, "–", f"{QUANTEM['astigmatism']:.0f}"),
         (
             "rotation, up to half a turn (°)",
             f"{angle:.1f} ± {report.quantities['rotation'].error:.1f}",
@@ -165,8 +165,6 @@ def reading_of(report: Report, noise: CameraNoise) -> str:
     stretch = report.detector.disc.stretch
     stated = OWNERS["radius"]
     within = "within" if abs(fraction) <= _GOAL else "**not** within"
-    drift = float(np.hypot(*report.quantities["drift"].value))
-    step = float(report.quantities["step"].value[0])
     lines = (
         f"The defocus differs from the stated one by {100 * fraction:+.1f} %, {within} our goal of "
         f"{100 * _GOAL:.0f} %, and by {abs(errors):.1f} of its own standard errors. Most of that "
@@ -174,10 +172,7 @@ def reading_of(report: Report, noise: CameraNoise) -> str:
         "defocus times angle, and angles are counted in radii.",
         f"The disc is {stretch:.2f} times as long as wide. Its radius is {radius:.1f} pixels; "
         f"semi-angle over pixel, as the owners state them, is {stated:.1f}.",
-        f"A drift of {drift:.2f} Å a line ({drift / step:.0%} of a step) is reported. Two-fold "
-        "astigmatism would displace the views alike, and one scan cannot tell the two apart; the "
-        "other program fitted the astigmatism. The error of the defocus holds half of what that "
-        "changes.",
+        _drift_or_astigmatism(report),
         f"The variance over the mean rises from {noise.variance[0]:.1f} in single pixels to "
         f"{noise.variance.max():.1f} in blocks, which is at most what an electron counts; the "
         f"noise of neighbouring pixels correlates by {noise.neighbours:.2f}.",
@@ -185,12 +180,33 @@ def reading_of(report: Report, noise: CameraNoise) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
+def _drift_or_astigmatism(report: Report) -> str:
+    """Say which of the two is reported, and on what evidence."""
+    drift = float(np.hypot(*report.quantities["drift"].value))
+    step = float(report.quantities["step"].value[0])
+    both = (
+        "Drift and two-fold astigmatism displace the views alike. They differ in the phase with "
+        "which a view shows each frequency, so that the wrong one leaves more of the patterns "
+        "unexplained by any object."
+    )
+    if drift:
+        return f"{both} A drift of {drift:.2f} Å a line ({drift / step:.0%} of a step) is reported."
+    astigmatism = float(np.hypot(*report.quantities["astigmatism"].value))
+    found = f"an astigmatism of {astigmatism:.0f} Å" if astigmatism else "none that is certain"
+    return (
+        f"{both} By that the specimen stood still: displacements alone make it look as if it "
+        f"drifted. Of astigmatism there is {found}; the other program fitted "
+        f"{QUANTEM['astigmatism']:.0f} Å from the displacements."
+    )
+
+
 def conclusion(report: Report) -> str:
     """Say what the chapter ends with."""
     direct, image = np.asarray(report.direct), np.asarray(report.mean)
     alike = float(np.corrcoef(direct.ravel(), image.ravel())[0, 1])
-    nx, ny = (n - n % UPSAMPLING for n in direct.shape)
-    grid = [checkerboard(torch.from_numpy(part[:nx, :ny]), UPSAMPLING) for part in (direct, image)]
+    period = round(report.quantities["step"].value[0] / report.pixel[0])  # of the scan, in pixels
+    nx, ny = (n - n % period for n in direct.shape)
+    grid = [checkerboard(torch.from_numpy(part[:nx, :ny]), period) for part in (direct, image)]
     limits = report.resolution.get("direct")
     finest = report.finest_ring or 0.0
     halves = "there is no half-set resolution"
