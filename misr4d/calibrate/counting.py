@@ -432,11 +432,12 @@ class LevelledCube(Datacube):
     blank: NDArray[np.bool_] | None = None
     floor: float = 0.0
 
-    def middle(self, most: int) -> Datacube:
+    def middle(self, most: int) -> LevelledCube:
         """Crop the scan like :meth:`misr4d.core.datacube.Datacube.middle`, with its dose."""
         cube = super().middle(most)
-        if cube is self or not isinstance(cube, LevelledCube):
-            return cube
+        assert isinstance(cube, LevelledCube)  # cropped by `replace`
+        if cube is self:
+            return self
         window = cube.patterns.part  # type: ignore[attr-defined]
         relative = None if self.relative is None else self.relative[window]
         blank = None if self.blank is None else self.blank[window]

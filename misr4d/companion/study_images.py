@@ -1,7 +1,9 @@
-"""Images by the slow methods that pages show, kept with the study under the key of what made them.
+"""Images that take long and that pages show, kept with the study under the key of what made them.
 
+By the slow methods they take long themselves, and of all thirteen specimens their patterns do.
 ``python benchmarks/study_images.py`` makes them. A page asks :func:`image_of` and gets the image
-that the study holds, or, where code, data, settings or seed are others, one that is made then.
+that the study holds, or, where code, data, settings or seed are others, one that is made then;
+:func:`kept_image` gives it without patterns.
 """
 
 from __future__ import annotations
@@ -23,9 +25,19 @@ from misr4d.companion.study import METHODS, Measurement, Scene, make_scene, meth
 from misr4d.core.acquisition import REGIMES
 from misr4d.core.files import whole_file
 from misr4d.simulate.patterns import camera_pixel
-from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.catalogue import SPECIMENS, make_specimen
 
-__all__ = ["KEPT", "SHOWN", "image_key", "image_of", "is_kept", "read_images", "write_images"]
+__all__ = [
+    "GALLERY",
+    "KEPT",
+    "SHOWN",
+    "image_key",
+    "image_of",
+    "is_kept",
+    "kept_image",
+    "read_images",
+    "write_images",
+]
 
 KEPT = STUDY_FOLDER / "images.npz"
 """The file: 16-bit levels of each image by its key, beside them ``KEY-scale``: level 0 and step."""
@@ -35,6 +47,8 @@ Case = tuple[str, str, float, int]
 """Method, specimen, dose [e⁻/Å²] and seed of the electrons."""
 
 _TRIO = STUDY[0].specimens  # the paper's Figs. 4 and 5
+GALLERY = ("direct", "attention U-Net", "informed")
+"""Methods by which chapter 7 shows every specimen."""
 SHOWN: tuple[Case, ...] = (
     *(
         ("ptychography", name, dose, 0)
@@ -43,8 +57,9 @@ SHOWN: tuple[Case, ...] = (
     ),
     *(("ptychography", name, 300.0, seed) for name in _TRIO for seed in (1, 2)),
     *(("refined", name, dose, 0) for name in _TRIO for dose in (300.0, 1000.0)),
+    *((method, name, 300.0, 0) for name in SPECIMENS for method in GALLERY),
 )
-"""Images that chapters 3 to 6 show or measure along a line."""
+"""Images that chapters 3 to 7 show or measure along a line."""
 
 
 def image_key(method: str, specimen: str, dose: float, seed: int) -> str:
@@ -70,7 +85,7 @@ def image_of(method: str, measurement: Measurement, seed: int) -> Tensor:
         ``(3·Rx, 3·Ry)`` [rad].
     """
     kept = _kept_image(method, measurement, seed)
-    return METHODS[method](measurement) if kept is None else kept.clone()
+    return METHODS[method](measurement) if kept is None else kept
 
 
 def is_kept(method: str, measurement: Measurement, seed: int) -> bool:
@@ -80,10 +95,32 @@ def is_kept(method: str, measurement: Measurement, seed: int) -> bool:
 
 def _kept_image(method: str, measurement: Measurement, seed: int) -> Tensor | None:
     scene = measurement.scene
-    name = scene.specimen.name
-    if (method, name, measurement.dose, seed) not in SHOWN or not _as_shown(scene):
+    kept = kept_image(method, scene.specimen.name, measurement.dose, seed)
+    return kept if kept is not None and _as_shown(scene) else None
+
+
+def kept_image(method: str, specimen: str, dose: float, seed: int) -> Tensor | None:
+    """Image that the study holds, if today's code would make the same; no pattern is simulated.
+
+    Parameters
+    ----------
+    method, specimen : str
+        Of :data:`misr4d.companion.study.METHODS` and
+        :data:`misr4d.specimens.catalogue.SPECIMENS`.
+    dose : float
+        e⁻/Å².
+    seed : int
+        Of the electrons.
+
+    Returns
+    -------
+    Tensor or None
+        ``(3·Rx, 3·Ry)`` [rad], a copy.
+    """
+    if (method, specimen, dose, seed) not in SHOWN:
         return None
-    return _kept().get(image_key(method, name, measurement.dose, seed))
+    kept = _kept().get(image_key(method, specimen, dose, seed))
+    return None if kept is None else kept.clone()
 
 
 def _as_shown(scene: Scene) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from misr4d.calibrate.calibration import estimate_rotation
+from misr4d.calibrate.counting import LevelledCube
 from misr4d.calibrate.defocus import Focus, Search, estimate_defocus
 from misr4d.calibrate.drift import drift_matrix
 from misr4d.core.acquisition import Acquisition
-from misr4d.core.datacube import Datacube
 from misr4d.core.detector import STRAIGHT
 from misr4d.io.scan import Quantity, value_or
 from misr4d.report.noise import unexplained
@@ -44,7 +44,7 @@ class Geometry:
 
 
 def find_defocus(
-    cube: Datacube, acquisition: Acquisition, known: Mapping[str, Quantity]
+    cube: LevelledCube, acquisition: Acquisition, known: Mapping[str, Quantity]
 ) -> Geometry:
     """Estimate the defocus from the views, and with it the rotation if that is not known.
 
@@ -108,7 +108,7 @@ def find_defocus(
 def _likelier(
     drifting: Focus,
     still: Focus,
-    cube: Datacube,
+    cube: LevelledCube,
     acquisition: Acquisition,
 ) -> float:
     """How much likelier a drift is than a still specimen and an astigmatic probe, as a logarithm.
@@ -132,7 +132,7 @@ def _likelier(
     return left[0].log_likelihood_over(left[1])
 
 
-def _middle(cube: Datacube, acquisition: Acquisition) -> tuple[Datacube, Acquisition]:
+def _middle(cube: LevelledCube, acquisition: Acquisition) -> tuple[LevelledCube, Acquisition]:
     """Cut out the middle of the scan, from which its geometry is estimated."""
     middle_cube = cube.middle(_MIDDLE)
     nx, ny = middle_cube.patterns.shape[:2]
@@ -170,7 +170,7 @@ def _assumed_orientation(known: Mapping[str, Quantity]) -> dict[str, Quantity]:
 
 
 def find_rotation(
-    cube: Datacube, acquisition: Acquisition, known: Mapping[str, Quantity]
+    cube: LevelledCube, acquisition: Acquisition, known: Mapping[str, Quantity]
 ) -> Geometry:
     """Set the detector's rotation against the scan: known, or estimated from the views."""
     quantities = _assumed_orientation(known)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from misr4d.calibrate.counting import LevelledCube
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
-from misr4d.core.datacube import Datacube
 from misr4d.core.estimate import TILE
 from misr4d.reconstruction.direct import starting_point
 
@@ -46,7 +46,7 @@ class Unexplained:
 def unexplained(
     views: Tensor,
     acquisition: Acquisition,
-    cube: Datacube,
+    cube: LevelledCube,
     upsampling: int = UPSAMPLING,
     device: str = "cpu",
 ) -> Unexplained:
@@ -58,7 +58,7 @@ def unexplained(
         ``(M, Rx, Ry)``, relative to a fully lit pixel in vacuum.
     acquisition : Acquisition
         Its defocus counted from the specimen's middle.
-    cube : Datacube
+    cube : LevelledCube
         With its number of electrons, and the noise of its values.
     upsampling : int
         Aliases that an object may have.

@@ -10,12 +10,16 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from misr4d import ATOMIC
-from misr4d.companion.chapters import drawing, simulation, tables
+from misr4d.companion.bench import FAST, differing, read_study
+from misr4d.companion.chapters import drawing, simulation, structural_orders, tables
 from misr4d.companion.chapters.dose_curves import Draws
 from misr4d.companion.chapters.dose_series import LAST, DoseSeries
 from misr4d.companion.chapters.invention_cases import Questions, atoms_of, spiral
+from misr4d.companion.chapters.structural_orders import Specimens
+from misr4d.companion.study import Scene
+from misr4d.companion.study_images import GALLERY
 from misr4d.measure.summary import summarise
-from misr4d.specimens.catalogue import make_specimen
+from misr4d.specimens.catalogue import SPECIMENS, make_specimen
 
 ROWS = [
     {"specimen": "A", "method": "direct", "dose": dose, "draw": draw, "thickness": None}
@@ -158,3 +162,39 @@ def test_pictures_say_which_doses_have_no_ptychography() -> None:
     assert page.absent().startswith(
         "Not in these pictures: ptychography by py4DSTEM at ∞ dose (B), by phaserEM at 50 e⁻/Å². "
     )
+
+
+def test_all_specimens_are_shown_without_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On another Python than the study's no kept image has the key of today's code.
+    monkeypatch.setattr(structural_orders, "kept_image", lambda *case: torch.zeros(3, 3))
+
+    def simulated(*_: object) -> None:
+        raise AssertionError("a measurement was simulated")
+
+    monkeypatch.setattr(Scene, "measure", simulated)
+    rows = read_study(specimens=SPECIMENS)
+    page = Specimens(rows, 300.0, [300.0, 1000.0], 8, 0, names=("NCM", "Pmt"))
+    assert len(page.rows) == 2 * len(FAST) * (8 + 8 + 1)
+    assert page.sources() == "All 306 scores are the study's."
+    assert {name for name, _ in page.images} == {"NCM", "Pmt"}
+    assert {method for _, method in page.images} == {*GALLERY, "truth"}
+    assert len(page.values("NCM", "informed", math.inf, "correlation")) == 1
+    monkeypatch.setattr(structural_orders, "kept_image", lambda *case: None)
+    with pytest.raises(AssertionError, match="was simulated"):
+        Specimens(rows, 300.0, [300.0], 8, 0, names=("NCM",))
+    with pytest.raises(AssertionError, match="was simulated"):
+        Specimens(rows, 200.0, [300.0], 8, 0, names=("NCM",))
+
+
+def test_what_the_study_lacks_is_measured_as_the_study_does() -> None:
+    rows = read_study(specimens=("CaTiO3",))
+    where = {"method": "OBF", "dose": 1000.0, "draw": 2}
+    (lost,) = (row for row in rows if where.items() <= row.items())
+    page = Specimens(
+        [row for row in rows if row is not lost], 300.0, [1000.0], 3, 0, names=("CaTiO3",)
+    )
+    assert page.measured == 1
+    assert page.sources().startswith("Of 63 scores 62 are the study's; the others were measured")
+    (again,) = (row for row in page.rows if row not in rows)
+    half_sets = {"half_bit": lost["half_bit"], "half_0143": lost["half_0143"]}  # not for one page
+    assert differing(lost, again | half_sets) == []
