@@ -12,14 +12,15 @@ from torch import Tensor
 
 from misr4d import plotting
 from misr4d.companion import bench
+from misr4d.companion.bounds import least_shown
 from misr4d.companion.cases import best_ptychography, doses_text, program
 from misr4d.companion.chapters import dose_curves
 from misr4d.companion.chapters.dose_curves import SIGNS, WORDS, Draws
 from misr4d.companion.chapters.tables import by_dose, minus, nested, other_measures, table
 from misr4d.companion.comparison import Series, read_levels
+from misr4d.companion.dose_claims import SHELL
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
 from misr4d.companion.study_images import image_of, is_kept
-from misr4d.companion.verdicts import SEEN
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.spectra import RINGS, power_spectrum
@@ -342,8 +343,8 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
     values, median, period, needed = draws.values, draws.median, draws.period, series.needed
     programs, curved, picked = series.programs, series.curved, series.picked
 
-    def best_program(name: str, dose: float) -> str | None:
-        return draws.best(programs, name, dose)
+    def best_program(name: str, dose: float, column: str) -> str | None:
+        return draws.best(programs, name, dose, column)
 
     first, last = doses[0], doses[-1]
     cases = [(name, dose) for name in scenes for dose in sorted({*finite, math.inf})]
@@ -442,7 +443,7 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
     below = [
         (dose, method)
         for dose in finite
-        if dose < C1_PTYCHOGRAPHY and (method := best_program(crystal, dose))
+        if dose < C1_PTYCHOGRAPHY and (method := best_program(crystal, dose, "lattice"))
     ]
     if below:
         ring = [median(crystal, m, d, "lattice") for d, m in below]
@@ -459,11 +460,16 @@ def seen(series: DoseSeries, more: Mapping[float, Sequence[float]], aliases: int
         f"{median(protein, m, last):.2f} ({period(protein, m, last)})"
         for m in ("direct", *NETWORKS)
     )
-    shell = median(protein, "direct", first) >= SEEN
+    shell = [  # as claim C4 has it, but dose by dose
+        f"{d:g}"
+        for d in finite
+        if max(values(protein, "direct", d, "resolution"), default=math.inf) <= SHELL
+        and median(protein, "direct", d) >= least_shown(protein)
+    ]
     c4_ptychography = ", ".join(
         f"{median(protein, m, d):.2f} ({period(protein, m, d)}) at {d:g} e⁻/Å² by {program(m)}"
         for d in finite
-        if d < C4_PTYCHOGRAPHY and (m := best_program(protein, d))
+        if d < C4_PTYCHOGRAPHY and (m := best_program(protein, d, "resolution"))
     )
     past = {}  # the finest that passes a limit, by specimen and method, and by how many rings
     for name, scene in scenes.items():
@@ -513,8 +519,8 @@ A {{term}}`draw` is one random counting of the electrons.
   {series.lattice_spacing():.2f} Å, correlates with the truth by one half or more from these doses on, in
   e⁻/Å²: {ring_from}. {c1}
 * **Claim C4** (the shell of apoferritin sharpens with dose, ptychography is noise until
-  {C4_PTYCHOGRAPHY:g} e⁻/Å²). The best ptychography, noise by the claim, has {c4_ptychography or "no row here"}. At
-  {first:g} e⁻/Å² {"the shell is there without a network" if shell else "no shell is there without a network"}.
+  {C4_PTYCHOGRAPHY:g} e⁻/Å²). The best ptychography, noise by the claim, has {c4_ptychography or "no row here"}. Without
+  a network, by direct ptychography, every draw resolves the wall at {f"{', '.join(shell)} e⁻/Å²" if shell else "no dose"}.
   Correlation inside the specimen and resolution go from {first:g} to {last:g} e⁻/Å²:{c4}
 * **More aliases.** Solving {aliases} × {aliases} aliases, all that reach 2α at the protein's
   4 Å step, instead of the {UPSAMPLING} × {UPSAMPLING} of the image changes the correlation from

@@ -279,7 +279,7 @@ A {{term}}`draw` is one random counting of the electrons. Numbers are medians of
 * **A removed column.** It is told from the perfect crystal with a probability of 0.9 or more from this
   dose on: {over("removed")}. At {high:g} e⁻/Å² the share shown is {named(part(shares, "removed"), high)};
   without counting noise {named(part(shares, "removed"), math.inf)}. Where a network's share lies below the
-  linear method's without noise, its prior is at work.
+  direct ptychography's without noise, its prior is at work.
 * **A turned disc.** It is told from the perfect crystal from this dose on: {over("turned")}; at
   {low:g} e⁻/Å² with a probability of {named(part(chances, "turned"), low)}.{iterative}
 * **Never trained on.** On the spiral at {high:g} e⁻/Å² the correlations inside the specimen are

@@ -259,11 +259,17 @@ def seen(scans: LineScans) -> str:
     def middle(name: str, method: str, key: str) -> float:
         return summarise(values(name, method, key)).median
 
+    def times(name: str, method: str, key: str, reference: str) -> float:
+        """Median of the ratio, draw by draw on the same electrons; the truth has one value."""
+        ours, theirs = values(name, method, key), values(name, reference, key)
+        if len(ours) == 1:
+            ours = [*ours] * len(theirs)
+        return summarise(a / b for a, b in zip(ours, theirs, strict=False)).median
+
     def each(method: str, key: str, reference: str) -> str:
-        """Return a method's median over that of a reference, on each specimen."""
+        """Return how many times a reference's value a method has, on each specimen."""
         return ", ".join(
-            f"{middle(n, method, key) / middle(n, reference, key):.2f} "
-            f"({scenes[n].specimen.short_title})"
+            f"{times(n, method, key, reference):.2f} ({scenes[n].specimen.short_title})"
             for n in scenes
         )
 
@@ -272,10 +278,7 @@ def seen(scans: LineScans) -> str:
             f"{middle(n, method, key):.2f} ({scenes[n].specimen.short_title})" for n in scenes
         )
 
-    ratios = [
-        middle(n, "attention U-Net", "contrast") / middle(n, "ptychography", "contrast")
-        for n in scenes
-    ]
+    ratios = [times(n, "attention U-Net", "contrast", "ptychography") for n in scenes]
     least, most = min(ratios), max(ratios)
     return f"""
 At {dose:g} e⁻/Å² the paper's network, as trained here, has {least:.2f} to {most:.2f} times the contrast to noise of tuned

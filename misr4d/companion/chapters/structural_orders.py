@@ -340,7 +340,7 @@ At {dose:g} e⁻/Å² the informed network is ahead of direct ptychography on {a
 and the paper's network, as trained here, on {ahead["attention U-Net"]}, by correlation inside the specimen.
 
 * At {dose:g} e⁻/Å² the paper's network correlates between {extent("attention U-Net")} inside the specimen, the
-  informed network between {extent("informed")}, direct ptychography, which is linear and untrained,
+  informed network between {extent("informed")}, direct ptychography, which is untrained,
   between {extent("direct")}; at infinite dose the last between {extent("direct", math.inf)}.
 * Of the fast methods, highest in correlation inside at {dose:g} e⁻/Å²:
   {", ".join(f"{m} on {n}" for m, n in highest.items() if n)} of {len(page.names)} specimens.
