@@ -51,7 +51,8 @@ def measure(name: str) -> tuple[Any, Tensor]:
     counts = torch.poisson(torch.from_numpy(cube.patterns) * ELECTRONS, generator=generator)
     folder = HOME / "check" / name
     midplane = small.refocused(potential.thickness / 2)
-    write_counts(folder, replace(cube, patterns=counts.numpy() / ELECTRONS), midplane, ELECTRONS)
+    drawn = replace(cube, patterns=counts.numpy() / ELECTRONS)
+    write_counts(folder, drawn, midplane, ELECTRONS, "")  # simulated anew each time
     part = [slice(UPSAMPLING * f, UPSAMPLING * (f + SIDE)) for f in FIRST]
     return folder, truth(potential, ATOMIC, UPSAMPLING)[part[0], part[1]]
 

@@ -5,221 +5,171 @@
 Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose; where no peer
 is named, all run that were tuned for the specimen's regime. Writes ``notebooks/study/peers.json``,
 a row for each specimen, thickness, dose, draw and peer with the bench's scores, and
-``peers_images.npz``, the images of phaserEM's first draw in 256 grey levels. An image that was made
-with the same settings is read back from ``_build/peers/images``, so that a change of the scores
-alone costs no reconstruction; the counts are kept there too, 4 GB. Without that folder a row on
-record stands if its settings and the peer's version are today's; ``--again`` makes its image anew,
-as a change of the scores needs.
+``peers_images.npz``, the images that were scored, in 16 bit. Both have keys, of which
+``rows.py`` tells. An image is made where none is kept under today's key, and a row is scored, from
+the image as it is kept, where it does not have today's key: a change of the scores alone costs no
+reconstruction. Rows of peers that are not named stay, until their images have to be made anew.
+An interrupted run goes on where it stopped. ``--again`` makes the images of the peers anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from environments import HOME, PEERS, versions
-from exchange import run_peer, write_counts
+from exchange import measure_counts, run_peer
+from rows import DOSES, DRAWS, counts_key, faults, image_key, label, planned, row_key, said, tuned
 from torch import Tensor
 
-from misr4d.companion.bench import score_image
+from misr4d.companion.bench import STUDY_FOLDER, Row, row_of, score_image
 from misr4d.companion.study import make_scene
-from misr4d.core.dose import electrons_per_probe
-from misr4d.core.files import write_whole
+from misr4d.companion.study_images import PEER_IMAGES, read_images, write_images
+from misr4d.core.files import whole_file, write_whole
 from misr4d.specimens.catalogue import regime_of
 
-SPECIMENS = ("Li2CoO3", "CuZr", "apoferritin")
-THICKNESSES = {"Li2CoO3": (50.0, 100.0, 200.0, 300.0)}  # Å, those of the bench's study
-THICK_DOSE = 300.0  # e⁻/Å², at which they are measured
-DOSES = (50.0, 100.0, 200.0, 300.0, 500.0, 1000.0)  # e⁻/Å², the paper's up to 1000
-FEWER = dict.fromkeys(("quantem", "quantem direct"), (100.0, 300.0, 1000.0))  # those tuned at
-DRAWS = 3  # of the counting noise, the seeds 0, 1 and 2 of the bench
-SHOWN = "phaserEM"  # whose images the book shows
-STUDY = Path(__file__).resolve().parents[2] / "notebooks" / "study"
+TABLE = STUDY_FOLDER / "peers.json"
 IMAGES = HOME / "images"
-Measured = tuple[str, float | None, float, int]  # specimen, thickness, dose and draw
-Rows = dict[tuple[Measured, str], dict[str, Any]]  # and the peer
+LEVELS = 65_536  # of 4096, the highest frequency of one image moved by a tenth, so 16 bit
+Entries = dict[Row, dict[str, Any]]
 
 
-def tuned_in(regime: str) -> list[str]:
-    """Peers that have settings for a regime."""
-    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
-    have = {row["peer"] for row in record["choice"] if row["regime"] == regime}
-    return [name for name in PEERS if name in have]
+def reconstruct(wanted: Sequence[Row], kept: Collection[str]) -> None:
+    """Let the peers make the images that are not there.
 
-
-def tuned(peer: str, regime: str, dose: float) -> dict[str, Any]:
-    """Look up a peer's settings, epochs among them, at the nearest dose on record.
-
-    Raises
-    ------
-    ValueError
-        If the peer was not tuned.
+    Parameters
+    ----------
+    wanted : sequence of Row
+    kept : collection of str
+        Keys of images that need not be made.
     """
-    record = json.loads((STUDY / "peers_tuning.json").read_text(encoding="utf-8"))
-    rows = [row for row in record["choice"] if (row["peer"], row["regime"]) == (peer, regime)]
-    if not rows:
-        raise ValueError(f"{peer} has no settings for regime {regime!r}; run tune.py {peer} first")
-    row = min(rows, key=lambda row: abs(math.log(row["dose"] / dose)))
-    return {**row["settings"], "epochs": row["epochs"]}
-
-
-def reconstruct(
-    specimen: str, thickness: float | None, dose: float, peers: Sequence[str], recorded: Rows
-) -> None:
-    """Let each peer make the images of a dose that are not there yet, all of the same counts."""
-    scene = make_scene(specimen, thickness)
-    for peer in peers:
-        if dose not in FEWER.get(peer, DOSES):
-            continue
-        today = _today(peer, scene.specimen.regime, dose)
-        settings = today["settings"]
-        tasks = {}
-        for draw in range(DRAWS):
-            case = (specimen, thickness, dose, draw)
-            record = _place(case, peer).with_suffix(".json")
-            done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-            row = recorded.get((case, peer), {})
-            if not any(today.items() <= there.items() for there in (done, row)):
-                folder = HOME / "measurements" / _name(case)
-                if not (folder / "counts.npz").is_file():
-                    cube = scene.measure(dose, seed=draw).whole
-                    electrons = electrons_per_probe(dose, scene.acquisition)
-                    write_counts(folder, cube, scene.midplane, electrons)
+    missing = [row for row in wanted if image_key(row) not in kept and not _place(row).is_file()]
+    # One process of a peer for the draws of a scan: its compiled code is the same.
+    for _, group in groupby(missing, lambda row: (row.specimen, row.thickness, row.dose)):
+        rows = sorted(group, key=lambda row: row.method)
+        for peer, drawn in groupby(rows, lambda row: row.method):
+            tasks: dict[Path, list[dict[str, Any]]] = {}
+            draws = list(drawn)
+            for row in draws:
+                folder = HOME / "measurements" / label(row)
+                scene = make_scene(row.specimen, row.thickness)
+                measure_counts(folder, counts_key(row), scene, row.dose, row.draw)
+                settings = tuned(peer, regime_of(row.specimen), row.dose)
                 tasks[folder] = [settings | {"epochs": [settings["epochs"]]}]
-        if not tasks:
+            for row, [course] in zip(draws, run_peer(peer, tasks), strict=True):
+                _place(row).parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(_place(row)) as temporary, temporary.open("wb") as file:
+                    seconds = round(course.seconds[-1], 1)
+                    np.savez(file, image=course.images[-1].numpy(), seconds=seconds)
+                print(label(row), peer, settings, seconds, flush=True)
+
+
+def _place(row: Row) -> Path:
+    """Where an image just made lies until the table is written."""
+    return IMAGES / f"{image_key(row)}.npz"
+
+
+def gather(recorded: Entries, kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the image of every row by its key: the one just made, or else the one that is kept.
+
+    A row whose image of today's key is not there keeps that of its own.
+    """
+    images = {}
+    for row in planned():
+        key = image_key(row)
+        if _place(row).is_file():
+            with np.load(_place(row)) as file:
+                images[key] = torch.from_numpy(file["image"])
             continue
-        for folder, [course] in zip(tasks, run_peer(peer, tasks), strict=True):
-            draw = int(folder.name.rsplit("-", 1)[1])
-            place = _place((specimen, thickness, dose, draw), peer)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            np.save(place, course.images[-1].numpy())
-            record = today | {"seconds": round(course.seconds[-1], 1)}
-            write_whole(place.with_suffix(".json"), json.dumps(record))
-            print(folder.name, peer, record, flush=True)
+        key = key if key in kept else recorded.get(row, {}).get("image", "")
+        if key in kept:
+            images[key] = kept[key]
+    return images
 
 
-def _today(peer: str, regime: str, dose: float) -> dict[str, Any]:
-    return {"settings": tuned(peer, regime, dose), "version": PEERS[peer].version}
+def tabulate(recorded: Entries, images: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Score the images of rows that do not have today's key; a row without today's image stays."""
+    entries = []
+    for row in planned():
+        key, entry = image_key(row), recorded.get(row)
+        stands = entry is not None and entry.get("made") == row_key(row)
+        if key in images and (_place(row).is_file() or not stands):
+            scene = make_scene(row.specimen, row.thickness)
+            scores = score_image(images[key], scene)
+            entry = said(row) | scores | {"seconds": _seconds(row, entry)}
+            entry |= {"image": key, "made": row_key(row)}
+        if entry is not None:
+            entries.append(entry)
+    return entries
 
 
-def _name(case: Measured) -> str:
-    specimen, thickness, dose, draw = case
-    thick = "" if thickness is None else f"-{thickness:g}A"
-    return f"{specimen}{thick}-{dose:g}-{draw}"
+def _seconds(row: Row, entry: dict[str, Any] | None) -> float | None:
+    """Processor time of an image: of the one just made, or else of the one that the row had."""
+    if _place(row).is_file():
+        with np.load(_place(row)) as file:
+            return float(file["seconds"])
+    return entry["seconds"] if entry and entry.get("image") == image_key(row) else None
 
 
-def _place(case: Measured, peer: str) -> Path:
-    return IMAGES / f"{_name(case)}-{peer.replace(' ', '_')}.npy"
-
-
-def scans() -> Iterator[tuple[str, float | None, float]]:
-    """Every specimen, thickness and dose."""
-    for specimen in SPECIMENS:
-        for dose in DOSES:
-            yield specimen, None, dose
-        for thickness in THICKNESSES.get(specimen, ()):
-            yield specimen, thickness, THICK_DOSE
-
-
-def measurements() -> Iterator[Measured]:
-    """Every draw of every scan."""
-    for scan in scans():
-        for draw in range(DRAWS):
-            yield (*scan, draw)
-
-
-def on_record() -> tuple[Rows, dict[str, Any]]:
+def read_record() -> tuple[Entries, dict[str, Any]]:
     """Rows of the committed table, and the versions that made them."""
-    path = STUDY / "peers.json"
-    if not path.is_file():
+    if not TABLE.is_file():
         return {}, {}
-    record = json.loads(path.read_text(encoding="utf-8"))
-    rows = {
-        ((row["specimen"], row["thickness"], row["dose"], row["draw"]), row["method"]): row
-        for row in record["rows"]
+    record = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {row_of(entry): entry for entry in record["rows"]}, record["versions"]
+
+
+def write_record(entries: Sequence[dict[str, Any]], used: dict[str, Any]) -> None:
+    """Write the table, with the versions of what made it."""
+    methods = {entry["method"] for entry in entries}
+    record = {
+        "command": "python benchmarks/peers/compare.py",
+        "doses": DOSES,
+        "draws": DRAWS,
+        "versions": {name: used[name] for name in PEERS if name in methods},
+        "rows": entries,
     }
-    return rows, record["versions"]
-
-
-def tabulate(peers: Sequence[str], recorded: Rows) -> list[dict[str, Any]]:
-    """Score every image that is there; rows on record of the others, unless outdated."""
-    rows = []
-    for case in measurements():
-        specimen, thickness, dose, draw = case
-        for peer in peers:
-            place = _place(case, peer)
-            if not place.is_file():
-                row = recorded.get((case, peer))
-                if row and row.items() >= _today(peer, row["regime"], dose).items():
-                    rows.append(row)
-                continue
-            record = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-            scene = make_scene(specimen, thickness)
-            rows.append(
-                {
-                    "specimen": specimen,
-                    "regime": scene.specimen.regime,
-                    "dose": dose,
-                    "method": peer,
-                    "draw": draw,
-                    "thickness": thickness,
-                    "seed": draw,
-                    **score_image(torch.from_numpy(np.load(place)), scene),
-                    **record,
-                }
-            )
-    return rows
-
-
-def levels(image: Tensor) -> tuple[np.ndarray[Any, Any], float, float]:
-    """Turn an image into 256 grey levels, the value of level 0 and that of a step."""
-    low, high = float(image.min()), float(image.max())
-    step = (high - low) / 255
-    return ((image - low) / step).round().to(torch.uint8).numpy(), low, step
+    write_whole(TABLE, json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--specimen", choices=SPECIMENS, help="one alone")
-    parser.add_argument("--again", action="store_true", help="take no row from the record")
+    parser.add_argument("--specimen", help="one alone")
+    parser.add_argument("--again", action="store_true", help="make every image anew")
     given = parser.parse_args()
-    asked = given.peers
-    if unknown := [name for name in asked if name not in PEERS]:
+    if unknown := [name for name in given.peers if name not in PEERS]:
         parser.error(f"unknown peer {unknown[0]!r}; known: {', '.join(PEERS)}")
     torch.set_num_threads(1)
-    recorded = {} if given.again else on_record()[0]
-    for specimen, thickness, dose in scans():
-        if given.specimen in (None, specimen):
-            ready = asked or tuned_in(regime_of(specimen))
-            reconstruct(specimen, thickness, dose, ready, recorded)
-    recorded, used = on_record()
-    rows = tabulate(list(PEERS), recorded)
-    present = [name for name in PEERS if any(row["method"] == name for row in rows)]
-    used |= {name: versions(name) for name in present if PEERS[name].interpreter.is_file()}
-    record = {
-        "command": "python benchmarks/peers/compare.py",
-        "doses": DOSES,
-        "draws": DRAWS,
-        "versions": {name: used[name] for name in present},
-        "rows": rows,
-    }
-    write_whole(STUDY / "peers.json", json.dumps(record, indent=1) + "\n")
-    with np.load(STUDY / "peers_images.npz") as file:
-        shown: dict[str, Any] = dict(file)
-    for case in measurements():
-        specimen, thickness, dose, draw = case
-        if draw == 0 and thickness is None and (place := _place(case, SHOWN)).is_file():
-            grey, low, step = levels(torch.from_numpy(np.load(place)))
-            name = f"{specimen}-{dose:g}"
-            shown[name], shown[f"{name}-scale"] = grey, np.array([low, step])
-    np.savez_compressed(STUDY / "peers_images.npz", **shown)
+    rows = planned()
+    if given.specimen and given.specimen not in (known := sorted({row.specimen for row in rows})):
+        parser.error(f"unknown specimen {given.specimen!r}; known: {', '.join(known)}")
+    wanted = [
+        row
+        for row in rows
+        if row.method in (given.peers or PEERS) and given.specimen in (None, row.specimen)
+    ]
+    recorded, used = read_record()
+    kept = read_images(PEER_IMAGES)
+    if given.again:
+        for row in wanted:
+            _place(row).unlink(missing_ok=True)
+    reconstruct(wanted, () if given.again else kept)
+    images = gather(recorded, kept)
+    write_images(images.items(), PEER_IMAGES, LEVELS)
+    images = read_images(PEER_IMAGES)
+    entries = tabulate(recorded, images)
+    new = [row for row in rows if _place(row).is_file()]
+    write_record(entries, used | {peer: versions(peer) for peer in {row.method for row in new}})
+    for row in new:
+        _place(row).unlink()
+    print("\n".join(faults(entries, images)) or f"{len(entries)} rows, all of today's code")
 
 
 if __name__ == "__main__":

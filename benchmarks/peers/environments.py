@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,26 @@ def versions(name: str) -> dict[str, str]:
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     answer: dict[str, str] = json.loads(said)
     return answer
+
+
+def run_script(name: str, folders: Sequence[Path]) -> None:
+    """Run a peer's script on folders, on one core, in its environment.
+
+    Raises
+    ------
+    RuntimeError
+        If the environment cannot be made, or the script fails.
+    """
+    python = install(name)
+    script = Path(__file__).with_name(PEERS[name].runner)
+    done = subprocess.run(
+        [str(python), str(script), *map(str, folders)],
+        env=single_thread(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} failed in {[*map(str, folders)]}:\n{done.stderr[-2000:]}")
 
 
 def single_thread() -> dict[str, str]:

@@ -3,31 +3,34 @@
 A folder is all that the two processes share; each peer has one in it. ``counts.npz`` holds the
 electrons of every detector pixel ``counts`` (Rx, Ry, Qx, Qy), the optical axis at
 (Qx // 2, Qy // 2), and the geometry: ``step`` [Å], ``pixel`` [mrad], ``energy`` [eV], ``semiangle``
-[mrad], ``defocus`` [Å], positive for underfocus and counted from the middle of the specimen. In the
-peer's folder ``settings.json`` is a list of settings, one for each run. The peer writes
-``images_0.npz`` of the first run and so on: its phases ``phases`` (epochs, X, Y), which pixel of
-them the first probe position is ``first``, its pixel ``pixel`` [Å], and the processor time until
-each ``seconds``, the reading of the counts left out.
+[mrad], ``defocus`` [Å], positive for underfocus and counted from the middle of the specimen. Beside
+them is the key of what simulated them, ``made``. In the peer's folder ``settings.json`` is a list
+of settings, one for each run. The peer writes ``images_0.npz`` of the first run and so on: its
+phases ``phases`` (epochs, X, Y), which pixel of them the first probe position is ``first``, its
+pixel ``pixel`` [Å], and the processor time until each ``seconds``, the reading of the counts left
+out.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.fft
 import torch
-from environments import PEERS, install, single_thread
+from environments import run_script
 from numpy.typing import NDArray
 from torch import Tensor
 
+from misr4d.companion.study import Scene
 from misr4d.core.acquisition import UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
+from misr4d.core.dose import electrons_per_probe
+from misr4d.core.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,44 @@ class Course:
     seconds: tuple[float, ...]
 
 
-def write_counts(folder: Path, cube: Datacube, acquisition: Acquisition, electrons: float) -> None:
+def measure_counts(
+    folder: Path, made: str, scene: Scene, dose: float, seed: int, side: int | None = None
+) -> None:
+    """Write the counts of a scene for a peer, unless the folder holds those of the same key.
+
+    Parameters
+    ----------
+    folder : Path
+    made : str
+        Key of what simulates the counts.
+    scene : Scene
+    dose : float
+        e⁻/Å².
+    seed : int
+        Of the counting noise.
+    side : int, optional
+        Probe positions along either axis of a corner; by default all of the scan.
+    """
+    if counts_made(folder) == made:
+        return
+    cube = scene.measure(dose, seed).whole
+    cube = replace(cube, patterns=cube.patterns[:side, :side])
+    electrons = electrons_per_probe(dose, scene.acquisition)
+    write_counts(folder, cube, scene.midplane, electrons, made)
+
+
+def counts_made(folder: Path) -> str | None:
+    """Key of the counts that a folder holds; none where it holds none, or some without a key."""
+    path = folder / "counts.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        return str(file["made"]) if "made" in file.files else None
+
+
+def write_counts(
+    folder: Path, cube: Datacube, acquisition: Acquisition, electrons: float, made: str
+) -> None:
     """Write a measurement for a peer, its rim trimmed to a size of fast transforms.
 
     Parameters
@@ -58,6 +98,8 @@ def write_counts(folder: Path, cube: Datacube, acquisition: Acquisition, electro
         With its defocus counted from the middle of the specimen.
     electrons : float
         Of a probe position.
+    made : str
+        Key of what simulated the patterns.
 
     Raises
     ------
@@ -77,15 +119,17 @@ def write_counts(folder: Path, cube: Datacube, acquisition: Acquisition, electro
             f"{counts.max():g} at most; expected counts below 65536"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        folder / "counts.npz",
-        counts=counts.astype(np.uint16),
-        step=cube.step[0],
-        pixel=cube.detector_pixel[0],
-        energy=acquisition.energy,
-        semiangle=acquisition.semiangle,
-        defocus=acquisition.defocus,
-    )
+    arrays = {
+        "counts": counts.astype(np.uint16),
+        "step": cube.step[0],
+        "pixel": cube.detector_pixel[0],
+        "energy": acquisition.energy,
+        "semiangle": acquisition.semiangle,
+        "defocus": acquisition.defocus,
+        "made": made,
+    }
+    with whole_file(folder / "counts.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def run_peer(name: str, tasks: Mapping[Path, Sequence[dict[str, Any]]]) -> list[list[Course]]:
@@ -96,22 +140,13 @@ def run_peer(name: str, tasks: Mapping[Path, Sequence[dict[str, Any]]]) -> list[
     RuntimeError
         If it cannot be installed or fails.
     """
-    python = install(name)
     places = [folder / name.replace(" ", "_") for folder in tasks]
     for place, runs in zip(places, tasks.values(), strict=True):
         place.mkdir(exist_ok=True)
         (place / "settings.json").write_text(json.dumps(runs), encoding="utf-8")
         for path in place.glob("images_*.npz"):
             path.unlink()
-    script = Path(__file__).with_name(PEERS[name].runner)
-    done = subprocess.run(
-        [str(python), str(script), *map(str, places)],
-        env=single_thread(),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name} failed with {[*tasks.values()]}:\n{done.stderr[-2000:]}")
+    run_script(name, places)
     courses = []
     for place, (folder, runs) in zip(places, tasks.items(), strict=True):
         with np.load(folder / "counts.npz") as given:

@@ -12,29 +12,32 @@ a corner of 32×32 positions, or 24×24 for quantem's iterations, which are the 
 scored in one run, which is made twice as long until its second half gains less than 0.002. A grid
 whose best value is an end is extended. ``--epochs`` settles the epochs of the settings on record
 anew, and leaves these alone. Choices and all scores go to ``notebooks/study/peers_tuning.json``; an
-interrupted run goes on where it stopped.
+interrupted run goes on where it stopped. Scores of other code, counts, versions or draws are never
+taken for today's: they lie under the key of what made them.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from environments import HOME, install, versions
-from exchange import run_peer, write_counts
+from exchange import measure_counts, run_peer
+from rows import counts_of, peer_key
 from torch import Tensor
 
 from misr4d.companion.bench import GAIN, late_gain
 from misr4d.companion.study import place
 from misr4d.core.acquisition import UPSAMPLING
-from misr4d.core.dose import electrons_per_probe
 from misr4d.core.files import write_whole
+from misr4d.core.keys import result_key
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
 from misr4d.specimens.corpus import draw_specimen
@@ -110,6 +113,20 @@ def mean_score(image: Tensor, truth: Tensor, pixel: tuple[float, float], inside:
     return (correlation(image, truth, within=inside) + rings) / 2
 
 
+@cache
+def counts_made(regime: str, index: int, dose: float, side: int) -> str:
+    """Key of the counts of a draw's corner."""
+    return counts_of(place, draw_specimen, given=(regime, SEED, index, dose, side))
+
+
+def scores_made(peer: str, regime: str) -> str:
+    """Key of the scores of a peer in a regime, whatever the settings."""
+    side = CORNER[peer][regime]
+    counts = [counts_made(regime, index, dose, side) for index in DRAWS[regime] for dose in DOSES]
+    score = (inspect.getsource(mean_score), correlation, score_rings, specimen_mask)
+    return result_key(*score, given=peer_key(peer, counts), data=())
+
+
 def corner(
     regime: str, index: int, dose: float, side: int
 ) -> tuple[Path, Tensor, Tensor, tuple[float, float]]:
@@ -119,11 +136,7 @@ def corner(
     inside = specimen_mask(scene.truth, scene.pixel)
     part = slice(0, UPSAMPLING * side)
     for each, folder in folders.items():
-        if not (folder / "counts.npz").is_file():
-            cube = scene.measure(each, seed=0).whole
-            cube = replace(cube, patterns=cube.patterns[:side, :side])
-            electrons = electrons_per_probe(each, scene.acquisition)
-            write_counts(folder, cube, scene.midplane, electrons)
+        measure_counts(folder, counts_made(regime, index, each, side), scene, each, 0, side)
     return folders[dose], scene.truth[part, part], inside[part, part], scene.pixel
 
 
@@ -132,7 +145,8 @@ class Tuner:
 
     def __init__(self, peer: str, regime: str) -> None:
         self.peer, self.regime = peer, regime
-        self.path = PARTS / f"{peer}-{regime}.json"
+        self.made = scores_made(peer, regime)
+        self.path = PARTS / f"{peer}-{regime}-{self.made}.json"
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else "[]"
         self.rows: list[dict[str, Any]] = json.loads(text)
         self._corners: dict[tuple[int, float], Corner] = {}
@@ -265,7 +279,7 @@ def settle(peer: str, regime: str) -> list[dict[str, Any]]:
     """Choose the epochs of a peer's settings on record anew."""
     tuner = Tuner(peer, regime)
     record = json.loads(OUT.read_text(encoding="utf-8"))
-    if not tuner.rows:
+    if not tuner.rows and record.get("made", {}).get(f"{peer}, {regime}") == tuner.made:
         tuner.rows = record["scores"][f"{peer}, {regime}"]
         write_whole(tuner.path, json.dumps(tuner.rows))
     choices = []
@@ -282,6 +296,7 @@ def settle(peer: str, regime: str) -> list[dict[str, Any]]:
 def write(peer: str, regime: str, choices: list[dict[str, Any]]) -> None:
     """Put a peer's choices for a regime on record, beside those of others."""
     record = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
+    name, tuner = f"{peer}, {regime}", Tuner(peer, regime)
     others = [
         row for row in record.get("choice", []) if (row["peer"], row["regime"]) != (peer, regime)
     ]
@@ -303,7 +318,8 @@ def write(peer: str, regime: str, choices: list[dict[str, Any]]) -> None:
         },
         "versions": record.get("versions", {}) | {peer: versions(peer)},
         "choice": sorted([*others, *choices], key=lambda row: (row["peer"], row["regime"])),
-        "scores": record.get("scores", {}) | {f"{peer}, {regime}": Tuner(peer, regime).rows},
+        "made": record.get("made", {}) | {name: tuner.made},
+        "scores": record.get("scores", {}) | {name: tuner.rows},
     }
     write_whole(OUT, json.dumps(record, indent=1) + "\n")
 

@@ -585,20 +585,31 @@ TOLERANCE = 0.005
 """How far a score may differ on another processor, of itself or of one where it is smaller."""
 
 
-def differing(entry: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+def differing(
+    entry: Mapping[str, Any], again: Mapping[str, Any], within: float | None = None
+) -> list[str]:
     """Name the scores of a row that another measurement of it does not give again.
 
     Counting noise is drawn by a generator that is the same everywhere; rounding is not, and
     iterations let it grow. A period of a ring may move by one ring where its correlation is at the
     threshold, so periods and frequencies may differ by a tenth.
+
+    Parameters
+    ----------
+    entry, again : mapping
+        The scores by the names of :data:`COLUMNS`.
+    within : float, optional
+        Of every score, by how much of itself it may differ where the same image is scored twice;
+        by default what is said above, and :data:`TOLERANCE`.
     """
     lines = []
     for name in COLUMNS:
         old, new = entry[name], again[name]
         if isinstance(old, float | int) and isinstance(new, float | int):
             periods = ("resolution", "last_ring", "half_bit", "half_0143", "frequency")
-            allowed = 0.1 if name in periods else TOLERANCE
-            if abs(new - old) <= allowed * max(abs(old), 1.0 if allowed == TOLERANCE else 0.0):
+            allowed = within or (0.1 if name in periods else TOLERANCE)
+            least = 0.0 if within or name in periods else 1.0
+            if abs(new - old) <= allowed * max(abs(old), least):
                 continue
         elif old == new:
             continue

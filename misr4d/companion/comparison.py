@@ -1,4 +1,4 @@
-"""Images as grey levels: those of the page on which a reader compares them, and stored ones."""
+"""Images as grey levels, for the page on which a reader compares them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from misr4d.companion.figures import output_folder
-from misr4d.companion.study_images import read_images
 from misr4d.plotting import display_limits
 
-__all__ = ["Series", "read_levels", "save_frames"]
+__all__ = ["Series", "save_frames"]
 
 LEVELS = 64  # our choice: no eye tells more apart, and noise does not compress
 
@@ -156,24 +155,3 @@ def _save_series(series: Series, doses: Sequence[float], folder: Path) -> dict[s
         "bar": series.bar,
         "frames": entries,
     }
-
-
-def read_levels(path: Path) -> dict[tuple[str, float], Tensor]:
-    """Read images that were stored as 256 grey levels, such as those of a peer in the study.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.npz`` file with the levels of each image, ``NAME-DOSE`` ``(X, Y)``, and beside them
-        ``NAME-DOSE-scale``: the value of level 0 and that of a step.
-
-    Returns
-    -------
-    dict
-        Images by specimen and dose [e⁻/Å²]; empty where there is no file.
-    """
-    images = {}
-    for key, image in read_images(path).items():
-        name, _, dose = key.rpartition("-")
-        images[name, float(dose)] = image
-    return images

@@ -8,7 +8,9 @@ that the study holds, or, where code, data, settings or seed are others, one tha
 
 from __future__ import annotations
 
+import json
 import math
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -30,18 +32,22 @@ from misr4d.specimens.catalogue import SPECIMENS, make_specimen
 __all__ = [
     "GALLERY",
     "KEPT",
+    "PEER_IMAGES",
     "SHOWN",
     "image_key",
     "image_of",
     "is_kept",
     "kept_image",
+    "peer_images",
     "read_images",
     "write_images",
 ]
 
 KEPT = STUDY_FOLDER / "images.npz"
 """The file: 16-bit levels of each image by its key, beside them ``KEY-scale``: level 0 and step."""
-_LEVELS = 65_535  # so fine that no score of an image moves in its fourth digit
+PEER_IMAGES = STUDY_FOLDER / "peers_images.npz"
+"""The same of other programs' images; ``peers.json`` has the key of each."""
+_LEVELS = 65_536  # so fine that no score of an image moves in its fourth digit
 
 Case = tuple[str, str, float, int]
 """Method, specimen, dose [e⁻/Å²] and seed of the electrons."""
@@ -141,6 +147,28 @@ def _kept() -> Mapping[str, Tensor]:
     return read_images(KEPT)
 
 
+def peer_images(peer: str) -> dict[tuple[str, float], Tensor]:
+    """Images of another program that the study keeps, of the first draw of every scan.
+
+    Parameters
+    ----------
+    peer : str
+        Its name in the study's table.
+
+    Returns
+    -------
+    dict
+        ``(3·Rx, 3·Ry)`` [rad] by specimen, at its own thickness, and dose [e⁻/Å²].
+    """
+    rows = json.loads((STUDY_FOLDER / "peers.json").read_text(encoding="utf-8"))["rows"]
+    images = read_images(PEER_IMAGES)
+    return {
+        (row["specimen"], row["dose"]): images[row["image"]]
+        for row in rows
+        if (row["method"], row["draw"], row["thickness"]) == (peer, 0, None)
+    }
+
+
 def read_images(path: Path) -> dict[str, Tensor]:
     """Read images by their keys; none where there is no file."""
     if not path.is_file():
@@ -153,8 +181,17 @@ def read_images(path: Path) -> dict[str, Tensor]:
     return images
 
 
-def write_images(images: Iterable[tuple[str, Tensor]], path: Path) -> None:
-    """Write images by their keys, in 16 bit; the file is whole or as it was.
+def write_images(images: Iterable[tuple[str, Tensor]], path: Path, levels: int = _LEVELS) -> None:
+    """Write images by their keys, in grey levels; the file is whole or as it was.
+
+    Parameters
+    ----------
+    images : iterable of (str, Tensor)
+        Key and image ``(X, Y)`` of each.
+    path : Path
+    levels : int
+        From the least to the greatest value of an image, 65536 at most. An image that was read
+        from a file of as many levels is written as it was.
 
     Raises
     ------
@@ -167,8 +204,11 @@ def write_images(images: Iterable[tuple[str, Tensor]], path: Path) -> None:
         if not np.isfinite(values).all():
             raise ValueError(f"image {key} holds values that are not finite; make it anew")
         low = float(values.min())
-        step = float(values.max() - low) / _LEVELS or 1.0
+        step = float(values.max() - low) / (levels - 1) or 1.0
         arrays[key] = np.rint((values - low) / step).astype(np.uint16)
         arrays[f"{key}-scale"] = np.array([low, step])
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    # np.load reads any compression of a zip file; of noisy levels this one makes a sixth less.
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_BZIP2) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.save(member, array, allow_pickle=False)

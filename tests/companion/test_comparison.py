@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from misr4d.companion.comparison import LEVELS, Series, read_levels, save_frames
+from misr4d.companion.comparison import LEVELS, Series, save_frames
 from tests.book.test_pages import ROOT, build, check
 from tests.scripts import load_script
 
@@ -315,17 +315,3 @@ def check_blind(rounds: list[dict[str, Any]]) -> None:
         assert played["after"].startswith("Right" if left else "Wrong")
         assert f"{right} of {number} so far" in played["after"]
     assert "5 of 10 on average" in rounds[-1]["after"]
-
-
-def test_stored_levels_are_read_back_to_half_a_step(tmp_path: Path) -> None:
-    image = np.linspace(-0.2, 1.3, 36).reshape(6, 6)
-    low, step = image.min(), (image.max() - image.min()) / 255
-    levels = ((image - low) / step).round().astype(np.uint8)
-    scale = np.array([low, step])
-    np.savez_compressed(
-        tmp_path / "images.npz", **{"apo-ferritin-300": levels, "apo-ferritin-300-scale": scale}
-    )
-    images = read_levels(tmp_path / "images.npz")
-    assert list(images) == [("apo-ferritin", 300.0)]
-    assert np.allclose(images["apo-ferritin", 300.0], image, atol=0.51 * step)
-    assert read_levels(tmp_path / "missing.npz") == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +18,13 @@ from misr4d.companion.study import Measurement, make_scene
 from misr4d.companion.study_images import (
     GALLERY,
     KEPT,
+    PEER_IMAGES,
     SHOWN,
     image_key,
     image_of,
     is_kept,
     kept_image,
+    peer_images,
     read_images,
     write_images,
 )
@@ -139,5 +142,36 @@ def test_images_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_file_is_small() -> None:
+def test_images_of_fewer_levels_are_written_again_as_they_were(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+    image = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    write_images([("noise", image)], first, 4096)
+    stored = read_images(first)["noise"]
+    half = float(image.max() - image.min()) / 4095 / 2
+    assert 0.9 * half < float((stored - image).abs().max()) < 1.01 * half
+    write_images([("noise", stored)], second, 4096)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_images_of_a_peer_are_those_of_its_first_draws(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [
+        {"method": method, "specimen": "CuZr", "dose": 100.0, "draw": draw, "thickness": thickness}
+        for method in ("one", "other")
+        for draw in (0, 1)
+        for thickness in (None, 50.0)
+    ]
+    rows = [row | {"image": str(number)} for number, row in enumerate(rows)]
+    (tmp_path / "peers.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    images = {str(number): torch.full((2, 2), float(number)) for number in range(len(rows))}
+    monkeypatch.setattr(study_images, "STUDY_FOLDER", tmp_path)
+    monkeypatch.setattr(study_images, "PEER_IMAGES", tmp_path / "peers_images.npz")
+    write_images(images.items(), tmp_path / "peers_images.npz")
+    (place, image), *others = peer_images("other").items()
+    assert (place, float(image.mean()), others) == (("CuZr", 100.0), 4.0, [])
+
+
+def test_the_files_are_small() -> None:
     assert KEPT.stat().st_size < 5e6
+    assert PEER_IMAGES.stat().st_size < 7e6

@@ -107,16 +107,21 @@ def test_a_row_of_other_code_is_named(
     assert len(bench.stale_rows([one])) == 1
 
 
+def by_commit() -> random.Random:
+    """Draw by the commit, or by the study where there is none."""
+    command = ["git", "-C", str(STUDY_FOLDER), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    table = (STUDY_FOLDER / "table.json").read_bytes()
+    return random.Random(commit or hashlib.sha256(table).hexdigest())
+
+
 def sample(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Draw rows by the commit: at least one in a hundred, and at least one of each method.
 
     Of two specimens, so that the patterns of no more are simulated: one of those that slow methods
     were run on, and one of all.
     """
-    command = ["git", "-C", str(STUDY_FOLDER), "rev-parse", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    table = (STUDY_FOLDER / "table.json").read_bytes()
-    chance = random.Random(commit or hashlib.sha256(table).hexdigest())
+    chance = by_commit()
     groups: dict[tuple[str, float, int], list[dict[str, Any]]] = {}
     for row in rows:
         if row["thickness"] is None and math.isfinite(float(row["dose"])):

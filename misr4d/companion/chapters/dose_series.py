@@ -17,10 +17,10 @@ from misr4d.companion.cases import best_ptychography, doses_text, program
 from misr4d.companion.chapters import dose_curves
 from misr4d.companion.chapters.dose_curves import SIGNS, WORDS, Draws
 from misr4d.companion.chapters.tables import by_dose, minus, nested, other_measures, table
-from misr4d.companion.comparison import Series, read_levels
+from misr4d.companion.comparison import Series
 from misr4d.companion.dose_claims import SHELL
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
-from misr4d.companion.study_images import image_of, is_kept
+from misr4d.companion.study_images import image_of, is_kept, peer_images
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import dose_to_reach
 from misr4d.measure.spectra import RINGS, power_spectrum
@@ -104,7 +104,7 @@ class DoseSeries:
             raise ValueError(
                 f"ptychography_doses has {unknown}; expected some of {self.every_dose}"
             )
-        stored = read_levels(bench.STUDY_FOLDER / "peers_images.npz") if seed == 0 else {}
+        stored = peer_images(PEER) if seed == 0 else {}
         for name, scene in self.scenes.items():
             for dose in self.every_dose:
                 for draw in range(1 if math.isinf(dose) else draws):

@@ -24,11 +24,10 @@ from misr4d.companion.chapters.tables import (
     other_measures,
     table,
 )
-from misr4d.companion.comparison import read_levels
 from misr4d.companion.goals import Goal
 from misr4d.companion.recorded import Case, recorded
 from misr4d.companion.study import METHODS, UPSAMPLING, Scene, make_scene
-from misr4d.companion.study_images import image_of
+from misr4d.companion.study_images import image_of, peer_images
 from misr4d.learn.learned import card
 from misr4d.measure.metrics import correlation, dose_to_reach, specimen_mask
 from misr4d.measure.summary import plain, summarise
@@ -179,7 +178,7 @@ class Comparison:
         self.scenes: dict[str, Scene] = {}
         self.pictures: dict[tuple[str, str], Tensor] = {}
         self.iterated: dict[str, float] = {}
-        stored = read_levels(bench.STUDY_FOLDER / "peers_images.npz") if seed == 0 else {}
+        stored = peer_images(PEER) if seed == 0 else {}
         for name in names:
             scene = self.scenes[name] = make_scene(name)
             measurement = scene.measure(dose, seed)
