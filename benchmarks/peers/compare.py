@@ -5,7 +5,7 @@
 Each peer has the true parameters and the settings of ``tune.py`` at the nearest dose; where no peer
 is named, all run that were tuned for the specimen's regime. Writes ``notebooks/study/peers.json``,
 a row for each specimen, thickness, dose, draw and peer with the bench's scores, and
-``peers_images.npz``, the images that were scored, in 16 bit. Both have keys, of which
+``peers_images.npz``, the images that were scored, in 20 bit. Both have keys, of which
 ``rows.py`` tells. An image is made where none is kept under today's key, and a row is scored, from
 the image as it is kept, where it does not have today's key: a change of the scores alone costs no
 reconstruction. Rows of peers that are not named stay, until their images have to be made anew.
@@ -36,7 +36,9 @@ from misr4d.specimens.catalogue import regime_of
 
 TABLE = STUDY_FOLDER / "peers.json"
 IMAGES = HOME / "images"
-LEVELS = 65_536  # of 4096, the highest frequency of one image moved by a tenth, so 16 bit
+# 20 bit: beyond quantem's transfer limit there is nothing but rounding, and the levels of 16 bit,
+# which are above it, move the highest frequency by a ring.
+LEVELS = 2**20
 Entries = dict[Row, dict[str, Any]]
 
 

@@ -190,7 +190,7 @@ def write_images(images: Iterable[tuple[str, Tensor]], path: Path, levels: int =
         Key and image ``(X, Y)`` of each.
     path : Path
     levels : int
-        From the least to the greatest value of an image, 65536 at most. An image that was read
+        From the least to the greatest value of an image, 2³² at most. An image that was read
         from a file of as many levels is written as it was.
 
     Raises
@@ -205,7 +205,7 @@ def write_images(images: Iterable[tuple[str, Tensor]], path: Path, levels: int =
             raise ValueError(f"image {key} holds values that are not finite; make it anew")
         low = float(values.min())
         step = float(values.max() - low) / (levels - 1) or 1.0
-        arrays[key] = np.rint((values - low) / step).astype(np.uint16)
+        arrays[key] = np.rint((values - low) / step).astype(np.min_scalar_type(levels - 1))
         arrays[f"{key}-scale"] = np.array([low, step])
     # np.load reads any compression of a zip file; of noisy levels this one makes a sixth less.
     with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_BZIP2) as file:
