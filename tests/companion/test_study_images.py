@@ -173,10 +173,5 @@ def test_images_of_a_peer_are_those_of_its_first_draws(
 
 
 def test_the_files_are_small() -> None:
-<<<<<<< HEAD
     assert KEPT.stat().st_size < 5e6
-    assert PEER_IMAGES.stat().st_size < 7e6
-=======
-    assert KEPT.stat().st_size < 4e6
     assert PEER_IMAGES.stat().st_size < 9e6
->>>>>>> wt-peers
