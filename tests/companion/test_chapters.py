@@ -14,6 +14,7 @@ from misr4d.companion.bench import FAST, differing, read_study
 from misr4d.companion.chapters import drawing, simulation, structural_orders, tables
 from misr4d.companion.chapters.dose_curves import Draws
 from misr4d.companion.chapters.dose_series import LAST, DoseSeries
+from misr4d.companion.chapters.invention import Audit
 from misr4d.companion.chapters.invention_cases import Questions, atoms_of, spiral
 from misr4d.companion.chapters.structural_orders import Specimens
 from misr4d.companion.study import Scene
@@ -198,3 +199,17 @@ def test_what_the_study_lacks_is_measured_as_the_study_does() -> None:
     (again,) = (row for row in page.rows if row not in rows)
     half_sets = {"half_bit": lost["half_bit"], "half_0143": lost["half_0143"]}  # not for one page
     assert differing(lost, again | half_sets) == []
+
+
+def test_the_audits_record_keeps_the_order_of_the_draws() -> None:
+    """Methods are compared draw by draw on the same electrons."""
+    page = Audit.__new__(Audit)  # without its cases
+    page.threshold, page.doses, page.ptychography_dose = 0.1, [50.0], None
+    page.reliabilities, page.error_ratios, page.shares, page.chances = {}, {}, {}, {}
+    page.distances, page.places = {}, {}
+    page.nothing = {("vacuum", "direct", 50.0): [3.0, 0.0, 1.0]}
+    page.whole = page.inside = {("direct", 50.0): [0.5, 0.3, 0.4]}
+    page.promised = {}
+    record = page.record()
+    assert record["nothing"][0]["per_100_A2"] == [3.0, 0.0, 1.0]
+    assert record["novel"][0]["correlation"] == [0.5, 0.3, 0.4]

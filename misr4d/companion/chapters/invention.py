@@ -170,7 +170,7 @@ class Audit:
                 for (name, d), ratio in self.error_ratios.items()
             ],
             "nothing": [
-                {"kind": k, "method": m, "dose": d, "per_100_A2": sorted(v)}
+                {"kind": k, "method": m, "dose": d, "per_100_A2": list(v)}
                 for (k, m, d), v in self.nothing.items()
             ],
             "detection": [
@@ -189,9 +189,9 @@ class Audit:
                 {
                     "method": m,
                     "dose": d,
-                    "correlation": sorted(self.inside[m, d]),
-                    "correlation_whole_field": sorted(v),
-                    "overconfidence": sorted(self.promised[m, d])
+                    "correlation": list(self.inside[m, d]),
+                    "correlation_whole_field": list(v),
+                    "overconfidence": list(self.promised[m, d])
                     if (m, d) in self.promised
                     else None,
                 }
