@@ -70,7 +70,12 @@ class Draws:
         ran = [m for m in methods if self.values(name, m, dose)]
         if not ran:
             return None
-        return max(ran, key=lambda m: SIGNS[column] * self.median(name, m, dose, column))
+
+        def goodness(method: str) -> float:
+            middle = SIGNS.get(column, 1) * self.median(name, method, dose, column)
+            return -math.inf if math.isnan(middle) else middle  # what resolves nothing is last
+
+        return max(ran, key=goodness)
 
 
 def curves(
