@@ -74,7 +74,7 @@ class Specimens:
 
     Attributes
     ----------
-    rows : list of mapping
+    rows : list of dict
         One for each specimen, method, dose and draw.
     measured : int
         How many of them the study lacks.
