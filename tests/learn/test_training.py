@@ -408,7 +408,7 @@ def test_inputs_of_the_ablations(supply: Path) -> None:
     (direct,) = make_batch(replace(config, inputs="direct"), 1)
     network = build_network(replace(config, inputs="direct"))
     assert network(direct.inputs[0]).shape == (2, 1, 192, 192)
-    with pytest.raises(ValueError, match="only AttentionUNet chooses"):
+    with pytest.raises(ValueError, match="inputs is 'aligned'; expected one of views for"):
         replace(TINY, inputs="aligned")
 
 

@@ -277,15 +277,17 @@ def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path
 
 def test_warnings_are_raised_where_the_network_was_not_trained(report: Report) -> None:
     far = replace(ATOMIC, step=(2.0, 2.0), semiangle=21.0, energy=80e3)
-    text = " ".join(reports._training_range_warnings(report, far))
-    for word in ("step is 2 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
+    text = " ".join(reports._training_range_warnings(report, far, 3))
+    for word in ("pixel of the image is 0.667 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
         assert word in text
+    # Six pixels a step of 2 Å are those of three a step of 1 Å.
+    assert "pixel" not in " ".join(reports._training_range_warnings(report, far, 6))
     skewed = replace(ATOMIC, astigmatism=(30.0, -40.0))
-    assert "astigmatism of 50 Å" in " ".join(reports._training_range_warnings(report, skewed))
+    assert "astigmatism of 50 Å" in " ".join(reports._training_range_warnings(report, skewed, 3))
     noisy = replace(report, deviation=torch.full_like(report.mean, 10.0))
-    assert "larger than the signal" in " ".join(reports._training_range_warnings(noisy, ATOMIC))
+    assert "larger than the signal" in " ".join(reports._training_range_warnings(noisy, ATOMIC, 3))
     none = replace(report, resolution={"direct": {"half-bit": math.inf}, "informed": {}})
-    assert "agree at no frequency" in " ".join(reports._training_range_warnings(none, ATOMIC))
+    assert "agree at no frequency" in " ".join(reports._training_range_warnings(none, ATOMIC, 3))
 
 
 @pytest.mark.parametrize(
