@@ -52,7 +52,7 @@ def test_a_kept_image_has_the_scores_of_its_row(case: tuple[str, str, float, int
     method, name, dose, seed = case
     (row,) = (
         entry
-        for entry in read_study()
+        for entry in read_study(specimens=(name,))
         if (entry["method"], entry["specimen"], entry["thickness"]) == (method, name, None)
         and (float(entry["dose"]), entry["seed"]) == (dose, seed)
     )

@@ -39,6 +39,11 @@ MEASURES = ("correlation", "correlation_field", "weighted_frc", "ceiling", "reso
 C1_NETWORK, C1_PTYCHOGRAPHY, C4_PTYCHOGRAPHY = 200.0, 500.0, 1000.0  # e⁻/Å², the paper's §3.2
 
 
+def fitting(bar: float, width: float) -> float:
+    """Length of a scale bar [Å], or a tenth of it where an image is less than twice as wide."""
+    return bar if 2 * bar <= width else bar / 10
+
+
 class DoseSeries:
     """A crystal, a glass and a protein by each method against dose, from the same electrons.
 
@@ -169,7 +174,7 @@ class DoseSeries:
         ----------
         name : str
         bar : float
-            Scale bar [Å].
+            Scale bar [Å]; a tenth where that is more than half of the image.
         """
         scene = self.scenes[name]
         field = scene.acquisition.field
@@ -185,6 +190,7 @@ class DoseSeries:
             pictures.append((method, [*row, truth if method == "direct" else None]))
             notes.append([*below, ""])
         labels = [plotting.dose_label(dose) for dose in self.every_dose] + ["truth"]
+        bar = fitting(bar, size[1])
         figure = plotting.image_grid(pictures, labels, size, bar=bar, notes=notes)
         for rank, (method, images) in enumerate(pictures):
             axes = figure.axes[rank * len(labels)]
@@ -212,6 +218,7 @@ class DoseSeries:
         pair = ((self.crystal, 5.0, 0.5), (self.protein, 50.0, 1.0))
         for row, (name, bar, part) in zip(grid, pair, strict=True):
             scene = self.scenes[name]
+            bar = fitting(bar, part * scene.acquisition.field[1])
             there = [m for m in self.programs if (name, m, self.picked) in self.images]
             best = best_ptychography(self.rows, name, self.picked, among=there)
             best = best or next(iter(there), None)  # a study without these has no best
@@ -267,7 +274,7 @@ class DoseSeries:
                     name=name,
                     title=scene.specimen.short_title,
                     field=scene.acquisition.field,
-                    bar=50.0 if name == self.protein else 20.0,
+                    bar=fitting(50.0 if name == self.protein else 20.0, scene.acquisition.field[1]),
                     truth=scene.truth,
                     images=shown,
                     scores=scores,
