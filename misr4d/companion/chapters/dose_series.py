@@ -117,7 +117,7 @@ class DoseSeries:
                     methods = list(MEASURED)
                     if draw == 0:
                         self.views[name, dose] = measurement.views
-                        if dose == self.picked and name != self.glass:
+                        if dose == self.picked and name in (self.crystal, self.protein):
                             methods.append("refined")
                         if dose in ptychography_doses or is_kept("ptychography", measurement, seed):
                             methods.append("ptychography")
