@@ -103,7 +103,7 @@ def curves(
         Draw the median at infinite dose too, as a dotted line.
     """
     figure = Figure(figsize=(9.2, 5.4), layout="constrained")
-    grid = figure.subplots(2, len(scenes), sharex=True)
+    grid = figure.subplots(2, len(scenes), sharex=True, squeeze=False)
     for column, (name, scene) in enumerate(scenes.items()):
         for axes, key in zip(grid[:, column], ("correlation", "resolution"), strict=True):
             for method in methods:
