@@ -39,6 +39,7 @@ from misr4d.companion.figures import REGISTER
 from misr4d.companion.verdicts import plain_strip, strip
 from misr4d.core.keys import result_key, trace
 from misr4d.core.workers import SIDE_BY_SIDE
+from misr4d.specimens.catalogue import SPECIMENS
 from misr4d.specimens.cryo_scan import FOLDER_VARIABLE
 from misr4d.specimens.fetch import DATASETS
 
@@ -336,7 +337,7 @@ def stage_frames(folder: Path, target: Path) -> None:
 
 def check_agreement(folder: Path) -> None:
     """Fail if a quantity has one number on one page and another elsewhere."""
-    if lines := disagreements(folder / "results", read_study()):
+    if lines := disagreements(folder / "results", read_study(specimens=SPECIMENS)):
         raise SystemExit("\n".join([*lines, f"{len(lines)} numbers differ between pages"]))
 
 

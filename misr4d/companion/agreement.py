@@ -19,7 +19,7 @@ from misr4d.measure.summary import summarise
 
 __all__ = ["OTHER_ELECTRONS", "disagreements"]
 
-OTHER_ELECTRONS = ("01_simulation", "07_structural_orders")
+OTHER_ELECTRONS = ("01_simulation",)
 """Pages that count electrons in the bright disc's pixels alone, and say so: other draws."""
 
 STUDY = "the study"

@@ -18,14 +18,12 @@ from torch import Tensor
 from misr4d.companion.bench import score_image
 from misr4d.companion.recorded import Case, recorded
 from misr4d.companion.study import Scene, make_scene
-from misr4d.companion.verdicts import SEEN
+from misr4d.companion.verdicts import LEVEL, SEEN
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import EMPTY, counting_rings, score_rings
 from misr4d.specimens.catalogue import SPECIMENS
 
 __all__ = ["bounds", "cases", "featureless", "finest", "least_shown", "marginal_text", "outlines"]
-
-MARGIN = 0.02  # our choice, as everywhere: correlations that differ by less are level
 
 
 def outlines(scene: Scene) -> Iterator[Tensor]:
@@ -90,7 +88,7 @@ def least_shown(specimen: str) -> float:
 
     :data:`misr4d.companion.verdicts.SEEN`, or more where a blank outline has that much.
     """
-    return max(SEEN, featureless(specimen) + MARGIN)
+    return max(SEEN, featureless(specimen) + LEVEL)
 
 
 def marginal_text(specimens: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from misr4d.companion.verdicts import (
     CONTRADICTED,
     FEWEST,
     JUDGED_METHODS,
+    LEVEL,
     NOT,
     NOT_RUN,
     OPEN,
@@ -50,7 +51,6 @@ KEPT = 0.8  # our choice, the paper gives no number: four fifths of the best is 
 LOST = 0.5  # our choice: what loses more than half is no longer tolerated in any sense
 NEAR = 0.75  # our choice: three quarters of the reference's peak to background is near it
 TOLD = 0.9  # our choice, of a probability by which two things are told apart: 0.5 is a guess
-LEVEL = 0.02  # our choice: correlations that differ by less are level
 SAME = 0.01  # our choice: what differs by less than a hundredth is as the paper says
 SAMPLED, DECLARED = 0.1, 1.0  # Å, of the released crystal script's potential
 SEMIANGLE = 10.0  # mrad, paper §2.3

@@ -25,7 +25,6 @@ from typing import Any
 from misr4d.companion.bounds import least_shown
 from misr4d.companion.cases import CRYSTAL, PROTEIN, PTYCHOGRAPHY, Rows, program, scores
 from misr4d.companion.chapter_claims import (
-    LEVEL,
     Results,
     any_number,
     artefacts,
@@ -45,6 +44,7 @@ from misr4d.companion.comparison_claims import (
 from misr4d.companion.dose_claims import electrons, inside, lattice, shell
 from misr4d.companion.verdicts import (
     JUDGED_METHODS,
+    LEVEL,
     NOT_RUN,
     Claim,
     enough,

@@ -16,7 +16,7 @@ from misr4d.companion.cases import (
     compare_methods,
     scores_text,
 )
-from misr4d.companion.chapter_claims import LEVEL, Results
+from misr4d.companion.chapter_claims import Results
 from misr4d.companion.dose_claims import (
     blind_text,
     counted_part,
@@ -30,6 +30,7 @@ from misr4d.companion.goals import contrast_ratio
 from misr4d.companion.verdicts import (
     CANNOT,
     JUDGED_METHODS,
+    LEVEL,
     NOT_RUN,
     Claim,
     Finding,

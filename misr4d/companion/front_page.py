@@ -16,11 +16,10 @@ from misr4d.companion.cases import (
     program,
     scores,
 )
-from misr4d.companion.chapter_claims import LEVEL
 from misr4d.companion.chapters import refinement
 from misr4d.companion.chapters.tables import table as as_table
 from misr4d.companion.recorded import recorded
-from misr4d.companion.verdicts import MARKS, SUBJECT
+from misr4d.companion.verdicts import LEVEL, MARKS, SUBJECT
 from misr4d.learn.learned import card
 from misr4d.measure.summary import select, summarise
 from misr4d.plotting import dose_label, period_label

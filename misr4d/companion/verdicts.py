@@ -23,6 +23,7 @@ __all__ = [
     "CONTRADICTED",
     "FEWEST",
     "JUDGED_METHODS",
+    "LEVEL",
     "MARKS",
     "NOT",
     "NOT_RUN",
@@ -71,6 +72,9 @@ JUDGED_METHODS = (SUBJECT, "dual path", "informed", "direct")
 
 SEEN = 0.5  # our choice: at less, not even a quarter of the variation inside is the specimen's
 """Least correlation with the truth inside a specimen of an image that shows something of it."""
+
+LEVEL = 0.02  # our choice
+"""Correlations that differ by less are level."""
 
 FEWEST = 3  # our choice: of two draws, each may be the odd one
 """Draws of a noisy dose, or trainings, that a verdict takes."""

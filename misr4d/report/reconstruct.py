@@ -354,13 +354,13 @@ def _miscounted(noise: float) -> list[str]:
 
 def _check_grid(method: Method, upsampling: int) -> None:
     """Raise unless a method makes an image so many times finer than the scan."""
-    if upsampling < 1 or (method != "direct" and upsampling % UPSAMPLING):
+    if method == "direct" and upsampling < 1:
+        raise ValueError(f"upsampling is {upsampling}; expected 1 or more pixels per scan step")
+    if method != "direct" and (upsampling < 1 or upsampling % UPSAMPLING):
         raise ValueError(
             f"upsampling is {upsampling} and the method {method}, whose network works on blocks of "
             f"{UPSAMPLING} × {UPSAMPLING} pixels; expected {UPSAMPLING}, {2 * UPSAMPLING}, "
             f"{3 * UPSAMPLING} …, or --method direct"
-            if method != "direct"
-            else f"upsampling is {upsampling}; expected 1 or more pixels per scan step"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from misr4d.companion.cases import best_ptychography
 from misr4d.companion.chapters.drawing import dose_ticks, mark_periods, plot_spread
 from misr4d.companion.study import NETWORK_OF, Scene
 from misr4d.measure.summary import select, summarise
@@ -67,15 +68,7 @@ class Draws:
         self, methods: Iterable[str], name: str, dose: float, column: str = "correlation"
     ) -> str | None:
         """Which of some methods has the best median there, or none if none ran."""
-        ran = [m for m in methods if self.values(name, m, dose)]
-        if not ran:
-            return None
-
-        def goodness(method: str) -> float:
-            middle = SIGNS.get(column, 1) * self.median(name, method, dose, column)
-            return -math.inf if math.isnan(middle) else middle  # what resolves nothing is last
-
-        return max(ran, key=goodness)
+        return best_ptychography(self.rows, name, dose, column, among=[*methods])
 
 
 def curves(
