@@ -1,16 +1,19 @@
 """Calibrate the informed network's deviation on some specimens, and check it on others.
 
-Called by ``python benchmarks/ship_network.py DirectInformed --rescore``.
+Called by ``python benchmarks/ship_network.py DirectInformed --rescore``, and for
+``InstrumentInformed``.
 
 The factors that turn a deviation into an interval come from draws of `misr4d.specimens.corpus`
 under one seed; the share of pixels that the intervals hold is counted on draws under another.
-Neither is the training's. A third of the specimens have detector noise, and vacuum counts with its
-share of the training. Coverage is given for every regime and dose, with its spread over specimens.
+Neither is the training's. The network for any instrument is given scans on instruments drawn under
+the same seeds. A third of the specimens have detector noise, and vacuum counts with its share of
+the training. Coverage is given for every regime and dose, with its spread over specimens.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,15 +27,19 @@ from tqdm import tqdm
 from misr4d.core.acquisition import Acquisition
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of
-from misr4d.learn.examples import example
-from misr4d.learn.networks import direct_features
+from misr4d.learn.examples import example, generator_of
+from misr4d.learn.instruments import scan
+from misr4d.learn.learned import informed_from
+from misr4d.learn.networks import InstrumentInformed, direct_features
 from misr4d.reconstruction.direct import DirectPtychography, Statistic, starting_point
 
 SHARES = (0.68, 0.95)
 DOSES = (50.0, 100.0, 300.0, 1000.0, 10_000.0, math.inf)  # e⁻/Å²
 CALIBRATED_ON, CHECKED_ON = 11, 12  # seeds; the training's is on its card, and tuning has 1
 SPECIMENS = {"atomic": 10, "molecular": 5}  # of each seed, two and one at every defocus
+SCANS = 60  # of instruments drawn at random, of each seed
 VACUUM = 2  # draws of vacuum at every dose and regime
+EMPTY_SCANS = 6  # instruments that are given vacuum, too
 EVERY = 7  # of the pixels: neighbours err together
 RESAMPLED = 2000  # draws of the bootstrap
 
@@ -87,8 +94,30 @@ def measure(
     return Sample(regime, dose, vacuum, (error / deviation[0]).numpy().ravel()[::EVERY])
 
 
+@torch.inference_mode()
+def measure_scan(network: nn.Module, config: Training, seed: int, index: int) -> Iterator[Sample]:
+    """Reconstruct a scan on an instrument drawn at random, at every dose; of some, vacuum too."""
+    measured = scan(seed, index)
+    method = _method(measured.instrument.acquisition)
+    for order, dose in enumerate(sorted(DOSES)):
+        for vacuum in (False, True) if index < EMPTY_SCANS and math.isfinite(dose) else (False,):
+            generator = generator_of(seed, index, order, int(vacuum))
+            noisy = (index + order) % 3 == 0
+            detector = config.detector_noise * float(torch.rand((), generator=generator))
+            statistic, truth = measured.expose(
+                method, dose, generator, detector=detector if noisy else 0.0, vacuum=vacuum
+            )
+            estimate, _ = informed_from(method, statistic, network=network)
+            ratios = ((estimate.mean - truth).abs() / estimate.deviation)[0]
+            regime = measured.instrument.regime
+            yield Sample(regime, dose, vacuum, ratios.numpy().ravel()[::EVERY])
+
+
 def draw(network: nn.Module, config: Training, seed: int) -> list[Sample]:
     """Measure every specimen of a seed, and vacuum, at every dose."""
+    if isinstance(network, InstrumentInformed):
+        scans = tqdm(range(SCANS), desc=f"seed {seed}", leave=False)
+        return [s for index in scans for s in measure_scan(network, config, seed, index)]
     tasks = [
         (regime, index, dose, vacuum)
         for regime, count in SPECIMENS.items()
@@ -161,11 +190,13 @@ def calibrate(network: nn.Module, config: Training) -> dict[str, Any]:
     """Factors from one seed, and what the intervals hold under another, for the card."""
     if config.seed in (CALIBRATED_ON, CHECKED_ON):
         raise ValueError(f"the training's seed is {config.seed}; calibration needs draws of others")
+    instruments = isinstance(network, InstrumentInformed)
+    drawn = {"instruments": SCANS} if instruments else {"specimens": SPECIMENS}
     samples = draw(network, config, CALIBRATED_ON)
     known = {regime: factors(samples, config.vacuum, regime) for regime in SPECIMENS}
     return {
-        "calibrated_on": {"seed": CALIBRATED_ON, "specimens": SPECIMENS},
-        "checked_on": {"seed": CHECKED_ON, "specimens": SPECIMENS},
+        "calibrated_on": {"seed": CALIBRATED_ON, **drawn},
+        "checked_on": {"seed": CHECKED_ON, **drawn},
         "vacuum": config.vacuum,
         "detector_noise": f"up to {config.detector_noise:g} electrons a pixel, a third of samples",
         "intervals": [

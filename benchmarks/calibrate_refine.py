@@ -32,8 +32,8 @@ from misr4d.learn.configuration import DEFOCI, acquisition_of
 from misr4d.learn.examples import simulate_example
 from misr4d.learn.learned import card, informed
 from misr4d.measure.audit import signature
-from misr4d.measure.metrics import correlation
-from misr4d.measure.spectra import fourier_ring_correlation, resolution
+from misr4d.measure.metrics import correlation, specimen_mask
+from misr4d.measure.spectra import score_rings
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
 from misr4d.reconstruction.refine import PriorStrength, refine
 
@@ -50,11 +50,11 @@ PART = Path(__file__).resolve().parent.parent / "_build" / "calibrate_refine.jso
 
 
 def scores(image: torch.Tensor, truth: torch.Tensor, pixel: tuple[float, float]) -> dict[str, Any]:
-    """Correlation and FRC-0.5 resolution [Å], as text where it may be infinite."""
-    frequency, curve, _ = fourier_ring_correlation(image, truth, pixel, width=3)
+    """Correlation inside the specimen and resolution [Å], as text where it may be infinite."""
+    inside = specimen_mask(truth, pixel)
     return {
-        "correlation": round(correlation(image, truth), 4),
-        "resolution": str(round(resolution(frequency, curve), 3)),
+        "correlation": round(correlation(image, truth, within=inside), 4),
+        "resolution": str(round(score_rings(image, truth, pixel).resolution, 3)),
     }
 
 

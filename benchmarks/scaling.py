@@ -33,6 +33,7 @@ from misr4d.core.files import write_whole
 from misr4d.learn.configuration import DEFOCI, Training, acquisition_of, build_network
 from misr4d.learn.examples import example
 from misr4d.learn.learned import attention_unet, dual_path, informed
+from misr4d.learn.networks import NETWORKS
 from misr4d.learn.training import train
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.measure.spectra import score_rings
@@ -61,6 +62,7 @@ def configuration(network: str, width: int, budget: int, repeat: int) -> Trainin
         batch=BATCH,
         specimens=SPECIMENS,
         learning_rate=LEARNING_RATE,
+        half=NETWORKS[network].mixed_precision,
         repeat=repeat,
         checkpoint=min(400, steps),
     )

@@ -23,12 +23,13 @@ from calibrate_deviation import calibrate
 from misr4d.companion.bench import score_image
 from misr4d.companion.study import METHODS, place
 from misr4d.learn.configuration import recorded_training
-from misr4d.learn.learned import SHIPPED, amend, card, load_network, pack
+from misr4d.learn.learned import SHIPPED, STUDIED, amend, card, load_network, pack
 from misr4d.measure.summary import summarise
 from misr4d.specimens.catalogue import make_specimen
 
 HELD_OUT = ("Li2CoO3", "CuZr", "apoferritin")
 DOSES = (50.0, 100.0, 300.0, 1000.0, math.inf)
+CALIBRATED = ("DirectInformed", "InstrumentInformed")  # those that state a deviation
 LABELS = {"DirectInformed": "informed", "AttentionUNet": "attention U-Net", "DualPath": "dual path"}
 
 
@@ -66,12 +67,13 @@ def scores(name: str) -> list[dict[str, Any]]:
 def facts(name: str) -> dict[str, Any]:
     """Measure what the card of a shipped network says of its quality."""
     found: dict[str, Any] = {}
-    if name == "DirectInformed":
+    if name in CALIBRATED:
         config = recorded_training(card(name))
         found["calibration"] = calibrate(load_network(name), config)
         for row in found["calibration"]["intervals"]:
             print(row, flush=True)
-    return found | {"held_out": scores(name)}
+    # That for any instrument is no method of the study: benchmarks/instruments.py measures it.
+    return found | ({"held_out": scores(name)} if name in STUDIED else {})
 
 
 @click.command(help=__doc__)

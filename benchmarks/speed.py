@@ -32,7 +32,7 @@ from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.dose import expose
 from misr4d.learn.configuration import Training
 from misr4d.learn.examples import example
-from misr4d.learn.learned import SHIPPED, attention_unet, dual_path, informed
+from misr4d.learn.learned import STUDIED, attention_unet, dual_path, informed
 from misr4d.learn.recipes import make_batch
 from misr4d.reconstruction import classical
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
@@ -80,7 +80,7 @@ def networks() -> None:
         "AttentionUNet": lambda: attention_unet(views, midplane),
         "DualPath": lambda: dual_path(views, midplane),
     }
-    for name in SHIPPED:
+    for name in STUDIED:
         taken = median_time(actions[name], 5)
         print(f"  {name:15} {taken:6.3f} s = {taken / solve:.1f} × the direct reconstruction")
     added, drawn = training_samples("DirectInformed"), training_samples("AttentionUNet")

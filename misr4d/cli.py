@@ -192,7 +192,7 @@ def bench(
 )
 @click.option(
     "--network",
-    type=click.Choice(["DirectInformed", "AttentionUNet", "DualPath"]),
+    type=click.Choice(["DirectInformed", "AttentionUNet", "DualPath", "InstrumentInformed"]),
     help="Instead of the preset's.",
 )
 @click.option("--width", type=click.IntRange(1, 1024), help="Channels of its first level.")
@@ -215,6 +215,7 @@ def bench(
     help="Start from the shipped weights of the network, with the settings on their card instead "
     "of a preset's.",
 )
+@click.option("--start", help="SHA-256 of the shipped weights to start from, as on their card.")
 @click.option("--seed", type=SEED, help="Of everything.")
 @click.option("--repeat", type=SEED, help="Another number draws other noise of each specimen.")
 @click.option("--device", help="Such as cpu or cuda:0; by default a GPU if there is one.")

@@ -269,8 +269,8 @@ Markdown(found.table())
 # %% [markdown]
 # ## The whole way
 #
-# What the paper shows as its workflow, with what passed through each function in one run: down to the
-# noisy views, and from them to an image by {term}`direct ptychography`, by the {term}`informed network`
+# What the paper shows as its workflow, with what passed through each function in one run. It goes down to the
+# noisy views, and from them to three images: by {term}`direct ptychography`, by the {term}`informed network`
 # that starts from it, and by the paper's attention U-Net. The study's detector is finer than the one above, so
 # the counted views are of that one. Electrons are counted in the bright disc's pixels alone.
 

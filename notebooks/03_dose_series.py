@@ -21,12 +21,11 @@
 # apoferritin sharpens with dose, where ptychography is noise until 1000 (claim C4). Cu-Zr glass is the third
 # specimen.
 #
-# **What is measured here.** How far methods *without any training* get on the same {term}`doses <dose>` (the
-# {term}`summed bright field <virtual bright field>`, {term}`parallax`, and
-# {term}`direct ptychography` with up-sampling), what the shipped networks of
-# {doc}`02_training` make of the same electrons, and what iterative {term}`ptychography`, the paper's baseline,
-# makes of them. This page reconstructs the images that it shows, from one {term}`noise draw <draw>`. The curves and tables
-# read the committed {term}`study`, which has more draws of each.
+# **What is measured here.** Methods *without any training* at the same {term}`doses <dose>`: the {term}`summed bright
+# field <virtual bright field>`, {term}`parallax`, and {term}`direct ptychography` with up-sampling. On the same
+# electrons, the shipped networks of {doc}`02_training`, and iterative {term}`ptychography`, the paper's baseline.
+# This page reconstructs the images that it shows, from one {term}`noise draw <draw>`. The curves and tables read the
+# committed {term}`study`, which has more draws of each.
 #
 # **How long it takes.** About two minutes on two cores. Each dose in `ptychography_doses` whose image the study
 # does not keep adds minutes, once.
@@ -91,9 +90,9 @@ series = DoseSeries((crystal, glass, protein), doses, read_study(Path(study) if 
 #   views themselves, ring by ring; no truth and no training enter. Its one fixed number, the
 #   amplitude contrast, is near the best on draws of the training corpus (`benchmarks/calibrate_direct.py`). The
 #   3 × 3 aliases that the image holds are solved; what solving more changes is measured below.
-# * **Networks**, those whose weights are shipped: the attention U-Net is the paper's, on the stacked
-#   views; the dual path is that of the paper's text, on the same views as a set; the informed network
-#   starts from direct ptychography. No training has seen these three specimens.
+# * **Networks**, as shipped. The attention U-Net is the paper's, on the stacked views. The dual path
+#   is that of the paper's text, on the same views as a set. The informed network starts from direct
+#   ptychography. No training has seen these three specimens.
 # * **Ptychography** by other programs starts from whole patterns of the same counts. The row *ptychography* is
 #   py4DSTEM's, the program of the paper, at the doses whose images the study keeps. *phaserEM*, where the study
 #   holds its images, maximises the Poisson likelihood with a phase that is never negative; *quantem direct* solves

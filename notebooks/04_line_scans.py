@@ -18,14 +18,15 @@
 #
 # **What the paper says** (§3.2, Fig. 4d–f). At 300 e⁻/Å² the network's line scans show peaks close to
 # those of infinite-dose {term}`ptychography` ({term}`ptycho∞`), where low-dose ptychography is noise
-# (claim C11), with more than three times its {term}`contrast to noise <CNR>` (claim C2, which does not
-# define it).
+# (claim C11). Its {term}`contrast to noise <CNR>`, which the paper does not define, is more than three
+# times as high (claim C2).
 #
-# **What is measured here.** Profiles along the lines that the paper describes, horizontal for Li₂CoO₃
-# and diagonal for Cu-Zr glass and apoferritin, of the paper's tuned ptychography (py4DSTEM), of direct
-# ptychography, of the three networks and of the {term}`truth`, on the same electrons. Contrast to noise is
-# taken {term}`inside the specimen`, between images of one resolution. A last measure asks how well each
-# method tells the specimen from its surroundings along the line, which the paper claims of the glass.
+# **What is measured here.** Profiles along the lines that the paper describes: horizontal for Li₂CoO₃,
+# diagonal for Cu-Zr glass and apoferritin. They are of the paper's tuned ptychography (py4DSTEM), of
+# direct ptychography, of the three networks and of the {term}`truth`, on the same electrons. Contrast to
+# noise is taken {term}`inside the specimen`, between images of one resolution. A last measure asks how
+# well each method tells the specimen from its surroundings along the line, which the paper claims of the
+# glass.
 #
 # **How long it takes.** About two minutes on two cores. Images by ptychography are read back from the
 # study where it keeps them (300 e⁻/Å², three {term}`draws <draw>`); others take minutes more, once.
@@ -64,10 +65,10 @@ TRIO = ("Li2CoO3", "CuZr", "apoferritin")  # the paper's Fig. 4d–f
 # ## The lines
 #
 # The horizontal line on the crystal runs along the row of the truth with the highest mean phase inside it; the
-# diagonals go through the middle. Profiles are averaged over one scan step across. For the surroundings
-# the same line is drawn on to the edges of the field: the measure is the chance that a value inside the
-# specimen is higher than one outside (the area under the ROC curve), 0.5 for an image that does not tell
-# them apart. Gaps between columns are as dark as vacuum, so that the truth itself does not reach 1.
+# diagonals go through the middle. Profiles are averaged over one scan step across. For the surroundings the
+# same line is drawn on to the edges of the field. The measure is the chance that a value inside the specimen
+# is higher than one outside (the area under the ROC curve). It is 0.5 for an image that does not tell them
+# apart. Gaps between columns are as dark as vacuum, so that the truth itself does not reach 1.
 
 # %%
 scene = make_scene("CuZr")

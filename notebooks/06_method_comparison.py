@@ -56,7 +56,7 @@ from misr4d.companion.goals import judge_goals
 from misr4d.companion.recorded import recorded
 from misr4d.companion.study import make_scene
 from misr4d.companion.study_images import image_of
-from misr4d.learn.learned import SHIPPED, attention_unet, card, dual_path, informed
+from misr4d.learn.learned import STUDIED, attention_unet, card, dual_path, informed
 from misr4d.measure.metrics import correlation, specimen_mask
 from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.classical import parallax
@@ -76,10 +76,10 @@ TRIO = page.TRIO  # the paper's Fig. 5
 #   share.
 # * **Parallax** (py4DSTEM): registered by the known defocus, merged on the ×3 grid, signs of the
 #   transfer function flipped.
-# * **Ptychography** (py4DSTEM, single slice), the paper's program: probe known and held; step size, updates per iteration,
-#   iterations, object type, a filter and the object that it starts from chosen per dose by
-#   `benchmarks/tune_ptychography.py` on draws of the training corpus that no training has seen, by their
-#   correlation with the truth inside the specimen and ring by ring.
+# * **Ptychography** (py4DSTEM, single slice), the paper's program. The probe is known and held. Step size, updates
+#   per iteration, iterations, object type, a filter and the object that it starts from are chosen per dose by
+#   `benchmarks/tune_ptychography.py`. It tries them on draws of the training corpus that no training has seen, and
+#   scores the correlation with the truth inside the specimen and ring by ring.
 # * **phaserEM** and **quantem direct**, where the study has them: programs of today, the first iterative, on the
 #   same counts, with the true parameters, their settings tuned like those of py4DSTEM's (`benchmarks/peers`).
 #   quantem's iterations were not tuned, and so not run. The best of all these programs is what this page calls ptychography at its best.
@@ -88,9 +88,9 @@ TRIO = page.TRIO  # the paper's Fig. 5
 # * **SSB, OBF, direct**: direct ptychography with the weights of the single side band ({term}`SSB`
 #   {cite}`rodenburg1993`) and of the optimum bright field ({term}`OBF` {cite}`ooe2021`), and the joint
 #   least-squares solution with the {term}`prior` spectrum read off the noisy data.
-# * **Networks** ({doc}`02_training`), as shipped: the attention U-Net works on the raw views as in the
-#   paper but is narrower; the dual path, where its weights are shipped, fuses views that are encoded one
-#   by one; the informed network starts from the direct estimate.
+# * **Networks** ({doc}`02_training`), as shipped. The attention U-Net works on the raw views as in the
+#   paper, but is narrower. The dual path fuses views that are encoded one by one. The informed network
+#   starts from the direct estimate.
 # * **Refined** ({doc}`12_refinement`): the informed network's image, refined by the counts themselves.
 
 # %% tags=["remove-input"]
@@ -188,7 +188,7 @@ Markdown(compared.measures_table())
 # far enough down to tell.
 
 # %%
-cards = {name: card(name) for name in SHIPPED}
+cards = {name: card(name) for name in STUDIED}
 goals = judge_goals([row for row in rows if row["thickness"] is None], cards)
 
 # %% tags=["remove-input"]

@@ -21,12 +21,13 @@
 # apoferritin, an α-synuclein truncation, the neurotensin receptor and a eukaryotic protein; PEO,
 # Cu-Zr, LiPON and glassy Li₅La₃Nb₂O₁₂. Li₂CoO₃ is the thirteenth, of Fig. 4.
 #
-# **What is measured here.** The same thirteen, true to scale: the atoms, and below them what
-# {term}`direct ptychography`, the paper's network and the {term}`informed one <informed network>` make of them at one dose; and every method
-# but iterative ptychography and refinement, which are slow, on all thirteen, with its spread over {term}`noise draws <draw>`. No
-# training has seen any. {numref}`tab-parameters` is our Supplementary Table 1: the paper's own is not
-# available to us, so each parameter says where it comes from. Images and scores are those of the committed study.
-# Under another dose, or with more draws, the page makes what the study lacks, of the same detector and by the same code.
+# **What is measured here.** The same thirteen, true to scale. Pictures show the atoms, and below them what
+# {term}`direct ptychography`, the paper's network and the {term}`informed one <informed network>` make of them at one
+# dose. Tables have every method on all thirteen, with its spread over {term}`noise draws <draw>`; iterative
+# ptychography and refinement are left out, since they are slow. No training has seen any. {numref}`tab-parameters` is
+# our Supplementary Table 1: the paper's own is not available to us, so each parameter says where it comes from.
+# Images and scores are those of the committed study. Under another dose, or with more draws, the page makes what the
+# study lacks, of the same detector and by the same code.
 #
 # **How long it takes.** A minute on two cores. What the study lacks takes longer: half a minute for the patterns of a
 # specimen, then some seconds for each dose and draw.

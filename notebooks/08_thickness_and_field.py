@@ -19,13 +19,12 @@
 # **What the paper says** (§3.2). From 2 to 20 nm thickness its reconstruction and ptychography both degrade,
 # its own less (claim C6), and the reconstruction is best in the centre of the field of view (claim C5).
 #
-# **What is measured here.** The same two questions, asked of methods with and without training: how
-# the correlation with the true projected {term}`phase` {term}`inside the specimen` and the ring correlation
-# ({term}`FRC`) change with thickness, and with the distance from the edge of a scan that ends inside the
-# specimen. What the plain methods show too is not a property of the network. The curves against thickness read
-# the committed study, in which every method sees the same counts, ptychography among them. The pictures,
-# and all of the edge, count electrons in the bright disc's pixels alone: they are other {term}`draws <draw>` of the same
-# detector.
+# **What is measured here.** The same two questions, asked of methods with and without training. How do the
+# correlation with the true projected {term}`phase` {term}`inside the specimen` and the ring correlation ({term}`FRC`)
+# change with thickness? And how with the distance from the edge of a scan that ends inside the specimen? What the
+# plain methods show too is not a property of the network. The curves against thickness read the committed study, in
+# which every method sees the same counts, ptychography among them. The pictures, and all of the edge, count electrons
+# in the bright disc's pixels alone: they are other {term}`draws <draw>` of the same detector.
 #
 # **How long it takes.** About a minute on two cores. Pictures by ptychography are left out unless
 # `with_ptychography` is set: it takes minutes for each thickness.

@@ -22,9 +22,10 @@
 # that change the picture.
 #
 # **What is measured here.** Each difference is executed, one at a time, beside the case that is true
-# to scale: a dose counted per probe position, crystals ten times too large, a wave field that cuts
-# the probe, dark-field pixels taken for views, and a network input scaled by its own noisiest pixel.
-# The reconstructions are by {term}`direct ptychography`, so that no training is involved.
+# to scale. There are five: a dose counted per probe position, crystals ten times too large, a wave
+# field that cuts the probe, dark-field pixels taken for views, and a network input scaled by its own
+# noisiest pixel. The reconstructions are by {term}`direct ptychography`, so that no training is
+# involved.
 #
 # **How long it takes.** About a minute and a half on one core.
 

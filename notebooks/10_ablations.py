@@ -20,13 +20,13 @@
 # convolution after the {term}`pixel shuffle` removes {term}`checkerboards <checkerboard>` (claim C12). Noise drawn anew in every epoch prevents overfitting
 # (§2.1.2, claim C13). The fusion takes any number of views (§2.2, claim C14).
 #
-# **What is measured here.** A small attention U-Net is trained again and again with one thing changed:
-# its input, its gates, its head, its noise, its loss. Every variant sees the same specimens in the same
-# number of steps. The trainings take minutes each, so they were run once by `benchmarks/ablate.py`, and
-# this page reads its record; what one shipped network does to checkerboards, and how the fusion fares
-# with fewer and larger detector pixels, is computed here. The record holds correlations over the whole
-# field; what is computed here is taken {term}`inside the specimen`. The electrons are counted in the bright
-# disc's pixels alone: other {term}`draws <draw>` than the study's, of the same detector.
+# **What is measured here.** A small attention U-Net is trained again and again with one thing changed: its
+# input, its gates, its head, its noise, its loss. Every variant sees the same specimens in the same number
+# of steps. The trainings take minutes each, so they were run once by `benchmarks/ablate.py`, and this page
+# reads its record. What one shipped network does to checkerboards is computed here, and how the fusion
+# fares with fewer and larger detector pixels. The record holds correlations over the whole field; what is
+# computed here is taken {term}`inside the specimen`. The electrons are counted in the bright disc's pixels
+# alone: other {term}`draws <draw>` than the study's, of the same detector.
 #
 # **How long it takes.** A minute on two cores; the trainings, most of an hour on one.
 

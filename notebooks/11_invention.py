@@ -124,15 +124,15 @@ Image(figures.save(page.nothing_images(audit), "invention_nothing"))
 # %% [markdown]
 # ## A defect
 #
-# One column of the crystal is taken out, or replaced by a lighter element; or a disc of it is turned by
-# 90° about the beam, so that a lattice of the same spacings stands where another is expected.
-# Two questions are asked of every image, both against images of the perfect crystal by the same method
-# from other electrons. The image is projected onto the true difference, less its mean there. The
-# {term}`share shown` is by how much that projection differs, in units of the truth: one if the defect is
-# there in full, zero if the perfect crystal was painted in its place, or if the image shows neither. The
-# {term}`detection probability` is how often an observer who knows the crystal and the defect, and not the
-# method's artefacts, tells the defect from what the method shows beside the specimen, at places chosen at
-# random. A featureless image leaves a guess, 0.5, and so do stripes that carry little of the defect.
+# One column of the crystal is taken out, or replaced by a lighter element. Or a disc of it is turned by
+# 90° about the beam: a lattice of the same spacings stands where another is expected. Two questions are
+# asked of every image, both against images of the perfect crystal by the same method from other
+# electrons. The image is projected onto the true difference, less its mean there. The {term}`share shown`
+# is by how much that projection differs, in units of the truth: one if the defect is there in full, zero
+# if the perfect crystal was painted in its place, or if the image shows neither. The {term}`detection
+# probability` is how often an observer who knows the crystal and the defect, and not the method's
+# artefacts, tells the defect from what the method shows beside the specimen, at places chosen at random.
+# A featureless image leaves a guess, 0.5, and so do stripes that carry little of the defect.
 
 # %% [markdown]
 # Both numbers for the removed column, in one image by the informed network:
@@ -191,10 +191,10 @@ Image(figures.save(page.detection_curves(audit, titles), "invention_detection"))
 # Columns of gold on a sunflower's spiral, which has neither lattice nor randomness. Two halves of the
 # same electrons ({term}`half-sets <half-set>`) are reconstructed apart: what they promise by agreeing,
 # against what is true. Halves that share nothing but the specimen correlate with each other, in a ring,
-# by the product of their correlations with the {term}`truth`; for a linear method this is the relation
-# F = C²/(2 − C²) to the whole's correlation C {cite}`rosenthal2003`. *Overconfidence* is by how much they
-# agree beyond that, averaged over the Fourier pixels up to 2α/λ: 0 for errors that are independent,
-# with signal or without.
+# by the product of their correlations with the {term}`truth`. For a linear method this gives F = C²/(2 −
+# C²), with C the correlation of the whole {cite}`rosenthal2003`. *Overconfidence* is by how much they
+# agree beyond that, averaged over the Fourier pixels up to 2α/λ: 0 for errors that are independent, with
+# signal or without.
 
 # %%
 spiral = audit.scan("spiral")

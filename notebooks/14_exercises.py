@@ -499,11 +499,11 @@ assert vacuum_lying < vacuum_honest
 #
 # *Advanced, 40 minutes.*
 #
-# Take the counts of a scan of *vacuum* at a quarter of the dose and move as few electrons as you can, each
-# to another pixel, until the informed network shows one atom in the middle of nothing, as high as a real
-# one. What it shows there is a differentiable function of the counts: let its gradient say which electrons
-# to move. Compare their number with the electrons that a real atom moves, with counting noise, and with
-# what direct ptychography falls for. Does the network's own deviation warn?
+# Take the counts of a scan of *vacuum* at a quarter of the dose. Move as few electrons as you can, each to
+# another pixel, until the informed network shows one atom in the middle of nothing. It shall be as high as
+# a real one. What it shows there is a differentiable function of the counts: let its gradient say which
+# electrons to move. Compare their number with the electrons that a real atom moves, with counting noise,
+# and with what direct ptychography falls for. Does the network's own deviation warn?
 #
 # ```python
 # low = dose / 4

@@ -49,6 +49,9 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
     "training_curves": Entry("02_training", "-", "Loss of a small run and of the shipped networks"),
+    "training_scaling": Entry(
+        "02_training", "-", "Score of short trainings of the paper's network against samples"
+    ),
     "network_images": Entry(
         "02_training", "-", "Crystal and protein by direct ptychography and the networks"
     ),
@@ -150,6 +153,15 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "cryo_images": Entry(
         "16_cryo_scan", "-", "Virus particles in ice, by direct ptychography and the network"
+    ),
+    "instrument_images": Entry(
+        "17_instruments", "-", "A glass at 200 kV and 26 mrad: direct, network, deviation, truth"
+    ),
+    "instrument_cells": Entry(
+        "17_instruments", "-", "Gain over direct and coverage of thirteen instruments against dose"
+    ),
+    "instruments_drawn": Entry(
+        "17_instruments", "-", "Gain and coverage over angle, depth of focus and dose"
     ),
     "released_dose": Entry(
         "09_released_code", "-", "A dose per area and the same number per position"

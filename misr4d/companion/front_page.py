@@ -106,11 +106,13 @@ def rivals(rows: Rows) -> str:
     )
     leads = []
     for specimen, dose in cases:
-        ours = scores(rows, specimen, dose, OURS, "correlation").values()
+        ours = scores(rows, specimen, dose, OURS, "correlation")
         best = best_ptychography(rows, specimen, dose)
         if ours and best is not None:
-            theirs = scores(rows, specimen, dose, best, "correlation").values()
-            leads.append(summarise(theirs).median - summarise(ours).median)
+            theirs = scores(rows, specimen, dose, best, "correlation")
+            # On the same electrons, as the claims compare.
+            pairs = [theirs[draw] - ours[draw] for draw in sorted(ours.keys() & theirs.keys())]
+            leads.append(summarise(pairs).median)
     ahead = sum(lead >= LEVEL for lead in leads)
     behind = sum(lead <= -LEVEL for lead in leads)
     return (

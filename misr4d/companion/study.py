@@ -15,9 +15,10 @@ from torch import Tensor
 from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition
 from misr4d.core.datacube import Datacube
 from misr4d.core.dose import electrons_per_pixel, electrons_per_probe, expose
+from misr4d.core.estimate import Estimate
 from misr4d.core.files import whole_file
 from misr4d.core.keys import result_key
-from misr4d.learn.learned import attention_unet, card, dual_path, informed
+from misr4d.learn.learned import attention_unet, card, dual_path, informed, load_network
 from misr4d.reconstruction import refine as refinement
 from misr4d.reconstruction.bright_field import summed_bright_field
 from misr4d.reconstruction.direct import AMPLITUDE_CONTRAST, DirectPtychography
@@ -36,6 +37,7 @@ __all__ = [
     "UPSAMPLING",
     "Measurement",
     "Scene",
+    "first_stage",
     "make_scene",
     "method_key",
     "place",
@@ -359,12 +361,20 @@ def _dual_path(m: Measurement) -> Tensor:
     return dual_path(m.views, m.scene.midplane)
 
 
+def first_stage(scene: Scene, views: Tensor) -> Estimate:
+    """Reconstruct by the network of the paper's settings, however thick the specimen is.
+
+    From its middle, a thick specimen is measured at another defocus than the settings have.
+    """
+    return informed(scene.direct, views, network=load_network("DirectInformed"))
+
+
 def _informed(m: Measurement) -> Tensor:
-    return informed(m.scene.direct, m.views).mean
+    return first_stage(m.scene, m.views).mean
 
 
 def _refined(m: Measurement) -> Tensor:
-    counts, first, direct = m.counts, informed(m.scene.direct, m.views), m.scene.direct
+    counts, first, direct = m.counts, first_stage(m.scene, m.views), m.scene.direct
     strength = prior_strength(m.scene.specimen.regime)
     kernels = (m.scene.midplane, UPSAMPLING, AMPLITUDE_CONTRAST[m.scene.specimen.regime])
     inputs = (counts, kernels, m.dose, first, strength)

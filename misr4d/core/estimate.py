@@ -49,7 +49,7 @@ class Estimate:
         if self.intervals is None:
             raise ValueError(
                 "this estimate has no calibration: its deviation was never compared with errors, "
-                "so no interval can be named; only the shipped DirectInformed has one"
+                "so no interval can be named; those of the shipped networks have one"
             )
         if coverage not in self.intervals:
             calibrated = ", ".join(f"{fraction:g}" for fraction in self.intervals)

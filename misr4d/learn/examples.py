@@ -39,6 +39,7 @@ __all__ = [
     "prepare",
     "quick_counts",
     "simulate_example",
+    "symmetric",
 ]
 
 # Wave-field sampling [Å], thinnest slice [Å] and most slices. A simulation for training may be
@@ -318,6 +319,14 @@ def _symmetry(generator: torch.Generator) -> tuple[int, tuple[int, int]]:
     return symmetry, (roll[0], roll[1])
 
 
+def symmetric(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn, mirror and shift images ``(..., 3·R, 3·R)`` alike, by a whole number of steps."""
+    turn = int(torch.randint(8, (), generator=generator))
+    positions = images.shape[-1] // UPSAMPLING
+    roll = torch.randint(positions, (2,), generator=generator).tolist()
+    return _turned(images, turn, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING))
+
+
 def draw_maps(
     config: Training, count: int, step: int, generator: torch.Generator, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -379,11 +388,7 @@ def draw_maps(
     maps, scan_step = direct_features(method, statistic)
     target = torch.stack(targets).to(device)
     maps_and_target = torch.cat([maps, (target - target.mean((-2, -1), keepdim=True))[:, None]], 1)
-    transformed = []
-    for sample in maps_and_target:
-        symmetry, roll = _symmetry(generator)
-        transformed.append(_turned(sample, symmetry, (roll[0] * UPSAMPLING, roll[1] * UPSAMPLING)))
-    stacked = torch.stack(transformed)
+    stacked = torch.stack([symmetric(sample, generator) for sample in maps_and_target])
     return stacked[:, :-1], scan_step, stacked[:, -1]
 
 

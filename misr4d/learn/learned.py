@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
+from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.estimate import OVERLAP, TILE, Estimate, blend_tiles, tiles
 from misr4d.core.files import whole_file, write_whole
 from misr4d.core.workers import TaskPool, in_this_process
@@ -34,27 +34,34 @@ from misr4d.learn.configuration import (
     recorded_training,
     view_geometry,
 )
-from misr4d.learn.networks import direct_features
-from misr4d.reconstruction.direct import DirectPtychography, starting_point
+from misr4d.learn.networks import NETWORKS, InstrumentInformed, conditions, direct_features
+from misr4d.reconstruction.direct import DirectPtychography, Statistic, starting_point
 
 __all__ = [
     "SHIPPED",
+    "STUDIED",
     "amend",
     "attention_unet",
     "calibrated_intervals",
     "card",
     "dual_path",
     "informed",
+    "informed_from",
     "informed_tiled",
+    "is_shipped",
     "load_network",
+    "network_for",
     "pack",
+    "starting_weights",
     "trained_detector",
     "training_log",
     "view_groups",
 ]
 
 _FOLDER = files("misr4d") / "data" / "weights"
-SHIPPED = ("DirectInformed", "AttentionUNet", "DualPath")
+STUDIED = ("DirectInformed", "AttentionUNet", "DualPath")
+"""Shipped networks that the study compares, at the paper's two settings."""
+SHIPPED = (*STUDIED, "InstrumentInformed")
 """Networks whose weights come with the package."""
 
 
@@ -70,6 +77,40 @@ def calibrated_intervals(name: str, acquisition: Acquisition) -> dict[float, flo
     return None
 
 
+_NEAR = 1.25  # our choice: a larger ratio to a value of the paper's settings is another instrument
+
+
+def network_for(acquisition: Acquisition, upsampling: int = UPSAMPLING) -> str:
+    """Name the shipped network that starts from direct ptychography of a measurement.
+
+    ``DirectInformed`` at one of the paper's two settings: if pixel of the image, semi-angle, energy
+    and the displacement of the outermost view are within a quarter of theirs, and the probe has no
+    astigmatism. ``InstrumentInformed`` for any other.
+    """
+    trained = REGIMES[nearest_regime(acquisition)]
+    ratios = (
+        min(acquisition.step) / upsampling / (trained.step[0] / UPSAMPLING),
+        acquisition.semiangle / trained.semiangle,
+        acquisition.energy / trained.energy,
+        acquisition.largest_view_shift
+        / min(acquisition.step)
+        / (trained.largest_view_shift / trained.step[0]),
+    )
+    near = all(1 / _NEAR <= ratio <= _NEAR for ratio in ratios)
+    return "DirectInformed" if near and not any(acquisition.astigmatism) else "InstrumentInformed"
+
+
+def is_shipped(name: str) -> bool:
+    """Whether the package has weights of a network."""
+    return name in SHIPPED and (_FOLDER / f"{name}.json").is_file()
+
+
+def starting_weights(name: str) -> dict[str, str]:
+    """List the shipped weights that a run may start from: the network of each SHA-256."""
+    possible = (name, *NETWORKS[name].adopts)
+    return {card(each)["sha256"]: each for each in possible if is_shipped(each)}
+
+
 def card(name: str) -> dict[str, Any]:
     """Read what is known of a shipped network: data, seed, steps, device, time, scores, checksum.
 
@@ -79,7 +120,7 @@ def card(name: str) -> dict[str, Any]:
         If no such network is shipped.
     """
     path = _FOLDER / f"{name}.json"
-    if name not in SHIPPED or not path.is_file():
+    if not is_shipped(name):
         raise ValueError(f"no weights for {name!r}; shipped are {', '.join(SHIPPED)}")
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
@@ -169,13 +210,16 @@ def pack(weights: Path, name: str, extra: dict[str, Any]) -> Path:
     earlier_trainings: list[dict[str, Any]] = []
     samples: list[int] = []
     if config.get("start"):
-        shipped = card(name)
-        if shipped["sha256"] != config["start"]:
+        starts = starting_weights(name)
+        if config["start"] not in starts:
             raise ValueError(
                 f"the run went on from weights {config['start'][:12]}…; shipped are "
-                f"{shipped['sha256'][:12]}…, so their log cannot be continued"
+                f"{', '.join(f'{digest[:12]}…' for digest in starts)}, so their log cannot be "
+                "continued"
             )
-        log = _joined((folder / f"{name}.csv").read_text(encoding="utf-8"), log)
+        start = starts[config["start"]]
+        shipped = card(start)
+        log = _joined((folder / f"{start}.csv").read_text(encoding="utf-8"), log)
         earlier_trainings = [*shipped.get("before", []), shipped["training"]]
         samples = shipped["pixel_samples"]
     record = {
@@ -248,12 +292,34 @@ def informed(
             f"upsampling is {method.upsampling}; the network works on blocks of {UPSAMPLING} × "
             f"{UPSAMPLING} pixels: take a multiple of {UPSAMPLING}, or direct ptychography alone"
         )
-    model = network or load_network("DirectInformed", str(method.device))
-    mean, deviation = model(*direct_features(method, method.statistic(views)))
+    estimate, _ = informed_from(method, method.statistic(views), network=network)
+    shape = (*views.shape[:-3], *estimate.mean.shape[1:])
+    return replace(
+        estimate, mean=estimate.mean.reshape(shape), deviation=estimate.deviation.reshape(shape)
+    )
+
+
+@torch.inference_mode()
+def informed_from(
+    method: DirectPtychography, statistic: Statistic, *, network: nn.Module | None = None
+) -> tuple[Estimate, Tensor]:
+    """Reconstruct from the statistic of N measurements: :func:`informed`, and direct ptychography.
+
+    Returns
+    -------
+    Estimate, Tensor
+        ``(N, r·Rx, r·Ry)``; the second is the direct estimate [rad].
+    """
+    name = network_for(method.acquisition, method.upsampling)
+    model = network or load_network(name, str(method.device))
+    maps, step = direct_features(method, statistic)
+    told = step
+    if isinstance(model, InstrumentInformed):
+        told = conditions(method).to(step).expand(len(maps), -1)
+    mean, deviation = model(maps, told)
     mean = mean - mean.mean((-2, -1), keepdim=True)
-    shape = (*views.shape[:-3], *mean.shape[1:])
     intervals = _calibration(network, method.acquisition, method.upsampling)
-    return Estimate(mean.reshape(shape), deviation.reshape(shape), intervals)
+    return Estimate(mean, deviation, intervals), maps[:, 0]
 
 
 def _calibration(
@@ -262,7 +328,7 @@ def _calibration(
     """Calibration of the shipped network at its own up-sampling; no other is known."""
     if network is not None or upsampling != UPSAMPLING:
         return None
-    return calibrated_intervals("DirectInformed", acquisition)
+    return calibrated_intervals(network_for(acquisition), acquisition)
 
 
 @torch.inference_mode()

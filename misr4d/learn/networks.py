@@ -1,7 +1,8 @@
-"""Three networks: the paper's attention U-Net, the dual path of its text, one informed by physics.
+"""Networks: the paper's attention U-Net, the dual path of its text, and two informed by physics.
 
 All take measurements in physical scale and return phases in rad. The first two see the views; the
-third starts from direct ptychography and returns its own uncertainty.
+others start from direct ptychography and return their own uncertainty, one for the paper's two
+settings and one for any instrument.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from misr4d.core.acquisition import UPSAMPLING
+from misr4d.learn.ranges import PERIODS, SHIFTS, STEPS
 from misr4d.reconstruction.direct import DirectPtychography, Statistic
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "AttentionUNet",
     "DirectInformed",
     "DualPath",
+    "InstrumentInformed",
     "Network",
+    "conditions",
     "direct_features",
     "register",
 ]
@@ -44,6 +48,8 @@ class Network(nn.Module):
     """Whether it always starts from maps of direct ptychography, and never sees the views."""
     trained_on_vacuum: ClassVar[bool] = False
     """Whether some of its samples are empty fields; ``Training.vacuum`` is their share."""
+    adopts: ClassVar[tuple[str, ...]] = ()
+    """Other networks of whose weights a run may start."""
 
     @classmethod
     def of_run(
@@ -59,6 +65,10 @@ class Network(nn.Module):
             As of :class:`misr4d.learn.configuration.Training`; a network ignores what it lacks.
         """
         raise NotImplementedError(f"{cls.__name__} does not say how a run builds it")
+
+    def adopt(self, other: nn.Module) -> None:
+        """Take over the weights of another network, of this kind or of one that it adopts."""
+        self.load_state_dict(other.state_dict())
 
 
 class AttentionGate(nn.Module):
@@ -459,12 +469,14 @@ class DirectInformed(Network):
 
     takes_maps = True
     trained_on_vacuum = True
+    conditions: ClassVar[int] = 1
+    """Numbers that it is told of the measurement."""
 
     def __init__(self, width: int = 48, depth: int = 4) -> None:
         super().__init__()
         self.unshuffle = nn.PixelUnshuffle(UPSAMPLING)
         self.shuffle = nn.PixelShuffle(UPSAMPLING)
-        inputs = FEATURES * UPSAMPLING**2 + FEATURES + 1
+        inputs = FEATURES * UPSAMPLING**2 + FEATURES + self.conditions
         self.body = _GatedUNet(inputs, width, 2 * UPSAMPLING**2, depth)
 
     @classmethod
@@ -474,16 +486,20 @@ class DirectInformed(Network):
         """Build it; the number of views does not enter its maps."""
         return cls(width, depth)
 
-    def forward(self, maps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine: ``(N, 3, r·Rx, r·Ry), (N,) → (N, r·Rx, r·Ry) twice``, mean and deviation [rad].
+    def forward(self, maps: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine: ``(N, 3, r·Rx, r·Ry) → (N, r·Rx, r·Ry) twice``, mean and deviation [rad].
 
         Parameters
         ----------
-        maps, step : Tensor
+        maps : Tensor
             As from :func:`direct_features`.
+        condition : Tensor
+            The step of :func:`direct_features` ``(N,)``; of a network with more conditions, those
+            of :func:`conditions` ``(N, 3)``.
         """
         size = maps.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-6)  # (N, 3, 1, 1)
-        logs = torch.cat([size.log10(), step.log10()[:, None, None, None]], 1)
+        numbers = condition.reshape(len(maps), self.conditions, 1, 1)
+        logs = torch.cat([size.log10(), numbers.log10()], 1)
         x = self.unshuffle(maps / size)
         constants = logs.expand(-1, -1, *x.shape[-2:])
         output = self.shuffle(self.body(torch.cat([x, constants], 1)))
@@ -493,9 +509,54 @@ class DirectInformed(Network):
         return mean, deviation
 
 
+def conditions(method: DirectPtychography) -> Tensor:
+    """Return what :class:`InstrumentInformed` is told of a measurement ``(3,)``.
+
+    The step [Å] of a scan of which the image has three pixels a step, as in training; that step in
+    units of λ/2α; and the displacement of the outermost view, in such steps. What is outside of
+    what was trained counts as the nearest value inside.
+    """
+    acquisition = method.acquisition
+    step = min(acquisition.step) / (method.upsampling / UPSAMPLING)
+    shift = max(a.largest_view_shift for a in method.acquisitions)
+    values = (step, step / acquisition.information_limit, shift / step)
+    ranges = ((STEPS["atomic"][0], STEPS["molecular"][1]), PERIODS, SHIFTS)
+    return torch.tensor([min(max(v, r[0]), r[1]) for v, r in zip(values, ranges, strict=True)])
+
+
+class InstrumentInformed(DirectInformed):
+    """:class:`DirectInformed` for any instrument: it is told the limits of the measurement, too."""
+
+    conditions = 3
+    adopts = ("DirectInformed",)
+
+    def adopt(self, other: nn.Module) -> None:
+        """Take over the weights of one of its kind or of a :class:`DirectInformed` as wide.
+
+        The conditions that it does not know start without effect: at first both give one image.
+
+        Raises
+        ------
+        ValueError
+            If the networks differ in more than their conditions.
+        """
+        state = dict(other.state_dict())
+        missing = self.conditions - DirectInformed.conditions
+        for name, own in self.state_dict().items():
+            if own.ndim == 4 and own.shape[1] == state[name].shape[1] + missing:
+                state[name] = functional.pad(state[name], (0, 0, 0, 0, 0, missing))
+            if state[name].shape != own.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(own.shape)}, and {tuple(state[name].shape)} in the "
+                    "network that the run starts from; take its width and depth"
+                )
+        self.load_state_dict(state)
+
+
 NETWORKS: dict[str, type[Network]] = {
     "AttentionUNet": AttentionUNet,
     "DualPath": DualPath,
     "DirectInformed": DirectInformed,
+    "InstrumentInformed": InstrumentInformed,
 }
 """Networks by name."""

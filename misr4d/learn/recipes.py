@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from misr4d.core.acquisition import UPSAMPLING
 from misr4d.learn.configuration import Training, acquisition_of, aligned, view_geometry
-from misr4d.learn.examples import draw_condition, draw_maps, draw_views, generator_of
+from misr4d.learn.examples import draw_condition, draw_maps, draw_views, generator_of, prepare
+from misr4d.learn.instruments import draw_batch, prepare_scans
 from misr4d.learn.losses import PaperLoss, gaussian_likelihood, ring_error
 from misr4d.learn.networks import NETWORKS
 
@@ -48,10 +49,13 @@ class Recipe:
         From run, step, generator and device to the parts of a step.
     loss : callable
         From run, the network's output in float32 and batch to a scalar.
+    prepare : callable
+        From run and number of processes: simulates beforehand what the run will see.
     """
 
     batches: Callable[[Training, int, torch.Generator, str], list[Batch]]
     loss: Callable[[Training, tuple[Tensor, ...], Batch], Tensor]
+    prepare: Callable[[Training, int | None], None] = prepare
 
 
 def make_batch(config: Training, step: int, rank: int = 0, device: str = "cpu") -> list[Batch]:
@@ -152,6 +156,18 @@ def _informed_batches(
     return batches
 
 
+def _instrument_batches(
+    config: Training, step: int, generator: torch.Generator, device: str
+) -> list[Batch]:
+    """Draw a step in two parts; each sample has an instrument of its own."""
+    batches = []
+    for _ in range(2):
+        half = replace(config, batch=max(1, config.batch // 2))
+        maps, numbers, truth = (t.to(device) for t in draw_batch(half, generator))
+        batches.append(Batch((maps, numbers), truth, float(numbers[:, 0].min())))
+    return batches
+
+
 @lru_cache(maxsize=4)
 def _frequency_rings(shape: tuple[int, int], device: str) -> Tensor:
     """Rings three frequencies wide up to the edge of the spectrum; ring 0 holds all others."""
@@ -165,9 +181,27 @@ def _frequency_rings(shape: tuple[int, int], device: str) -> Tensor:
 
 def _informed_loss(config: Training, output: tuple[Tensor, ...], batch: Batch) -> Tensor:
     """Compare mean and deviation ``(N, 192, 192)`` with the truth, pixel by pixel and in rings."""
-    (mean, deviation), target = output, batch.target
     # In units of the direct estimate, so that weak and strong specimens count alike.
-    size = batch.inputs[0][:, :1].square().mean((-3, -2, -1)).sqrt().clamp_min(1e-6)
+    return _estimate_loss(output, batch, _size(batch.inputs[0][:, 0]))
+
+
+def _instrument_loss(config: Training, output: tuple[Tensor, ...], batch: Batch) -> Tensor:
+    """Compare as for the paper's settings, in units of the truth where that is larger.
+
+    Of a thick crystal direct ptychography may show a tenth: in its units, one such specimen would
+    outweigh all others.
+    """
+    unit = torch.maximum(_size(batch.inputs[0][:, 0]), _size(batch.target))
+    return _estimate_loss(output, batch, unit)
+
+
+def _size(images: Tensor) -> Tensor:
+    """Root mean square of images ``(N, X, Y) → (N,)``."""
+    return images.square().mean((-2, -1)).sqrt().clamp_min(1e-6)
+
+
+def _estimate_loss(output: tuple[Tensor, ...], batch: Batch, size: Tensor) -> Tensor:
+    (mean, deviation), target = output, batch.target
     unit = size[:, None, None]
     rings = _frequency_rings((target.shape[-2], target.shape[-1]), str(target.device))
     loss = gaussian_likelihood(mean / unit, deviation / unit, target / unit)
@@ -178,5 +212,6 @@ RECIPES: Mapping[str, Recipe] = {
     "AttentionUNet": Recipe(_unet_batches, _image_loss),
     "DualPath": Recipe(_dual_path_batches, _image_loss),
     "DirectInformed": Recipe(_informed_batches, _informed_loss),
+    "InstrumentInformed": Recipe(_instrument_batches, _instrument_loss, prepare_scans),
 }
 """Recipe of every network of :data:`misr4d.learn.networks.NETWORKS`, by its name."""

@@ -25,8 +25,7 @@ from tqdm import tqdm
 from misr4d.core.device import pick_device
 from misr4d.core.files import whole_file
 from misr4d.learn.configuration import Training, build_network, recorded_training
-from misr4d.learn.examples import prepare
-from misr4d.learn.recipes import loss_of, make_batch
+from misr4d.learn.recipes import RECIPES, loss_of, make_batch
 
 __all__ = ["shipped_training", "train"]
 
@@ -83,15 +82,18 @@ class _Run:
         """
         if not self.config.start:
             return
-        from misr4d.learn.learned import card, load_network  # which builds its networks here
+        # Imported here, as this module builds networks for that one.
+        from misr4d.learn.learned import card, load_network, starting_weights
 
-        name = self.config.network
-        record = card(name)
-        if record["sha256"] != self.config.start:
+        own = self.config.network
+        known = starting_weights(own)
+        if self.config.start not in known:
             raise ValueError(
-                f"start is {self.config.start[:12]}…; the shipped weights of {name} have the "
-                f"SHA-256 {record['sha256']}: give that, or none to start from random weights"
+                f"start is {self.config.start[:12]}…; the shipped weights of {own} have the "
+                f"SHA-256 {' or '.join(known)}: give that, or none to start from random weights"
             )
+        name = known[self.config.start]
+        record = card(name)
         shipped = recorded_training(record)
         for field in ("width", "depth", "inputs", "attention", "head"):
             run_value, shipped_value = getattr(self.config, field), getattr(shipped, field)
@@ -100,7 +102,7 @@ class _Run:
                     f"{field} is {run_value!r}; the weights that the run starts from have "
                     f"{shipped_value!r}"
                 )
-        self.network.load_state_dict(load_network(name).state_dict())
+        self.network.adopt(load_network(name))
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
 
     def follow(self) -> None:
@@ -226,7 +228,7 @@ def train(
     else:
         run.begin()
     if config.specimens and rank == 0:
-        prepare(config, workers, "cpu")
+        RECIPES[config.network].prepare(config, workers)
     if world > 1:
         torch.distributed.barrier()
     network: nn.Module = run.network

@@ -370,8 +370,14 @@ class DirectPtychography:
         """Where it computes."""
         return self._gram.device
 
+    def forget_views(self) -> None:
+        """Free the memory of what only views need: afterwards, statistics alone can be solved."""
+        self._adjoint = self._adjoint[..., :0].clone()
+
     def check_views(self, views: Tensor) -> None:
         """Raise ``ValueError`` unless views fit the acquisition and are finite."""
+        if self._adjoint.shape[-1] == 0:
+            raise ValueError("this method forgot its views; make another one to give it views")
         expected = (self.number_of_views, *self.acquisition.scan_shape)
         if tuple(views.shape[-3:]) != expected:
             raise ValueError(

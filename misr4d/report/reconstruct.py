@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from misr4d import __version__
 from misr4d.calibrate.drift import straighten
-from misr4d.core.acquisition import REGIMES, UPSAMPLING, Acquisition, nearest_regime
+from misr4d.core.acquisition import UPSAMPLING, Acquisition, nearest_regime
 from misr4d.core.device import pick_device
 from misr4d.core.dose import electrons_per_pixel
 from misr4d.core.estimate import TILE, Estimate, tiles
 from misr4d.core.workers import TaskPool, task_pool
 from misr4d.io.scan import Quantity, Scan
-from misr4d.learn.learned import card, informed, informed_tiled
+from misr4d.learn.learned import card, informed, informed_tiled, network_for
+from misr4d.learn.ranges import deepest, outside
 from misr4d.reconstruction.direct import covering_factor, starting_point
 from misr4d.reconstruction.refine import Refined, refine_scan
 from misr4d.reconstruction.tuned import prior_strength
@@ -46,7 +47,8 @@ __all__ = ["plan", "reconstruct_scan"]
 
 # Our choice: from this noise on, that of counting being 1, a value is several counts.
 _SEVERAL = 1.5
-# Our choice: a larger ratio to the value that the network was trained at gives a warning.
+_THICK = 100.0  # Å; our choice: a specimen so thin has to be made with care
+# Our choice: so much finer than direct ptychography's half-sets, and the prior drew it.
 _FAR = 1.25
 
 
@@ -215,7 +217,9 @@ def _reconstruct(
         "device": device,
     }
     if method != "direct":
-        provenance["weights"] = card("DirectInformed")["sha256"]
+        network = network_for(acquisition, upsampling)
+        provenance["network"] = network
+        provenance["weights"] = card(network)["sha256"]
     refined = estimates.get("refined")
     if isinstance(refined, _Second):
         strength = prior_strength(nearest_regime(acquisition))
@@ -394,34 +398,13 @@ def _training_range_warnings(
     if report.method == "direct":
         return []
     warnings = []
-    regime = nearest_regime(acquisition)
-    trained = REGIMES[regime]
-    for name, value, trained_value, unit in (
-        (
-            "pixel of the image",
-            min(acquisition.step) / upsampling,
-            trained.step[0] / UPSAMPLING,
-            "Å",
-        ),
-        ("semi-angle", acquisition.semiangle, trained.semiangle, "mrad"),
-        ("energy", acquisition.energy / 1e3, trained.energy / 1e3, "keV"),
-        (
-            "largest displacement of a view",
-            acquisition.largest_view_shift / min(acquisition.step),
-            trained.largest_view_shift / trained.step[0],
-            "steps",
-        ),
-    ):
-        if max(value / trained_value, trained_value / value) > _FAR:
+    if network_for(acquisition, upsampling) == "InstrumentInformed":
+        warnings += [f"{text}: compare with direct" for text in outside(acquisition, upsampling)]
+        if (limit := deepest(acquisition)) < _THICK:
             warnings.append(
-                f"the {name} is {value:.3g} {unit} and the network was trained at "
-                f"{trained_value:.3g} {unit} ({regime} regime): compare with direct"
+                f"views of a specimen thicker than {limit:.0f} Å, three times λ/α², do not show "
+                "its projected phase, and the stated deviation is too small"
             )
-    if any(acquisition.astigmatism):
-        warnings.append(
-            f"the probe has two-fold astigmatism of {math.hypot(*acquisition.astigmatism):.3g} Å, "
-            "which the network was not trained with: compare with direct"
-        )
     if report.deviation is not None:
         if rms(report.deviation) > float(report.mean.std()):
             warnings.append("the deviation is larger than the signal: this image shows noise")

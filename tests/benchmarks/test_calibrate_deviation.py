@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from misr4d.learn.configuration import recorded_training
+from misr4d.learn.instruments import draw_instrument
 from misr4d.learn.learned import card, load_network
 from tests.scripts import load_script
 
@@ -64,3 +65,25 @@ def test_the_card_is_what_todays_code_gives() -> None:
         if (row["regime"], row["dose"]) == ("atomic", "100.0"):
             width = widths["atomic"][str(row["share"])]
             assert (found.ratios <= width).mean() == pytest.approx(row["values"][0], abs=2e-3)
+
+
+def test_the_card_for_any_instrument_is_what_todays_code_gives() -> None:
+    """The first scan of a regime, simulated anew, at one dose."""
+    record = card("InstrumentInformed")
+    known = record["calibration"]
+    checked = known["checked_on"]["seed"]
+    assert len({known["calibrated_on"]["seed"], checked, record["training"]["seed"]}) == 3
+    network, config = load_network("InstrumentInformed"), recorded_training(record)
+    regime = draw_instrument(checked, 1).regime
+    before = [draw_instrument(checked, index).regime for index in range(1)]
+    (found,) = [
+        sample
+        for sample in calibrating.measure_scan(network, config, checked, 1)
+        if sample.dose == 300.0 and not sample.vacuum
+    ]
+    widths = {row["regime"]: row["factors"] for row in known["intervals"]}[regime]
+    cells = [r for r in known["coverage"] if (r["regime"], r["dose"]) == (regime, "300.0")]
+    assert len(cells) == 2
+    for row in cells:
+        held = (found.ratios <= widths[f"{row['share']:g}"]).mean()
+        assert held == pytest.approx(row["values"][before.count(regime)], abs=2e-3)

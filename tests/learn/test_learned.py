@@ -27,6 +27,7 @@ from misr4d.learn.learned import (
     informed_tiled,
     load_network,
     pack,
+    starting_weights,
     trained_detector,
     training_log,
     view_groups,
@@ -71,6 +72,32 @@ def test_a_packed_network_comes_back(shipped: Path) -> None:
     maps, step = torch.randn(1, 3, 96, 96), torch.ones(1)
     assert isinstance(network, DirectInformed)
     assert network(maps, step)[0].shape == (1, 96, 96)
+
+
+def test_a_run_from_another_networks_weights_goes_on_from_its_log(shipped: Path) -> None:
+    """As the network for any instrument starts from that for the paper's settings."""
+    first = card("DirectInformed")
+    assert starting_weights("InstrumentInformed") == {first["sha256"]: "DirectInformed"}
+    head = "step,loss,rate,seconds\n"
+    (shipped / "DirectInformed.csv").write_text(head + "20,0.5,1e-3,10.0\n", encoding="utf-8")
+    config = Training(
+        network="InstrumentInformed", width=8, depth=3, specimens=2, start=first["sha256"]
+    )
+    network = build_network(config)
+    network.adopt(load_network("DirectInformed"))
+    weights = shipped / "run" / "weights.safetensors"
+    weights.with_name("log.csv").write_text(head + "20,0.4,1e-4,7.5\n", encoding="utf-8")
+    save_file(network.state_dict(), weights, {"config": json.dumps(vars(config))})
+    pack(weights, "InstrumentInformed", {"device": "a test"})
+    record = card("InstrumentInformed")
+    assert [run["network"] for run in record["before"]] == ["DirectInformed"]
+    assert record["seconds"] == 17.5
+    assert [row["step"] for row in training_log("InstrumentInformed")] == [20.0, 40.0]
+    assert set(starting_weights("InstrumentInformed")) == {first["sha256"], record["sha256"]}
+    wrong = Training(network="InstrumentInformed", width=8, depth=3, start="0" * 64)
+    save_file(network.state_dict(), weights, {"config": json.dumps(vars(wrong))})
+    with pytest.raises(ValueError, match="the run went on from weights 000000000000…; shipped are"):
+        pack(weights, "InstrumentInformed", {})
 
 
 def test_weights_that_do_not_match_their_card_are_refused(shipped: Path) -> None:

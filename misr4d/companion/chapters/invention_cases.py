@@ -25,7 +25,7 @@ from misr4d.core.acquisition import UPSAMPLING
 from misr4d.core.datacube import Datacube
 from misr4d.core.dose import count_electrons, electrons_per_pixel, thin
 from misr4d.core.estimate import Estimate
-from misr4d.learn.learned import SHIPPED, attention_unet, dual_path, informed
+from misr4d.learn.learned import STUDIED, attention_unet, dual_path, informed
 from misr4d.measure.audit import (
     central_column,
     detect,
@@ -184,7 +184,7 @@ def methods(direct: DirectPtychography) -> dict[str, Callable[[Tensor], Tensor]]
         "dual path": lambda views: dual_path(views, direct.acquisition),
         "informed": lambda views: informed(direct, views).mean,
     }
-    if "DualPath" not in SHIPPED:
+    if "DualPath" not in STUDIED:
         del by_name["dual path"]
     return by_name
 

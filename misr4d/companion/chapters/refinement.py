@@ -16,7 +16,15 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from misr4d.companion.recorded import Case, all_recorded
-from misr4d.companion.study import METHODS, UPSAMPLING, Measurement, Scene, make_scene, place
+from misr4d.companion.study import (
+    METHODS,
+    UPSAMPLING,
+    Measurement,
+    Scene,
+    first_stage,
+    make_scene,
+    place,
+)
 from misr4d.companion.study_images import image_of
 from misr4d.core.estimate import Estimate
 from misr4d.learn.learned import informed
@@ -123,7 +131,7 @@ def three_specimens(
     images = {}
     for name, scene in scenes.items():
         measurement = scene.measure(dose, seed)
-        first = informed(scene.direct, measurement.views)
+        first = first_stage(scene, measurement.views)
         refined = image_of("refined", measurement, seed)
         scene.__dict__.pop("patterns", None)  # they are large
         images[name] = {
@@ -183,7 +191,7 @@ def seconds(specimen: str, dose: float, seed: int) -> dict[str, float]:
     """Time a refinement on one core [s], the first stage and the kernels apart."""
     scene = make_scene(specimen)
     measurement = scene.expose(dose, seed)
-    first = informed(scene.direct, measurement.views)
+    first = first_stage(scene, measurement.views)
     began = time.process_time()
     second_stage(scene, measurement, first)
     return {"seconds": time.process_time() - began}
@@ -203,7 +211,7 @@ def ways(
     measurement = scene.expose(dose, seed)
 
     def again(views: Tensor) -> Estimate:
-        return informed(scene.direct, views)
+        return first_stage(scene, views)
 
     first = again(measurement.views)
     strength = prior_strength(scene.specimen.regime)
@@ -249,13 +257,13 @@ def taken_for_thin(thickness: float, dose: float, seed: int) -> dict[str, Any]:
     """Refine a thick crystal as if it were thin; what :func:`explained` says, without the fit."""
     scene = make_scene(CRYSTAL, thickness)
     exposed = scene.expose(dose, seed)
-    return _verdict(second_stage(scene, exposed, informed(scene.direct, exposed.views)))
+    return _verdict(second_stage(scene, exposed, first_stage(scene, exposed.views)))
 
 
 def foreign_image(dose: float, seed: int) -> dict[str, Any]:
     """Ask whether the glass's image explains the crystal's electrons, without refining it."""
     crystal, glass = make_scene(CRYSTAL), make_scene(GLASS)
-    foreign = informed(glass.direct, glass.expose(dose, seed).views)
+    foreign = first_stage(glass, glass.expose(dose, seed).views)
     return _verdict(second_stage(crystal, crystal.expose(dose, seed), foreign, evaluations=1))
 
 
@@ -274,7 +282,7 @@ def _four_ways(scene: Scene, measurement: Measurement, painted: Estimate) -> dic
     refined = second_stage(scene, measurement, painted, independent=True)
     return {
         "direct": scene.direct(measurement.views),
-        "informed": informed(scene.direct, measurement.views).mean,
+        "informed": first_stage(scene, measurement.views).mean,
         "painted over, not refined": painted.mean,
         "painted over, refined": refined.image,
     }
@@ -291,7 +299,7 @@ def column(dose: float, seed: int) -> dict[str, dict[str, float]]:
     crystal = make_scene(CRYSTAL)
     holed, missing = _column_missing()
     first, second = (
-        informed(crystal.direct, crystal.expose(dose, seed + number).views) for number in (100, 300)
+        first_stage(crystal, crystal.expose(dose, seed + number).views) for number in (100, 300)
     )
     with_defect = _four_ways(holed, holed.expose(dose, seed), first)
     without = _four_ways(crystal, crystal.expose(dose, seed + 200), second)
@@ -329,7 +337,7 @@ def empty(kind: str, dose: float, seed: int) -> dict[str, float]:
         measurement = scene.expose(dose, seed)
         mixed = shuffle_positions(measurement.views, generator)
         measurement = replace(measurement, views=mixed)
-    first = informed(scene.direct, measurement.views)
+    first = first_stage(scene, measurement.views)
     images = {
         "direct": scene.direct(measurement.views),
         "first": first.mean,

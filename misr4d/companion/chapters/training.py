@@ -24,7 +24,7 @@ from misr4d.companion.study import METHODS, NETWORK_OF, UPSAMPLING, Scene
 from misr4d.core.acquisition import REGIMES
 from misr4d.learn.configuration import PRESETS, build_network
 from misr4d.learn.learned import (
-    SHIPPED,
+    STUDIED,
     attention_unet,
     card,
     dual_path,
@@ -239,7 +239,7 @@ def gates(scene: Scene, views: Tensor, dose: float) -> Figure:
         ("deviation (rad)", deviation[0], "viridis"),
     ]
     group = view_groups(acquisition)[-1]
-    if "DualPath" in SHIPPED:
+    if "DualPath" in STUDIED:
         model = load_network("DualPath")
         parts = {f"gate {level}": gate for level, gate in enumerate(model.decoder.gates)}
         whole = parts | {"views": model.weigh[-1], "network": model}
@@ -355,10 +355,10 @@ def loss_curves(log: Sequence[tuple[int, float]], preset: str) -> Figure:
         Its name.
     """
     figure = Figure(figsize=(9.0, 2.5), layout="constrained")
-    first, *others = figure.subplots(1, 1 + len(SHIPPED))
+    first, *others = figure.subplots(1, 1 + len(STUDIED))
     first.plot(*zip(*log, strict=True), "o-", ms=3, color="#d55e00")
     first.set(title=f"the small run ({preset})", xlabel="step", ylabel="loss")
-    for axes, name in zip(others, SHIPPED, strict=True):
+    for axes, name in zip(others, STUDIED, strict=True):
         rows = training_log(name)
         steps, losses = ([row[key] for row in rows] for key in ("step", "loss"))
         axes.plot(steps, losses, lw=0.9, color="#0072b2")
@@ -372,7 +372,7 @@ def loss_curves(log: Sequence[tuple[int, float]], preset: str) -> Figure:
 def shipped_table() -> str:
     """Size, training and checksum of every shipped network, as a table."""
     rows = []
-    for name in SHIPPED:
+    for name in STUDIED:
         record = card(name)
         run = record["training"]
         rows.append(
@@ -407,7 +407,7 @@ class Scores:
 
     def __init__(self, scenes: Mapping[str, Scene], doses: Sequence[float]) -> None:
         self.scenes, self.doses = scenes, list(doses)
-        shipped = [m for m, name in NETWORK_OF.items() if name in SHIPPED and m != "refined"]
+        shipped = [m for m, name in NETWORK_OF.items() if name in STUDIED and m != "refined"]
         self.networks = shipped
         self.methods = ["direct", *shipped]
         self.images: dict[tuple[str, str, float], Tensor] = {}
