@@ -292,7 +292,7 @@ Markdown(page.shipped_table())
 # ## Would more training help?
 #
 # The paper's network is wider and was trained on more samples than could be afforded here. Shorter trainings of
-# several widths say where that leads.
+# several widths say where that leads ({numref}`fig-training-scaling`).
 
 # %% tags=["remove-cell"]
 runs = scaling_page.Scaling()

@@ -78,12 +78,8 @@ within = {
 }
 
 # %% tags=["remove-cell"]
-Image(
-    figures.save(
-        page.draw_scan(direct[0], estimate.mean[0], estimate.deviation[0], truth, acquisition),
-        "instrument_images",
-    )
-)
+drawn = page.draw_scan(direct[0], estimate.mean[0], estimate.deviation[0], truth, acquisition)
+Image(figures.save(drawn, "instrument_images"))
 
 # %% [markdown]
 # ```{figure} ../figures/instrument_images.png
@@ -101,6 +97,9 @@ Markdown(
 
 # %% [markdown]
 # ## Thirteen instruments
+#
+# {numref}`fig-instrument-cells` has every instrument with each kind of specimen, {numref}`fig-instrument-images` above
+# one of its scans.
 
 # %% tags=["remove-cell"]
 Image(figures.save(record.figure(), "instrument_cells"))
@@ -118,7 +117,8 @@ Image(figures.save(record.figure(), "instrument_cells"))
 # %% [markdown]
 # ## Over angle and depth
 #
-# The same on instruments drawn at random, each with a specimen of its own; and on all scans, over the thickness of
+# The same on instruments drawn at random, each with a specimen of its own ({numref}`fig-instruments-drawn`, above); and
+# on all scans (below), over the thickness of
 # the specimen in depths of focus λ/α². Views of a specimen that is much thicker than that no longer show its
 # projected phase, which is what an image is compared with.
 

@@ -276,14 +276,17 @@ def test_counts_of_a_camera_that_does_not_count_are_noticed(report: Report, path
 
 
 def test_warnings_are_raised_where_the_network_was_not_trained(report: Report) -> None:
-    far = replace(ATOMIC, step=(2.0, 2.0), semiangle=21.0, energy=80e3)
+    far = replace(ATOMIC, step=(20.0, 20.0), semiangle=1.5, energy=30e3, defocus=50_000.0)
     text = " ".join(reports._training_range_warnings(report, far, 3))
-    for word in ("pixel of the image is 0.667 Å", "semi-angle is 21 mrad", "energy is 80 keV"):
+    for word in ("pixel of the image is 6.67 Å", "semi-angle is 1.5 mrad", "energy is 30 keV"):
         assert word in text
-    # Six pixels a step of 2 Å are those of three a step of 1 Å.
-    assert "pixel" not in " ".join(reports._training_range_warnings(report, far, 6))
-    skewed = replace(ATOMIC, astigmatism=(30.0, -40.0))
-    assert "astigmatism of 50 Å" in " ".join(reports._training_range_warnings(report, skewed, 3))
+    # Twelve pixels a step of 20 Å are those of three a step of 5 Å.
+    assert "pixel" not in " ".join(reports._training_range_warnings(report, far, 12))
+    # The network for any instrument takes another; at a wide angle it says how thick is too thick.
+    wide = replace(ATOMIC, step=(0.4, 0.4), semiangle=30.0, defocus=80.0)
+    (text,) = reports._training_range_warnings(report, wide, 3)
+    assert text.startswith("views of a specimen thicker than 66 Å, three times λ/α²")
+    assert not reports._training_range_warnings(report, replace(ATOMIC, energy=200e3), 3)
     noisy = replace(report, deviation=torch.full_like(report.mean, 10.0))
     assert "larger than the signal" in " ".join(reports._training_range_warnings(noisy, ATOMIC, 3))
     none = replace(report, resolution={"direct": {"half-bit": math.inf}, "informed": {}})

@@ -97,7 +97,7 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
                 axes.plot(_medians(scores), np.full(len(scores), row), "|", color="#d55e00", ms=9)
             base = summarise(self.values(BASE, "correlation", groups).ravel()).median
             axes.axvline(base, color="0.6", ls="--", lw=0.8)
-            axes.set(xlabel="correlation with the truth, whole field", title=title)
+            axes.set(xlabel="correlation with the truth inside", title=title)
         grid[0].set_yticks(rows, self.variants)
         return figure
 
@@ -118,7 +118,7 @@ on {self.values(BASE, "correlation").shape[1]} specimens of the training's kind 
             )
         head = ["variant", "parameters", "unseen", "difference", *map(for_readers, self.crystals)]
         return (
-            "Correlation with the truth over the whole field: median (quartiles, n), difference from *as the paper* on the "
+            "Correlation with the truth {term}`inside the specimen`: median (quartiles, n), difference from *as the paper* on the "
             "same images, and medians on the paper's specimens:\n\n" + table(head, rows)
         )
 
