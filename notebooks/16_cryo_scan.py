@@ -138,6 +138,72 @@ Image(path)
 # ```
 
 # %% [markdown]
+# ## Refined by the counts
+#
+# The refinement asks the counts again ({doc}`12_refinement`). Its likelihood is that of single electrons. Here an electron
+# makes several counts, so the counts are divided by as many as their noise says, which makes the likelihood wider and the
+# prior stronger ({numref}`fig-cryo-refined`). A part of 48 × 48 positions is refined.
+
+# %%
+part = None
+if report is not None:
+    geometry = {
+        name: report.quantities[name].value for name in ("defocus", "rotation", "transposed")
+    }
+    part = misr4d.reconstruct(
+        counts[cryo_scan.REFINED_PART],
+        energy=energy,
+        step=step,
+        semiangle=semiangle,
+        method="refined",
+        upsampling=upsampling,
+        **geometry,
+    )
+
+# %% tags=["remove-input", "remove-output"]
+figure = cryo_scan.draw_refined(part)
+path = figures.save(figure, "cryo_refined")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/cryo_refined.png
+# :name: fig-cryo-refined
+# :alt: Phase of a part of the scan by direct ptychography, by the network, after refinement by the counts, and what refinement changed
+#
+# A part of the scan by direct ptychography, by the network and refined, on one scale of grey, and what the refinement
+# changed of the network's image.
+# ```
+
+# %% tags=["remove-input"]
+Markdown(cryo_scan.MISSING if part is None else cryo_scan.reading_of_refined(part))
+
+# %% [markdown]
+# ## Another program's image of the same counts
+#
+# quantem 0.1.10 was given the same counts, and where the disc and its centre were found. Defocus,
+# astigmatism and rotation are its own fit, and its detector has no ellipse. Its image was made once, by
+# `benchmarks/peers/cryo_scan.py`, and is kept with its versions and settings ({numref}`fig-cryo-quantem`).
+
+# %% tags=["remove-input", "remove-output"]
+figure = cryo_scan.draw_quantem(report)
+path = figures.save(figure, "cryo_quantem")
+plt.close(figure)
+Image(path)
+
+# %% [markdown]
+# ```{figure} ../figures/cryo_quantem.png
+# :name: fig-cryo-quantem
+# :alt: Phase of the same scan by direct ptychography of this package and by quantem, whole and without slow changes
+#
+# Above: direct ptychography by this package and by quantem from the same counts. Below: the same without periods
+# above 500 Å. Each panel has its own grey scale, of all but the darkest and brightest half per cent.
+# ```
+
+# %% tags=["remove-input"]
+Markdown(cryo_scan.MISSING if report is None else cryo_scan.beside_quantem(report))
+
+# %% [markdown]
 # The report warns of what speaks against the image:
 
 # %% tags=["remove-input"]

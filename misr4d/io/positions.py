@@ -124,6 +124,16 @@ def fit_grid(positions: ArrayLike, scan_shape: tuple[int, int]) -> Grid:
         line, place = line[::-1], place[::-1]
     spacing = min(math.hypot(*line), math.hypot(*place))
     if not misfit < _REGULAR * spacing:
+        to_and_fro = measured.copy()
+        to_and_fro[1::2] = to_and_fro[1::2, ::-1]
+        turned_back = np.linalg.lstsq(design, to_and_fro.reshape(-1, 2), rcond=None)[0]
+        apart = float(np.abs(design @ turned_back - to_and_fro.reshape(-1, 2)).max())
+        if apart < _REGULAR * min(math.hypot(*turned_back[1]), math.hypot(*turned_back[2])):
+            raise ValueError(
+                "the measured positions run to and fro, every other line backwards, and patterns "
+                "are taken line by line in one direction: reverse every other line of both, as "
+                "patterns[1::2] = patterns[1::2, ::-1] of an array (Rx, Ry, Qx, Qy) does"
+            )
         raise ValueError(
             f"the measured positions are no regular grid: one lies {misfit:.3g} Å from where it "
             f"should, and the step is {spacing:.3g} Å; expected less than {_REGULAR:g} of a step. "

@@ -129,6 +129,12 @@ def read_scan(
         description = (
             "a folder" if path.is_dir() else f"a file of kind {path.suffix or 'unknown'!r}"
         )
+        patterns_beside = None if path.is_dir() else _beside(path)
+        if patterns_beside is not None:
+            raise ValueError(
+                f"{path} is {description}, which no reader takes on its own; give "
+                f"{patterns_beside.name}, which is beside it"
+            )
         kinds = "; ".join(r.what for r in READERS)
         raise ValueError(f"{path} is {description}, which no reader takes; known: {kinds}")
     try:
@@ -198,6 +204,19 @@ def _reordered(contents: Reading, layout: Layout) -> Reading:
     return replace(contents, values=values, pixel=pixel, notes=notes)
 
 
+def _beside(path: Path) -> Path | None:
+    """Find the file to give in the place of one that belongs to it, by its name or its text."""
+    stem = path.stem.removesuffix("_info")
+    for other in sorted(path.parent.iterdir()):
+        if path.suffix.lower() == ".raw":  # of EMPAD, whose XML names it
+            belongs = other.suffix.lower() == ".xml" and path.name.encode() in other.read_bytes()
+        else:
+            belongs = other != path and other.stem.removesuffix("_movie") == stem
+        if belongs and any(r.takes(other) for r in READERS):
+            return other
+    return None
+
+
 def _check_there(path: Path) -> None:
     """Raise unless the path is a file or folder that may be read."""
     try:
@@ -259,7 +278,22 @@ def _read_numpy(path: Path, dataset: str | None) -> Reading:
                 "numpy.save"
             ) from None
         raise
-    return Reading(loaded)  # on disk
+    return _with_export(path, loaded)  # on disk
+
+
+def _with_export(path: Path, patterns: Any) -> Reading:
+    """Add what Nion Swift writes beside an array that it exports: a ``.json`` of the same name."""
+    beside = path.with_suffix(".json")
+    try:
+        properties = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Reading(patterns)
+    if not isinstance(properties, Mapping) or "spatial_calibrations" not in properties:
+        return Reading(patterns)  # of another program
+    calibration = Calibration()
+    with calibration.noting():
+        _read_nion(properties, tuple(patterns.shape), calibration)
+    return Reading(patterns, calibration.values, calibration.pixel, tuple(calibration.notes))
 
 
 @dataclass(frozen=True)

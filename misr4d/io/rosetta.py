@@ -55,6 +55,8 @@ ROSETTA: Mapping[str, str] = {
 def read_rosetta(path: Path, dataset: str | None) -> Reading:
     """Read a file of a format of :data:`ROSETTA`."""
     name = ROSETTA[path.suffix.lower()]
+    if name == "quantumdetector":
+        _refuse_raw_mode(path)
     # Only this reader would open the file for writing.
     options = {"mode": "r"} if name == "zspy" else {}
     if name == "empad":
@@ -146,6 +148,18 @@ def _read_original(said: Any, calibration: Calibration) -> None:
                 calibration.values["energy"] = energy
         else:
             _read_original(value, calibration)
+
+
+def _refuse_raw_mode(path: Path) -> None:
+    """Raise if a Merlin camera wrote its counters as they are, which RosettaSciIO does not read."""
+    with path.open("rb") as file:
+        header = file.read(384).split(b",")
+    if header[0] == b"MQ1" and header[6:7] == [b"R64"]:
+        raise UnfitError(
+            "was recorded in Merlin's raw mode (R64), whose bits are not in the order of pixels: "
+            "convert it, as LiberTEM's reader of .mib can, and give the array as .npy, or record "
+            "12-bit counts with raw mode off, which makes U16"
+        )
 
 
 def _refuse_spectra(signal: Mapping[str, Any]) -> None:

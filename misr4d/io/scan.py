@@ -371,8 +371,8 @@ def with_four_axes(patterns: Any, scan_shape: tuple[int, int] | None) -> Any:
         if len(shape) == 4 and tuple(scan_shape) != shape[:2] and 1 not in shape[:2]:
             raise UnfitError(
                 f"has {shape[0]} × {shape[1]} positions of its own, and --scan-shape says "
-                f"{scan_shape[0]} × {scan_shape[1]}: leave it out, or give it for a list of "
-                "patterns only"
+                f"{scan_shape[0]} × {scan_shape[1]}: leave it out, and take a part "
+                "by --scan-crop, if that was meant"
             )
         listed = shape[0] if len(shape) == 3 else math.prod(shape[:2]) if len(shape) == 4 else 0
         if listed != math.prod(scan_shape):

@@ -28,6 +28,7 @@ __all__ = [
 DISC_RADIUS = 8.0
 """Radius [pixels] to which discs are binned; our choice: the network was trained on such."""
 
+_DISAGREE = 0.02  # our choice: by how much semi-angle and pixel may contradict the disc unsaid
 _RIVAL = 0.5  # our choice: from this brightness on a second disc may be the beam
 # Our choices: from this ratio of its axes on a disc is corrected, and from this one on it is told.
 _CORRECTED, _ELLIPSE = 1.02, 1.05
@@ -190,7 +191,7 @@ def measure_angles(disc: Disc, known: Mapping[str, Quantity]) -> Angles:
             (pixel, pixel), "mrad", "estimated", pixel * relative_error
         )
     semiangle = float({**known, **quantities}["semiangle"].value)
-    if abs(disc.radius * pixel / semiangle - 1) > 0.05:
+    if abs(disc.radius * pixel / semiangle - 1) > max(_DISAGREE, 3 * relative_error):
         warnings = (
             f"the disc has a radius of {disc.radius:.2f} pixels, which at {pixel:.4g} mrad is "
             f"{disc.radius * pixel:.3g} mrad and not the semi-angle of {semiangle:.3g} mrad: check "

@@ -77,9 +77,7 @@ def find_defocus(
             "deviations only; pass --defocus, in Å"
         )
     # Displacements tell the defocus times the angle of a pixel.
-    pixel = known["detector_pixel"]
-    angle_error = (pixel.error or 0.0) / math.sqrt(math.prod(pixel.value))
-    error = math.hypot(estimate.error, angle_error * estimate.defocus)
+    error = math.hypot(estimate.error, _error_of_angles(known) * estimate.defocus)
     quantities["defocus"] = Quantity(estimate.defocus, "Å", "estimated", error)
     if drift is None:
         quantities["drift"] = Quantity(
@@ -103,6 +101,19 @@ def find_defocus(
         )
     focused = replace(acquisition, defocus=estimate.defocus, astigmatism=estimate.astigmatism)
     return Geometry(focused, quantities, warnings, estimate.search)
+
+
+def _error_of_angles(known: Mapping[str, Quantity]) -> float:
+    """Relative error of all angles.
+
+    Where pixel and semi-angle were both known before, that is how far the disc's radius says that
+    they contradict each other.
+    """
+    pixel, semiangle = known["detector_pixel"], known["semiangle"]
+    side = math.sqrt(math.prod(pixel.value))
+    if pixel.origin == "estimated" or semiangle.origin == "estimated":
+        return (pixel.error or 0.0) / side
+    return abs(known["disc_radius"].value * side / semiangle.value - 1)
 
 
 def _likelier(

@@ -158,14 +158,11 @@ def _reconstruct(
             f"{scan.path.name} does not hold counts of single electrons, which refinement weighs; "
             "use --method informed"
         )
-    estimates = _images(views, ready, method, device, pool, dose_fraction=1.0)
-    direct = estimates["direct"].mean
-    deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     upsampling = ready.upsampling
     pixel = _fine(acquisition, upsampling)
     curves: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     known, warnings = dict(ready.quantities), list(ready.warnings)
-    single_electrons = ready.counted
+    single_electrons, several = ready.counted, 1.0
     if ready.counted:
         known["noise"] = Quantity(
             unexplained(views, acquisition, ready.cube, upsampling, device).ratio,
@@ -174,6 +171,12 @@ def _reconstruct(
         )
         warnings += _miscounted(known["noise"].value)
         single_electrons = known["noise"].value <= _SEVERAL
+        several = 1.0 if single_electrons else known["noise"].value
+    estimates = _images(
+        views, ready, method, device, pool, dose_fraction=1.0, counts_per_electron=several
+    )
+    direct = estimates["direct"].mean
+    deviation = None if method == "direct" else estimates["informed"].deviation.numpy()
     if single_electrons:
         half_set_images: dict[str, list[Tensor]] = {name: [] for name in estimates}
         for half in halves_of_counts(views, ready, seed):
@@ -224,13 +227,15 @@ def _reconstruct(
     if isinstance(refined, _Second):
         strength = prior_strength(nearest_regime(acquisition))
         provenance["prior_strength"] = {"weight": strength.weight, "tail": str(strength.tail)}
-        known["deviance_z"] = Quantity(
-            refined.result.deviance_z, "standard deviations", "estimated"
-        )
+        if single_electrons:
+            known["deviance_z"] = Quantity(
+                refined.result.deviance_z, "standard deviations", "estimated"
+            )
+            warnings += [refined.result.warning] if refined.result.warning else []
+        else:
+            warnings.append(_widened(several))
         known["fitted_defocus"] = Quantity(refined.result.defocus, "Å", "estimated")
         known["fitted_gain"] = Quantity(refined.result.gain, "times the dose", "estimated")
-        if refined.result.warning is not None:
-            warnings.append(refined.result.warning)
     report = Report(
         scan.path.name,
         method,
@@ -269,8 +274,13 @@ def _images(
     pool: TaskPool,
     *,
     dose_fraction: float,
+    counts_per_electron: float = 1.0,
 ) -> dict[str, Estimate]:
-    """Make a method's image, after the images that it starts from, at a fraction of the dose."""
+    """Make a method's image, after the images that it starts from, at a fraction of the dose.
+
+    Counts are refined divided by the number that an electron makes: their noise is then that of the
+    Poisson likelihood, which is wider by as much.
+    """
     acquisition = ready.acquisition
     upsampling = ready.upsampling
     estimates = {"direct": _image(views, acquisition, upsampling, "direct", device, pool)}
@@ -281,9 +291,12 @@ def _images(
         dose = dose_fraction * ready.cube.electrons / math.prod(acquisition.step)
         electrons = electrons_per_pixel(dose, acquisition)
         result = refine_scan(
-            lambda rows, columns: (views[:, rows, columns] * electrons).round(),
+            # Where a floor was subtracted, its noise may leave less than nothing.
+            lambda rows, columns: (
+                (views[:, rows, columns] * electrons).round().clamp_min(0) / counts_per_electron
+            ),
             acquisition,
-            dose,
+            dose / counts_per_electron,
             network_estimate,
             strength=prior_strength(nearest_regime(acquisition)),
             tile=TILE,
@@ -354,6 +367,15 @@ def _miscounted(noise: float) -> list[str]:
             "or scaled, and the half-set resolution is too fine"
         ]
     return []
+
+
+def _widened(counts_per_electron: float) -> str:
+    """Say that the electrons weigh less against the prior than there are counts."""
+    return (
+        f"the likelihood of the refinement is wider: it counts an electron for every "
+        f"{counts_per_electron:.3g} counts, as their noise says, and whether the image explains "
+        "the electrons cannot be tested"
+    )
 
 
 def _check_grid(method: Method, upsampling: int) -> None:

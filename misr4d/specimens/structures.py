@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,9 @@ def _from_small(path: Path, block: Any, notes: list[str]) -> Atoms:
     if not small.cell.is_crystal():
         raise _UnfitError("it states no unit cell; expected one beside fractions of it")
     sites = list(small.sites)
+    flags = list(block.find_values("_atom_site_calc_flag"))
+    if len(flags) == len(sites):  # a dummy's coordinates mean nothing
+        sites = [s for s, flag in zip(sites, flags, strict=True) if flag.lower() != "dum"]
     unknown = [s.label for s in sites if s.element.atomic_number == 0]
     if unknown:
         raise _UnfitError(f"it has sites of no known element: {', '.join(unknown[:5])}")
@@ -287,7 +290,7 @@ def _rows(path: Path) -> bool:
 def _from_models(structure: Any, crystal: bool, notes: list[str], named: bool = True) -> Atoms:
     """First model, one conformer per residue; completed by the space group for a crystal."""
     numbers, positions, occupied = [], [], []
-    for residue in itertools.chain.from_iterable(structure[0]) if len(structure) else ():
+    for residue in _residues(structure):
         for atom in _conformer(residue):
             numbers.append(_element(atom, residue, named))
             positions.append(atom.pos.tolist())
@@ -328,6 +331,25 @@ def _from_models(structure: Any, crystal: bool, notes: list[str], named: bool = 
     )
     cell_atoms.positions = image_positions[unique_atoms] @ orthogonal.T
     return share_places(cell_atoms, np.tile(occupied, len(images))[unique_atoms])
+
+
+def _residues(structure: Any) -> Iterator[Any]:
+    """Residues of the first model; of several kinds at one place, the most occupied one."""
+
+    def is_alternate(residue: Any) -> bool:
+        return all(atom.altloc != "\0" for atom in residue)
+
+    def occupied(residue: Any) -> float:
+        return float(np.mean([atom.occ for atom in residue]))
+
+    for chain in structure[0] if len(structure) else ():
+        kinds: dict[str, list[Any]] = {}
+        for residue in filter(is_alternate, chain):
+            kinds.setdefault(str(residue.seqid), []).append(residue)
+        for residue in chain:
+            place = str(residue.seqid)
+            if not is_alternate(residue) or residue.name == max(kinds[place], key=occupied).name:
+                yield residue
 
 
 def _conformer(residue: Any) -> list[Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from misr4d.io import rosetta
 from misr4d.io.reading import read_scan
+from tests.io.writers import write_mib
 
 
 def test_a_scan_of_four_axes_keeps_its_shape(tmp_path: Path) -> None:
@@ -171,3 +172,32 @@ def test_empad_frames_that_fit_no_scan_or_two_are_refused(tmp_path: Path) -> Non
     (tmp_path / "a.raw").unlink()
     with pytest.raises(ValueError, match=r"in a\.raw, which is not beside it"):
         read_scan(tmp_path / "scan.xml")
+
+
+def test_raw_mode_of_merlin_is_refused_with_a_way_through(tmp_path: Path) -> None:
+    path = tmp_path / "raw.mib"
+    write_mib(path, np.zeros((2, 3, 8, 8), np.uint16))
+    path.write_bytes(path.read_bytes().replace(b",U16,", b",R64,"))
+    with pytest.raises(
+        ValueError, match=r"raw mode \(R64\).*raw mode off, which makes U16"
+    ) as found:
+        read_scan(path)
+    assert "complete" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "beside", "content"),
+    [
+        ("scan.hdr", "scan.mib", b""),
+        ("1_info.txt", "1_movie.mrc", b""),
+        ("frames.raw", "any.xml", b'<root><raw_file filename="frames.raw"/></root>'),
+    ],
+)
+def test_a_sidecar_points_to_the_file_beside_it(
+    tmp_path: Path, given: str, beside: str, content: bytes
+) -> None:
+    (tmp_path / given).write_bytes(b"x")
+    (tmp_path / beside).write_bytes(content)
+    (tmp_path / "other.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"give {beside}, which is beside it"):
+        read_scan(tmp_path / given)

@@ -29,3 +29,28 @@ def test_a_small_field_shows_no_drift_and_errors_that_cover(seed: int) -> None:
     assert not found["transposed"].value
     for name, true in (("defocus", 150.0), ("rotation", 0.0)):
         assert abs(found[name].value - true) < 3 * found[name].error, name
+
+
+@pytest.mark.parametrize(("dose", "seed"), [(300.0, 4), (3000.0, 5)])
+def test_the_error_covers_the_defocus_of_a_weak_specimen(dose: float, seed: int) -> None:
+    """Its views are sums of pixels: without noise they register 1 % off."""
+    mean = mean_scan(pixels=41, strength=0.05, seed=seed)
+    counts = np.random.default_rng(seed).poisson(mean * dose).astype(np.uint16)
+    unknown = dict.fromkeys(("defocus", "rotation", "transposed"))
+    defocus = prepare(scan_of(counts, **unknown)).quantities["defocus"]
+    assert abs(defocus.value - 500.0) < 2 * defocus.error
+    assert 0.015 * 500 < defocus.error < 0.1 * 500
+
+
+def test_a_pixel_and_a_semi_angle_that_disagree_are_told_and_widen_the_error() -> None:
+    """The disc is 12.5 pixels in radius: at 0.78 mrad no 10 mrad, and the defocus 2.6 % longer."""
+    mean = mean_scan(seed=2)
+    counts = np.random.default_rng(2).poisson(mean * 3000).astype(np.uint16)
+    unknown = dict.fromkeys(("defocus", "rotation", "transposed"))
+    right, wrong = (
+        prepare(scan_of(counts, detector_pixel=(side, side), **unknown)) for side in (0.8, 0.78)
+    )
+    assert not any("and not the semi-angle" in warning for warning in right.warnings)
+    assert any("and not the semi-angle" in warning for warning in wrong.warnings)
+    errors = [ready.quantities["defocus"].error for ready in (right, wrong)]
+    assert errors[1] == pytest.approx(np.hypot(errors[0], 0.025 * 500), rel=0.2)

@@ -61,7 +61,7 @@ def serpentine() -> NDArray[np.float64]:
     ("positions", "says"),
     [
         (spiral(), "no regular grid"),
-        (serpentine(), "no regular grid"),
+        (serpentine(), "run to and fro.*reverse every other line of both"),
         (grid(noise=0.2), "no regular grid"),
         (grid()[:-1], "expected two finite numbers"),
         (np.full((*SHAPE, 2), np.nan), "expected two finite numbers"),

@@ -184,6 +184,35 @@ def test_one_conformer_of_a_residue(tmp_path: Path) -> None:
     assert atoms.positions[:, 0] == pytest.approx([0.0, 1.5, 3.05, 4.6])
 
 
+def test_one_of_two_kinds_of_residue_at_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.pdb"
+    serine = [(" CA ", "A", "SER", 0.0, 0.6, "C"), (" CB ", "A", "SER", 1.5, 0.6, "C")]
+    threonine = [
+        (" CA ", "B", "THR", 0.1, 0.4, "C"),
+        (" CB ", "B", "THR", 1.6, 0.4, "C"),
+        (" CG2", "B", "THR", 3.0, 0.4, "C"),
+    ]
+    path.write_text(pdb([*threonine, *serine]))
+    assert load_structure(path).positions[:, 0] == pytest.approx([0.0, 1.5])
+    # Two residues that only share a number are both there.
+    path.write_text(pdb([(*row[:1], " ", *row[2:]) for row in (*threonine, *serine)]))
+    assert len(load_structure(path)) == 5
+
+
+def test_a_dummy_site_is_no_atom(tmp_path: Path) -> None:
+    path = tmp_path / "dummy.cif"
+    names = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "calc_flag")
+    path.write_text(
+        "data_x\n"
+        + "".join(f"_cell_length_{axis} 3.5\n" for axis in "abc")
+        + "".join(f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma"))
+        + "_symmetry_space_group_name_H-M 'P 1'\nloop_\n"
+        + "".join(f"_atom_site_{name}\n" for name in names)
+        + "Si1 Si 0 0 0 d\nCnt1 C 0.5 0.5 0.5 dum\n"
+    )
+    assert str(load_structure(path).symbols) == "Si"
+
+
 @pytest.mark.parametrize("column", [True, False])
 def test_an_alpha_carbon_is_no_calcium(tmp_path: Path, column: bool) -> None:
     path = tmp_path / "names.pdb"

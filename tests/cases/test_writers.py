@@ -305,6 +305,17 @@ def test_an_archive_of_nion_swift(
     assert packed or type(scan.patterns) is not np.ndarray  # it stays on disk
 
 
+def test_an_array_that_nion_swift_exported(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+    write_ndata(tmp_path / "archive.ndata1", counts)
+    with zipfile.ZipFile(tmp_path / "archive.ndata1") as archive:
+        (tmp_path / "scan.npy").write_bytes(archive.read("data.npy"))
+        (tmp_path / "scan.json").write_bytes(archive.read("metadata.json"))
+    right(read_scan(tmp_path / "scan.npy"), counts)
+    for other in ("[1]", "{", '{"step": 3}'):  # of another program
+        (tmp_path / "scan.json").write_text(other, encoding="utf-8")
+        assert read_scan(tmp_path / "scan.npy").known == {}
+
+
 def lists(counts: NDArray[np.uint16]) -> list[NDArray[np.uint32]]:
     rng = np.random.default_rng(0)
     numbers = np.arange(counts.shape[2] * counts.shape[3], dtype=np.uint32)

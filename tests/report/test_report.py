@@ -216,16 +216,22 @@ def test_a_report_over_another_is_marked_whole_at_the_end(
     assert [p.name for p in report.write(tmp_path)] == sorted(p.name for p in tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def refined(path: Path) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=8))
+        return reconstruct_scan(read_scan(path), method="refined")
+
+
 def test_the_refined_image_stands_beside_both_that_it_starts_from(
     path: Path,
     report: Report,
+    refined: Report,
     small_recording: Recording,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The field is not periodic: without a rim of unknown counts, its edge would be wrong."""
-    monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=8))
-    found = reconstruct_scan(read_scan(path), method="refined")
+    found = refined
     assert list(found.images) == ["direct", "informed", "refined"] == list(found.resolution)
     torch.testing.assert_close(found.images["informed"], report.mean)
     truth, rim = small_recording.truth, 9
@@ -245,6 +251,22 @@ def test_the_refined_image_stands_beside_both_that_it_starts_from(
     parts = np.asarray(scan.patterns[:, :]) / np.float32(1.7e3)
     with pytest.raises(ValueError, match="does not hold counts of single electrons"):
         reconstruct_scan(replace(scan, patterns=parts), method="refined")
+
+
+def test_several_counts_an_electron_widen_the_likelihood_of_the_refinement(
+    path: Path, refined: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every electron of the same scan makes four counts: its image is the same."""
+    monkeypatch.setattr(reports, "refine_scan", partial(refine_scan, evaluations=8))
+    scan = read_scan(path)
+    known = {n: q for n, q in scan.known.items() if n != "dose"}
+    fourfold = 4 * np.asarray(scan.patterns[:, :])
+    found = reconstruct_scan(replace(scan, patterns=fourfold, known=known), method="refined")
+    assert found.quantities["noise"].value == pytest.approx(4.0, rel=0.1)
+    assert correlation(found.mean, refined.mean) > 0.995
+    assert found.mean.std() == pytest.approx(refined.mean.std(), rel=0.03)
+    assert "deviance_z" not in found.quantities
+    assert any("counts an electron for every" in warning for warning in found.warnings)
 
 
 def test_fractions_have_half_sets_of_lines(path: Path, report: Report) -> None:
