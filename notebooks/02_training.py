@@ -47,7 +47,6 @@ from IPython.display import Image, Markdown
 
 from misr4d import plotting
 from misr4d.companion import figures
-from misr4d.companion.chapters import scaling_page
 from misr4d.companion.chapters import training as page
 
 plotting.use_style()
@@ -287,30 +286,6 @@ Image(figures.save(page.loss_curves(small, preset), "training_curves"))
 
 # %% tags=["remove-input"]
 Markdown(page.shipped_table())
-
-# %% [markdown]
-# ## Would more training help?
-#
-# The paper's network is wider and was trained on more samples than could be afforded here. Shorter trainings of
-# several widths say where that leads ({numref}`fig-training-scaling`).
-
-# %% tags=["remove-cell"]
-runs = scaling_page.Scaling()
-Image(figures.save(runs.figure(), "training_scaling"))
-
-# %% [markdown]
-# ```{figure} ../figures/training_scaling.png
-# :name: fig-training-scaling
-# :alt: Correlation inside the specimen against training samples for three widths of the paper's network, with direct ptychography
-#
-# Correlation inside the specimen of the paper's network against the samples that it was trained on: median and
-# quartiles over specimens, doses from 100 to 1000 e⁻/Å² and draws. Dashed: direct ptychography on the same electrons,
-# and the paper's number of samples. Dotted, where there are runs enough to fit it: the trend at the paper's width, with the
-# interval of 68 % of runs.
-# ```
-
-# %% tags=["remove-input"]
-Markdown(runs.text())
 
 # %% [markdown]
 # ## On specimens that no training has seen

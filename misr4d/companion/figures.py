@@ -49,9 +49,6 @@ REGISTER: Mapping[str, Entry] = {
     ),
     "training_corpus": Entry("02_training", "-", "Twelve specimens drawn for training"),
     "training_curves": Entry("02_training", "-", "Loss of a small run and of the shipped networks"),
-    "training_scaling": Entry(
-        "02_training", "-", "Score of short trainings of the paper's network against samples"
-    ),
     "network_images": Entry(
         "02_training", "-", "Crystal and protein by direct ptychography and the networks"
     ),

@@ -110,10 +110,10 @@ def _error_of_angles(known: Mapping[str, Quantity]) -> float:
     they contradict each other.
     """
     pixel, semiangle = known["detector_pixel"], known["semiangle"]
-    side = math.sqrt(math.prod(pixel.value))
+    side: float = math.sqrt(math.prod(pixel.value))
     if pixel.origin == "estimated" or semiangle.origin == "estimated":
         return (pixel.error or 0.0) / side
-    return abs(known["disc_radius"].value * side / semiangle.value - 1)
+    return abs(float(known["disc_radius"].value * side / semiangle.value) - 1)
 
 
 def _likelier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +51,9 @@ def test_the_disc_is_made_round(scan: tuple[np.ndarray, torch.Tensor]) -> None:
     """Taken for round, it looks as if the specimen drifted by 8 % of a step a line."""
     counts, phase = scan
     found = reconstruct(counts, semiangle=10.0)
-    assert any("the disc is an ellipse, 1.1" in text for text in found.warnings)
+    (ratio,) = re.findall(r"the disc is an ellipse, (1\.\d+)", " ".join(found.warnings))
+    # Of the singular values of the stretch; the disc's soft rim hides some of it.
+    assert float(ratio) == pytest.approx(1.124, abs=0.04)
     assert found.quantities["defocus"].value == pytest.approx(ATOMIC.defocus, rel=0.02)
     assert found.quantities["drift"].value == (0.0, 0.0)
     assert correlation(found.mean, phase) > 0.8
