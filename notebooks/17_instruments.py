@@ -35,7 +35,7 @@ semiangle: float = 26.0  # mrad
 step: float = 0.5  # Å
 defocus: float = 100.0  # Å, from the middle of the specimen; positive is underfocus
 dose: float = 300.0  # e⁻/Å²
-seed: int = 43
+seed: int = 43  # of specimen and electrons
 
 # %% tags=["remove-cell"]
 from misr4d.companion.parameters import check_parameters
@@ -137,16 +137,16 @@ Image(figures.save(record.drawn_figure(), "instruments_drawn"))
 figures.save_results("17_instruments", record.measured())
 
 # %% [markdown]
-# ## What was seen
-
-# %% tags=["remove-input"]
-Markdown(record.seen())
-
-# %% [markdown]
 # ## Where not to use it
 
 # %% tags=["remove-input"]
 Markdown(record.where_not())
+
+# %% [markdown]
+# ## What was seen
+
+# %% tags=["remove-input"]
+Markdown(record.seen())
 
 # %% [markdown]
 # **Exercise.** A scan at 300 kV and 21 mrad has steps of 0.5 Å. How many steps must the outermost view move at

@@ -583,6 +583,17 @@ GAIN = 0.002
 """Of a tuning's score, what more epochs must bring (our choice)."""
 TOLERANCE = 0.005
 """How far a score may differ on another processor, of itself or of one where it is smaller."""
+OF_CONTRAST = 0.018
+"""The same of contrast to noise, which divides by gains of rings that may be near nothing."""
+BY_ROUNDING: Mapping[str, float] = {
+    "cnr": 0.4,
+    "cnr_raw": 0.05,
+    "weighted_frc": 0.05,
+    "ceiling": 0.05,
+}
+"""The same for images without a filter, of which rings hold nothing but rounding, and count."""
+UNFILTERED = ("summed VBF", "iDPC", "SSB", "OBF")
+"""Methods whose images are such: on two kinds of processor 20 draws differ by 0.23 at most."""
 
 
 def differing(
@@ -592,7 +603,8 @@ def differing(
 
     Counting noise is drawn by a generator that is the same everywhere; rounding is not, and
     iterations let it grow. A period of a ring may move by one ring where its correlation is at the
-    threshold, so periods and frequencies may differ by a tenth.
+    threshold, so periods and frequencies may differ by a tenth; those of :data:`UNFILTERED` by a
+    quarter.
 
     Parameters
     ----------
@@ -600,14 +612,20 @@ def differing(
         The scores by the names of :data:`COLUMNS`.
     within : float, optional
         Of every score, by how much of itself it may differ where the same image is scored twice;
-        by default what is said above, and :data:`TOLERANCE`.
+        by default what is said above, and :data:`TOLERANCE`, :data:`OF_CONTRAST` and
+        :data:`BY_ROUNDING`. Contrast may differ by a hundredth at least.
     """
     lines = []
     for name in COLUMNS:
         old, new = entry[name], again[name]
         if isinstance(old, float | int) and isinstance(new, float | int):
             periods = ("resolution", "last_ring", "half_bit", "half_0143", "frequency")
-            allowed = within or (0.1 if name in periods else TOLERANCE)
+            contrast = name in ("cnr", "cnr_raw")
+            allowed = OF_CONTRAST if contrast else 0.1 if name in periods else TOLERANCE
+            if entry["method"] in UNFILTERED:
+                allowed = BY_ROUNDING.get(name, 0.25 if name in periods else allowed)
+            if within:
+                allowed = max(within, 0.01) if contrast else within
             least = 0.0 if within or name in periods else 1.0
             if abs(new - old) <= allowed * max(abs(old), least):
                 continue

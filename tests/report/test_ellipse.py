@@ -54,7 +54,8 @@ def test_the_disc_is_made_round(scan: tuple[np.ndarray, torch.Tensor]) -> None:
     (ratio,) = re.findall(r"the disc is an ellipse, (1\.\d+)", " ".join(found.warnings))
     # Of the singular values of the stretch; the disc's soft rim hides some of it.
     assert float(ratio) == pytest.approx(1.124, abs=0.04)
-    assert found.quantities["defocus"].value == pytest.approx(ATOMIC.defocus, rel=0.02)
+    defocus = found.quantities["defocus"]
+    assert abs(defocus.value - ATOMIC.defocus) < 3 * defocus.error < 0.06 * ATOMIC.defocus
     assert found.quantities["drift"].value == (0.0, 0.0)
     assert correlation(found.mean, phase) > 0.8
 
@@ -65,7 +66,7 @@ def test_pixels_that_are_not_square_are_as_stated(scan: tuple[np.ndarray, torch.
     found = reconstruct(counts, detector_pixel=(0.62 * 1.1, 0.62 / 1.1))
     assert found.quantities["semiangle"].value == pytest.approx(10.0, rel=0.02)
     defocus = found.quantities["defocus"]
-    assert abs(defocus.value - ATOMIC.defocus) < 2 * defocus.error < 0.03 * ATOMIC.defocus
+    assert abs(defocus.value - ATOMIC.defocus) < 2 * defocus.error < 0.04 * ATOMIC.defocus
     assert not any("ellipse" in text for text in found.warnings)
     assert correlation(found.mean, phase) > 0.8
     wrong = reconstruct(counts, detector_pixel=(0.62 / 1.1, 0.62 * 1.1))

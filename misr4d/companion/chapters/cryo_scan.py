@@ -232,8 +232,8 @@ def draw_refined(part: Report | None) -> Figure:
     if part is None:
         return _nothing()
     images = {name: np.asarray(image) for name, image in part.images.items()}
-    low, high = np.quantile(images["direct"], (0.005, 0.995))
-    reach = float(np.quantile(np.abs(images["refined"] - images["informed"]), 0.995))
+    low, high = plotting.display_limits([images["direct"]], 0.5)
+    _, reach = plotting.display_limits([np.abs(images["refined"] - images["informed"])], 0.5)
     figure, axes = plt.subplots(1, 4, figsize=(7.4, 2.5), layout="constrained")
     shown = (
         ("direct ptychography", images["direct"], "gray", (low, high)),
@@ -283,7 +283,7 @@ def draw_quantem(report: Report | None) -> Figure:
         for row, (image, what) in enumerate(
             ((values, ""), (fine, f", periods below {_SLOW:.0f} Å"))
         ):
-            low, high = np.quantile(image, (0.005, 0.995))
+            low, high = plotting.display_limits([image], 0.5)
             panel = axes[row, column]
             panel.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent)
             panel.set(xticks=[], yticks=[], title=title + what)
