@@ -151,6 +151,10 @@ REGISTER: Mapping[str, Entry] = {
     "cryo_images": Entry(
         "16_cryo_scan", "-", "Virus particles in ice, by direct ptychography and the network"
     ),
+    "cryo_refined": Entry(
+        "16_cryo_scan", "-", "A part of the scan refined by its counts, beside what it starts from"
+    ),
+    "cryo_quantem": Entry("16_cryo_scan", "-", "Another program's image of the same counts"),
     "instrument_images": Entry(
         "17_instruments", "-", "A glass at 200 kV and 26 mrad: direct, network, deviation, truth"
     ),
