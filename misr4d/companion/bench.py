@@ -59,6 +59,7 @@ __all__ = [
     "Plan",
     "Row",
     "differing",
+    "draws_as_the_study",
     "late_gain",
     "missing_rows",
     "read_part",
@@ -577,6 +578,22 @@ def row_of(entry: Mapping[str, Any]) -> Row:
         int(entry["draw"]),
         None if thickness is None else float(thickness),
     )
+
+
+def draws_as_the_study() -> bool:
+    """Whether this processor draws the study's electrons: a row of many counts, measured again.
+
+    Counts are drawn by rejection from rates in float32. Where another processor rounds a rate
+    otherwise, a draw may be rejected that was not, and all that follow are others.
+    """
+    wanted = ("neurotensin_receptor", "direct", 1000.0, 1)
+    row = next(
+        row
+        for row in read_table(STUDY_FOLDER)
+        if (row["specimen"], row["method"], row["dose"], row["draw"]) == wanted
+    )
+    (again,) = measure_rows([row_of(row)], int(row["seed"]) - int(row["draw"]))
+    return bool(abs(again["correlation"] - row["correlation"]) < 2e-5)
 
 
 GAIN = 0.002

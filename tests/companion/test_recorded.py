@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from misr4d.companion import recorded as module
-from misr4d.companion.bench import STUDY_FOLDER, measure_rows, read_table, row_of
+from misr4d.companion.bench import draws_as_the_study
 from misr4d.companion.chapters import method_comparison, own_scan, refinement, training
 from misr4d.companion.chapters.invention_cases import Questions
 from misr4d.companion.recorded import (
@@ -103,21 +103,9 @@ def test_a_case_drawn_by_the_commit_is_measured_again() -> None:
     ]
     entry = chance.choice(quick)
     lines = differences(entry["value"], measured(case_of(entry)))
-    if lines and not draws_the_studys_electrons():
+    if lines and not draws_as_the_study():
         pytest.skip("this processor draws other electrons than the study's: nothing can be told")
     assert not lines, f"{entry['function']} of {entry['arguments']}: {lines}"
-
-
-def draws_the_studys_electrons() -> bool:
-    """Whether a protein's row, of as many counts as any, is what the study has to five digits."""
-    row = next(
-        row
-        for row in read_table(STUDY_FOLDER)
-        if (row["specimen"], row["method"], row["dose"], row["draw"])
-        == ("neurotensin_receptor", "direct", 1000.0, 1)
-    )
-    (again,) = measure_rows([row_of(row)], int(row["seed"]) - int(row["draw"]))
-    return abs(again["correlation"] - row["correlation"]) < 2e-5
 
 
 def double(number: float, word: str = "") -> dict[str, Any]:
