@@ -48,14 +48,17 @@ from misr4d.measure.spectra import (
 from misr4d.specimens.catalogue import SPECIMENS
 
 __all__ = [
+    "BY_ROUNDING",
     "COLUMNS",
     "FAST",
     "FULL",
     "GAIN",
+    "OF_CONTRAST",
     "PLANS",
     "QUICK",
     "STUDY",
     "TOLERANCE",
+    "UNFILTERED",
     "Plan",
     "Row",
     "differing",
