@@ -621,10 +621,10 @@ def differing(
 ) -> list[str]:
     """Name the scores of a row that another measurement of it does not give again.
 
-    Counting noise is drawn by a generator that is the same everywhere; rounding is not, and
-    iterations let it grow. A period of a ring may move by one ring where its correlation is at the
-    threshold, so periods and frequencies may differ by a tenth; those of :data:`UNFILTERED` by a
-    quarter.
+    Rounding differs between processors, and iterations let it grow; where it changes what electrons
+    are drawn, nothing can be compared (:func:`draws_as_the_study`). A period of a ring may move by
+    one ring where its correlation is at the threshold, so periods and frequencies may differ by a
+    tenth; those of :data:`UNFILTERED` by a quarter.
 
     Parameters
     ----------
